@@ -1,0 +1,43 @@
+# Each target is one real command; the programs come from .venv, which bootstrap makes.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,)
+
+.PHONY: help up down test lint bench lock
+
+help: ## what there is to do
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+up: ## bring up the lab, deploy the whole site into it, and prove that it works
+	@scripts/bootstrap
+	ansible-playbook molecule/default/create.yml
+	ansible-playbook site.yml
+
+down: ## end the lab and leave nothing behind
+	@scripts/bootstrap
+	ansible-playbook molecule/default/destroy.yml
+
+test: ## everything: lint, unit, API against a real PostgreSQL, and the whole topology
+	@scripts/bootstrap test
+	$(MAKE) --no-print-directory lint
+	pytest
+	molecule test
+
+lint: ## every static check
+	@scripts/bootstrap
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	yamllint --strict .
+	ansible-lint --offline
+	scripts/role_readmes.py --check
+
+bench: ## figures of this machine: logins per second, latency while hashing
+	@scripts/bootstrap test
+	python tests/perf/bench.py
+
+lock: ## resolve the dependencies again, with hashes
+	@scripts/bootstrap
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/service.txt
+	uv pip compile pyproject.toml --group controller --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/controller.txt
