@@ -1,0 +1,1 @@
+"""User management for AutoBot: the domain, without a web framework."""

@@ -1,0 +1,277 @@
+"""Configuration of the service: environment variables, or files in $CREDENTIALS_DIRECTORY.
+
+A file is named like the variable in lower case (systemd's LoadCredential), a variable wins over
+a file. Each database is described by a URL or by components; the URL wins over the components.
+"""
+
+import os
+import ssl
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from user_management.errors import ConfigurationError
+from user_management.population import Population
+
+DEFAULT_PORT = 5432
+
+
+class TargetSessionAttributes(StrEnum):
+    """Which of several hosts will do, as in libpq."""
+
+    ANY = "any"
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    READ_WRITE = "read-write"
+    READ_ONLY = "read-only"
+    PREFER_STANDBY = "prefer-standby"
+
+
+def _words(value: object) -> object:
+    """Turn a comma list into a tuple of its words."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(","))
+    return value
+
+
+def _numbers(value: object) -> object:
+    return (value,) if isinstance(value, int) else _words(value)
+
+
+class DatabaseSettings(BaseModel):
+    """Where a database is and who connects.
+
+    `hosts` are names or addresses, or one absolute path: the directory of a unix socket.
+    TCP is always TLS with the host name verified, against `sslrootcert` or the system's trust.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    hosts: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_words)] = (
+        Field(min_length=1)
+    )
+    ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_numbers)
+    ] = (DEFAULT_PORT,)
+    database: Annotated[str, Field(min_length=1)]
+    user: Annotated[str, Field(min_length=1)]
+    password: Annotated[SecretStr, Field(min_length=1)]
+    sslrootcert: Path | None = None
+    target_session_attrs: TargetSessionAttributes = TargetSessionAttributes.ANY
+
+    @model_validator(mode="after")
+    def _hosts_fit_together(self) -> "DatabaseSettings":
+        if len(self.ports) not in (1, len(self.hosts)):
+            raise ValueError(
+                f"{len(self.ports)} ports for {len(self.hosts)} hosts: give one port, "
+                "or one for each host"
+            )
+        if len(self.hosts) > 1 and any(host.startswith("/") for host in self.hosts):
+            raise ValueError("a unix socket directory must be the only host")
+        return self
+
+    @property
+    def is_unix_socket(self) -> bool:
+        return self.hosts[0].startswith("/")
+
+    def connect_arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `asyncpg.connect`.
+
+        Raises ConfigurationError when the CA file cannot be used.
+        """
+        ports = self.ports * len(self.hosts) if len(self.ports) == 1 else self.ports
+        return {
+            "host": list(self.hosts),
+            "port": list(ports),
+            "database": self.database,
+            "user": self.user,
+            "password": self.password.get_secret_value(),
+            "ssl": False if self.is_unix_socket else self._tls_context(),
+            "target_session_attrs": self.target_session_attrs.value,
+        }
+
+    def _tls_context(self) -> ssl.SSLContext:
+        try:
+            # Without a file: the system's trust. Host names are verified either way.
+            context = ssl.create_default_context(cafile=self.sslrootcert)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The CA file {self.sslrootcert} cannot be used ({error}). "
+                "Point SSLROOTCERT at the PEM file of the CA that signed the database's "
+                "certificate."
+            ) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+def _from_url(url: str) -> dict[str, Any]:
+    """Split a database URL into the fields of DatabaseSettings. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgresql+asyncpg"):
+        raise ValueError("it must begin with postgresql:// or postgresql+asyncpg://")
+    userinfo, _, location = parts.netloc.rpartition("@")
+    user, colon, password = userinfo.partition(":")
+    fields: dict[str, Any] = {"database": unquote(parts.path.removeprefix("/"))}
+    if user:
+        fields["user"] = unquote(user)
+    if colon:
+        fields["password"] = unquote(password)
+    if location:
+        pairs = [_host_and_port(item) for item in location.split(",")]
+        fields["hosts"] = tuple(host for host, _ in pairs)
+        fields["ports"] = tuple(port or DEFAULT_PORT for _, port in pairs)
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        match name:
+            case "host":
+                fields["hosts"] = value
+            case "port":
+                fields["ports"] = value
+            case "sslrootcert" | "target_session_attrs" | "user" | "password":
+                fields[name] = value
+            case "sslmode" | "ssl" if value == "verify-full":
+                pass
+            case "sslmode" | "ssl":
+                raise ValueError(f"{name} can only be verify-full; leave it out")
+            case _:
+                raise ValueError(
+                    f"unknown option {name!r}; known are host, port, sslrootcert, "
+                    "target_session_attrs"
+                )
+    return fields
+
+
+def _host_and_port(item: str) -> tuple[str, str]:
+    """Split `host`, `host:port`, `[v6]` or `[v6]:port`; a host may be percent-encoded."""
+    if item.startswith("["):
+        host, _, rest = item[1:].partition("]")
+        return host, rest.removeprefix(":")
+    host, _, port = item.partition(":")
+    return unquote(host), port
+
+
+def _default_threads() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """Everything the service reads from its environment. Obtain it from `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    slm_users_database_url: SecretStr | None = None
+    slm_postgres_host: str | None = "127.0.0.1"
+    slm_postgres_port: str = str(DEFAULT_PORT)
+    slm_postgres_db: str = "slm_users"
+    slm_postgres_user: str = "slm_admin"
+    slm_postgres_password: SecretStr | None = None
+    slm_postgres_sslrootcert: Path | None = None
+
+    autobot_users_database_url: SecretStr | None = None
+    autobot_postgres_host: str | None = None
+    autobot_postgres_port: str = str(DEFAULT_PORT)
+    autobot_postgres_db: str = "autobot_users"
+    autobot_postgres_user: str = "autobot_user_admin"
+    autobot_postgres_password: SecretStr | None = None
+    autobot_postgres_sslrootcert: Path | None = None
+
+    access_token_expire_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
+    slm_signing_key: SecretStr | None = None
+    slm_previous_signing_key: SecretStr | None = None
+    bcrypt_cost: Annotated[int, Field(ge=4, le=31)] = 12
+    hash_threads: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_default_threads)
+
+    @property
+    def slm(self) -> DatabaseSettings:
+        """The database of the fleet administrators."""
+        return self.database(Population.SLM)
+
+    @property
+    def autobot(self) -> DatabaseSettings:
+        """The database of the application users."""
+        return self.database(Population.AUTOBOT)
+
+    def database(self, population: Population) -> DatabaseSettings:
+        """Connection settings of one database; the other one need not be configured.
+
+        Raises ConfigurationError naming the variable that is missing or wrong.
+        """
+        prefix = f"{population.value.upper()}_POSTGRES_"
+        url_name = f"{population.value.upper()}_USERS_DATABASE_URL"
+        component = {
+            name: getattr(self, f"{population.value}_postgres_{name}")
+            for name in ("host", "port", "db", "user", "password", "sslrootcert")
+        }
+        fields = {
+            "hosts": component["host"],
+            "ports": component["port"],
+            "database": component["db"],
+            "user": component["user"],
+            "password": component["password"],
+            "sslrootcert": component["sslrootcert"],
+        }
+        url: SecretStr | None = getattr(self, f"{population.value}_users_database_url")
+        if url is not None:
+            try:
+                fields |= _from_url(url.get_secret_value())
+            except ValueError as error:
+                raise ConfigurationError(f"{url_name} is not usable: {error}.") from None
+        for field, variable in (("hosts", "HOST"), ("password", "PASSWORD")):
+            if not fields[field]:
+                raise ConfigurationError(
+                    f"{prefix}{variable} is not set. Set it (or the file "
+                    f"{(prefix + variable).lower()} in $CREDENTIALS_DIRECTORY), "
+                    f"or give it in {url_name}."
+                )
+        try:
+            return DatabaseSettings(**fields)
+        except ValidationError as error:
+            where = url_name if url is not None else f"{prefix}*"
+            raise ConfigurationError(f"{where} is not usable: {_explain(error)}.") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The faults without their values: one of them may be a secret."""
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False, include_context=False):
+        place = ".".join(str(part) for part in fault["loc"][:1])
+        message = fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{place}: {message}" if place else message)
+    return "; ".join(faults)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and $CREDENTIALS_DIRECTORY.
+
+    Raises ConfigurationError naming the variable and what to do; a value is never shown.
+    """
+    directories: Sequence[Path] = []
+    if directory := os.environ.get("CREDENTIALS_DIRECTORY"):
+        if not Path(directory).is_dir():
+            raise ConfigurationError(
+                f"CREDENTIALS_DIRECTORY names {directory}, which is not a directory. "
+                "Unset it, or create it with one file per secret."
+            )
+        directories = [Path(directory)]
+    try:
+        return Settings(_secrets_dir=directories or None)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{str(fault['loc'][0]).upper()}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False, include_context=False)
+        )
+        raise ConfigurationError(f"The configuration is not usable. Correct {faults}.") from None

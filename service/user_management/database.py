@@ -1,0 +1,222 @@
+"""One database: engine, sessions, and what happens when it does not answer.
+
+Nobody waits longer than a few seconds for a dead database: connecting, waiting for the pool and
+each statement have their own deadline, and after a failed connect a circuit refuses at once.
+"""
+
+import logging
+import time
+from asyncio import timeout
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, NewType
+
+import asyncpg
+from sqlalchemy import event, exc, text
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from user_management.config import DatabaseSettings
+from user_management.errors import DatabaseUnavailable
+from user_management.population import Population
+
+# Two databases with the same tables: mixing up their sessions is a type error.
+SlmSession = NewType("SlmSession", AsyncSession)
+AutobotSession = NewType("AutobotSession", AsyncSession)
+
+# The schema that this release works with: Alembic's head.
+EXPECTED_REVISION: Final = "0002"
+VERSION_TABLE: Final = "user_management_version"
+
+CONNECT_TIMEOUT: Final = 2.0  # seconds, for all hosts together
+POOL_TIMEOUT: Final = 2.0  # seconds
+COMMAND_TIMEOUT: Final = 2.5  # seconds, per statement
+ACQUIRE_TIMEOUT: Final = 2.5  # seconds: pool and connect together
+CIRCUIT_SECONDS: Final = 1.0
+# The server closes an idle connection at once; a dead one is not waited for.
+CLOSE_TIMEOUT: Final = 0.2  # seconds
+
+# Conditions that pass by themselves: the request may be tried again.
+_TRANSIENT_CLASSES: Final = ("08", "53", "57", "25P03")
+
+_logger = logging.getLogger(__name__)
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await super().close(timeout=min(timeout or CLOSE_TIMEOUT, CLOSE_TIMEOUT))
+
+
+def create_engine(
+    settings: DatabaseSettings,
+    *,
+    command_timeout: float | None = COMMAND_TIMEOUT,
+    application_name: str = "user_management",
+    **options: Any,
+) -> AsyncEngine:
+    """An engine on asyncpg; `options` go to SQLAlchemy's `create_async_engine`.
+
+    Raises ConfigurationError when the CA file cannot be used.
+    """
+    arguments = settings.connect_arguments()
+
+    async def connect() -> asyncpg.Connection:
+        async with timeout(CONNECT_TIMEOUT):
+            return await asyncpg.connect(
+                **arguments,
+                timeout=CONNECT_TIMEOUT,
+                command_timeout=command_timeout,
+                server_settings={"application_name": application_name},
+                connection_class=_Connection,
+            )
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options
+    )
+
+
+class _Circuit:
+    """Closed: everybody may try. Open: nobody, until one probe per second is let through."""
+
+    def __init__(self) -> None:
+        self._retry_at: float | None = None
+
+    @contextmanager
+    def attempt(self, population: Population) -> Iterator[None]:
+        """Guard one attempt to connect. Raises DatabaseUnavailable at once while open."""
+        now = time.monotonic()
+        if self._retry_at is not None:
+            if now < self._retry_at:
+                raise DatabaseUnavailable(population)
+            # This caller is the probe; the others stay out for as long as it may take.
+            self._retry_at = now + ACQUIRE_TIMEOUT
+        try:
+            yield
+        except DatabaseUnavailable:
+            self._retry_at = time.monotonic() + CIRCUIT_SECONDS
+            raise
+        self._retry_at = None
+
+
+class Database:
+    """The database of one population: sessions, health and the circuit in front of it."""
+
+    def __init__(
+        self, population: Population, settings: DatabaseSettings, *, pool_size: int = 10
+    ) -> None:
+        self.population = population
+        self._circuit = _Circuit()
+        self._engine = create_engine(
+            settings, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT
+        )
+        event.listen(self._engine.sync_engine, "handle_error", self._translate)
+        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session with its connection: commits at the end, rolls back on an error.
+
+        An error whose attribute `commits` is true keeps what was written. Raises
+        DatabaseUnavailable when the database does not answer in time.
+        """
+        async with self._sessions(info={"database": self}) as session:
+            await self._acquire(session)
+            try:
+                yield session
+            except Exception as error:
+                if getattr(error, "commits", False):
+                    await session.commit()
+                raise
+            await session.commit()
+
+    async def _acquire(self, session: AsyncSession) -> None:
+        try:
+            with self._circuit.attempt(self.population):
+                try:
+                    async with timeout(ACQUIRE_TIMEOUT):
+                        await session.connection()
+                except (
+                    OSError,
+                    exc.DBAPIError,
+                    asyncpg.PostgresError,
+                    asyncpg.InterfaceError,
+                ) as error:
+                    raise self._unavailable(error) from error
+        except exc.TimeoutError as error:
+            # The pool is exhausted: the database lives, so the circuit stays closed.
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
+        _logger.warning(
+            "The database of the %s users is unavailable: %s: %s",
+            self.population,
+            type(error).__name__,
+            error,
+        )
+        return DatabaseUnavailable(self.population)
+
+    def _translate(self, context: ExceptionContext) -> DatabaseUnavailable | None:
+        """Turn what the caller cannot help into DatabaseUnavailable."""
+        error = context.original_exception
+        if context.connection is not None and isinstance(error, OSError):
+            # Deadline or network: nothing more is said on this connection, not even good-bye.
+            driver_connection = context.connection.connection.driver_connection
+            if driver_connection is not None:
+                driver_connection.terminate()
+            context.is_disconnect = True
+        transient = str(getattr(error, "sqlstate", None) or "").startswith(_TRANSIENT_CLASSES)
+        if context.connection is not None and (context.is_disconnect or transient):
+            return self._unavailable(error)
+        return None
+
+    async def ping(self) -> None:
+        """Ask for one row. Raises DatabaseUnavailable."""
+        async with self.session() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def revision(self) -> str | None:
+        """The schema's Alembic revision, None when it was never migrated.
+
+        Raises DatabaseUnavailable.
+        """
+        async with self.session() as session:
+            if not await session.scalar(
+                text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSION_TABLE}
+            ):
+                return None
+            revision: str | None = await session.scalar(
+                text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
+            )
+            return revision
+
+    async def dispose(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+
+@asynccontextmanager
+async def connection_released(session: AsyncSession) -> AsyncIterator[None]:
+    """Give the connection back while the caller does something slow (hashing a password).
+
+    What was written so far is committed, so write nothing before it that may have to be undone.
+    Objects that were read stay readable. Raises RuntimeError when the session holds changes,
+    DatabaseUnavailable when no connection is to be had afterwards.
+    """
+    if session.new or session.dirty or session.deleted:
+        raise RuntimeError("Release the connection before changing anything.")
+    await session.commit()
+    yield
+    database: Database = session.info["database"]
+    await database._acquire(session)
+
+
+def _refuse_closed(driver: Any, *_: object) -> None:
+    # The server's good-bye is seen without a round trip; the pool then connects anew.
+    if driver.driver_connection.is_closed():
+        raise exc.InvalidatePoolError

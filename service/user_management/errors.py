@@ -1,0 +1,124 @@
+"""Errors of the domain.
+
+A service raises one of these; the web layer turns `code` into a status and shows `detail`.
+A detail is written for the caller: it never holds a secret, SQL or a stack trace.
+"""
+
+from typing import ClassVar
+
+from user_management.population import Population
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong. The message names the variable and what to do."""
+
+
+class DomainError(Exception):
+    """A rule of the domain was broken or a resource is away.
+
+    `code` is stable and for programs, `detail` is for people. When `commits` is true, what the
+    transaction holds is kept although the request fails (the audit row of a failed login).
+    """
+
+    code: ClassVar[str] = "error"
+    default_detail: ClassVar[str] = "The request could not be carried out."
+    commits: ClassVar[bool] = False
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or self.default_detail
+        super().__init__(self.detail)
+
+
+class NotFound(DomainError):
+    """The thing does not exist, or the caller may not know that it does."""
+
+    code = "not_found"
+    default_detail = "Not found."
+
+
+class Duplicate(DomainError):
+    """A value that must be unique is taken."""
+
+    code = "duplicate"
+    default_detail = "It exists already."
+
+
+class LastAdministrator(DomainError):
+    """The change would leave the population without an active administrator."""
+
+    code = "last_administrator"
+    default_detail = (
+        "This is the last active administrator. Make another user an administrator first."
+    )
+
+
+class InvalidCredentials(DomainError):
+    """Login refused. Says nothing about the reason; the audit row must survive."""
+
+    code = "invalid_credentials"
+    default_detail = "Incorrect username or password."
+    commits = True
+
+
+class PasswordRefused(DomainError):
+    """The new password does not meet the policy."""
+
+    code = "password_refused"
+    default_detail = "The password was refused. Choose another one."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class PasswordChangeRequired(DomainError):
+    """The caller logged in with a one-time password and must change it first."""
+
+    code = "password_change_required"
+    default_detail = "Change the one-time password first."
+
+
+class PermissionDenied(DomainError):
+    """The caller is known but may not do this."""
+
+    code = "permission_denied"
+    default_detail = "You may not do this."
+
+
+class NotAuthenticated(DomainError):
+    """No valid session was presented."""
+
+    code = "not_authenticated"
+    default_detail = "Log in first."
+
+
+class TemporarilyUnavailable(DomainError):
+    """Try again after `retry_after` seconds."""
+
+    code = "temporarily_unavailable"
+    default_detail = "Temporarily unavailable. Try again later."
+
+    def __init__(self, retry_after: int, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class DatabaseUnavailable(TemporarilyUnavailable):
+    """The database of `population` does not answer in time."""
+
+    code = "database_unavailable"
+
+    def __init__(self, population: Population, retry_after: int = 1) -> None:
+        super().__init__(
+            retry_after, f"The database of the {population} users is unavailable. Try again later."
+        )
+        self.population = population
+
+
+class HashQueueFull(TemporarilyUnavailable):
+    """Too many passwords wait to be hashed."""
+
+    code = "hash_queue_full"
+    default_detail = "Too many logins at once. Try again later."
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__(retry_after)

@@ -1,0 +1,106 @@
+"""The audit log: who did what, from where, and whether it worked."""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, String, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from user_management.models.base import (
+    Base,
+    JsonSettings,
+    PrimaryKey,
+    Str45,
+    Str500,
+    UtcDateTime,
+)
+
+
+class AuditAction(StrEnum):
+    """What was done."""
+
+    LOGIN_SUCCESS = "login_success"
+    LOGIN_FAILED = "login_failed"
+    LOGOUT = "logout"
+    PASSWORD_CHANGED = "password_changed"
+    PASSWORD_RESET_REQUESTED = "password_reset_requested"
+    PASSWORD_RESET_COMPLETED = "password_reset_completed"
+    MFA_ENABLED = "mfa_enabled"
+    MFA_DISABLED = "mfa_disabled"
+    MFA_VERIFIED = "mfa_verified"
+    MFA_FAILED = "mfa_failed"
+    BACKUP_CODE_USED = "backup_code_used"
+    SSO_LOGIN = "sso_login"
+    SSO_LINKED = "sso_linked"
+    SSO_UNLINKED = "sso_unlinked"
+    USER_CREATED = "user_created"
+    USER_UPDATED = "user_updated"
+    USER_DELETED = "user_deleted"
+    USER_ACTIVATED = "user_activated"
+    USER_DEACTIVATED = "user_deactivated"
+    TEAM_CREATED = "team_created"
+    TEAM_UPDATED = "team_updated"
+    TEAM_DELETED = "team_deleted"
+    TEAM_MEMBER_ADDED = "team_member_added"
+    TEAM_MEMBER_REMOVED = "team_member_removed"
+    TEAM_MEMBER_ROLE_CHANGED = "team_member_role_changed"
+    ORG_CREATED = "org_created"
+    ORG_UPDATED = "org_updated"
+    ORG_DELETED = "org_deleted"
+    ROLE_CREATED = "role_created"
+    ROLE_UPDATED = "role_updated"
+    ROLE_DELETED = "role_deleted"
+    ROLE_ASSIGNED = "role_assigned"
+    ROLE_REVOKED = "role_revoked"
+    API_KEY_CREATED = "api_key_created"
+    API_KEY_REVOKED = "api_key_revoked"
+    API_KEY_USED = "api_key_used"
+    SETTINGS_UPDATED = "settings_updated"
+    ACCOUNT_LOCKED = "account_locked"
+    ACCOUNT_UNLOCKED = "account_unlocked"
+    SUSPICIOUS_ACTIVITY = "suspicious_activity"
+
+
+class AuditResourceType(StrEnum):
+    """What it was done to."""
+
+    USER = "user"
+    TEAM = "team"
+    ORGANIZATION = "organization"
+    ROLE = "role"
+    PERMISSION = "permission"
+    API_KEY = "api_key"
+    SSO_PROVIDER = "sso_provider"
+    SESSION = "session"
+    SETTINGS = "settings"
+
+
+class AuditLog(Base):
+    """One event. The services can add and read rows, never change or remove them."""
+
+    __tablename__ = "audit_logs"
+    __table_args__ = (
+        Index("idx_audit_org_created", "org_id", "created_at"),
+        Index("idx_audit_user_created", "user_id", "created_at"),
+        Index("idx_audit_action_created", "action", "created_at"),
+    )
+    # A role that may only INSERT cannot read anything back.
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012
+
+    id: Mapped[PrimaryKey]
+    org_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("organizations.id", ondelete="SET NULL"), index=True
+    )
+    # The actor, when it lives in this database; else `details` names it.
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL"), index=True
+    )
+    action: Mapped[str] = mapped_column(String(100), index=True)
+    resource_type: Mapped[str] = mapped_column(String(100), index=True)
+    resource_id: Mapped[uuid.UUID | None]
+    outcome: Mapped[str] = mapped_column(String(50), default="success", server_default="success")
+    details: Mapped[JsonSettings]
+    ip_address: Mapped[Str45 | None]
+    user_agent: Mapped[Str500 | None]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.now(), index=True)

@@ -1,0 +1,47 @@
+"""Organizations: the tenants of the application."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import String, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from user_management.models.base import (
+    Base,
+    JsonSettings,
+    LongText,
+    PrimaryKey,
+    Str255,
+    TimestampMixin,
+    TrueFlag,
+)
+
+if TYPE_CHECKING:
+    from user_management.models.team import Team
+    from user_management.models.user import User
+
+
+class Organization(TimestampMixin, Base):
+    """A tenant. Fleet administrators belong to none."""
+
+    __tablename__ = "organizations"
+
+    id: Mapped[PrimaryKey]
+    name: Mapped[Str255]
+    slug: Mapped[str] = mapped_column(String(100), unique=True, index=True)
+    description: Mapped[LongText | None]
+    settings: Mapped[JsonSettings]
+    subscription_tier: Mapped[str | None] = mapped_column(
+        String(50), default="free", server_default="free"
+    )
+    # -1: no limit.
+    max_users: Mapped[int] = mapped_column(default=-1, server_default=text("-1"))
+    is_active: Mapped[TrueFlag]
+    deleted_at: Mapped[datetime | None]
+
+    users: Mapped[list["User"]] = relationship(
+        back_populates="organization", lazy="raise", passive_deletes=True
+    )
+    teams: Mapped[list["Team"]] = relationship(
+        back_populates="organization", lazy="raise", passive_deletes=True
+    )

@@ -1,0 +1,89 @@
+"""Roles, permissions, and who has them."""
+
+import uuid
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from user_management.models.base import (
+    Base,
+    Counter,
+    FalseFlag,
+    LongText,
+    PrimaryKey,
+    Str50,
+    Str100,
+    TimestampMixin,
+)
+
+if TYPE_CHECKING:
+    from user_management.models.user import User
+
+
+class Permission(TimestampMixin, Base):
+    """A right, named `resource:action`."""
+
+    __tablename__ = "permissions"
+
+    id: Mapped[PrimaryKey]
+    name: Mapped[str] = mapped_column(String(100), unique=True, index=True)
+    description: Mapped[LongText | None]
+    resource: Mapped[str] = mapped_column(String(100), index=True)
+    action: Mapped[Str50]
+
+
+class Role(TimestampMixin, Base):
+    """A named set of permissions; a system role belongs to no organization."""
+
+    __tablename__ = "roles"
+
+    id: Mapped[PrimaryKey]
+    org_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("organizations.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[Str100]
+    description: Mapped[LongText | None]
+    is_system: Mapped[FalseFlag]
+    priority: Mapped[Counter]
+
+    role_permissions: Mapped[list["RolePermission"]] = relationship(
+        back_populates="role", lazy="raise", passive_deletes=True
+    )
+
+
+class RolePermission(Base):
+    """One permission in one role."""
+
+    __tablename__ = "role_permissions"
+
+    role_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True
+    )
+    permission_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("permissions.id", ondelete="CASCADE"), primary_key=True
+    )
+
+    role: Mapped["Role"] = relationship(back_populates="role_permissions", lazy="raise")
+    permission: Mapped["Permission"] = relationship(lazy="raise")
+
+
+class UserRole(TimestampMixin, Base):
+    """One role of one user."""
+
+    __tablename__ = "user_roles"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    role_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True
+    )
+    assigned_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL")
+    )
+
+    user: Mapped["User"] = relationship(
+        back_populates="user_roles", foreign_keys=[user_id], lazy="raise"
+    )
+    role: Mapped["Role"] = relationship(lazy="raise")

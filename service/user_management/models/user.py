@@ -1,0 +1,133 @@
+"""Users and what hangs off them alone: credentials and sessions."""
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ForeignKey, Index, String, func
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from user_management.models.base import (
+    Base,
+    FalseFlag,
+    JsonSettings,
+    LongText,
+    Now,
+    PrimaryKey,
+    Str45,
+    Str50,
+    Str255,
+    Str500,
+    TimestampMixin,
+    TrueFlag,
+)
+
+if TYPE_CHECKING:
+    from user_management.models.organization import Organization
+    from user_management.models.role import Role, UserRole
+    from user_management.models.team import TeamMembership
+
+
+class User(TimestampMixin, Base):
+    """A person of this population. Deleted softly: other tables of AutoBot refer to it.
+
+    `email` and `username` are stored in lower case and are unique over deleted users too.
+    """
+
+    __tablename__ = "users"
+
+    id: Mapped[PrimaryKey]
+    # None: not bound to an organization (fleet administrators, platform administrators).
+    org_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("organizations.id", ondelete="CASCADE"), index=True
+    )
+    email: Mapped[str] = mapped_column(String(255), unique=True, index=True)
+    username: Mapped[str] = mapped_column(String(100), unique=True, index=True)
+    # None: this user cannot log in with a password.
+    password_hash: Mapped[Str255 | None]
+    display_name: Mapped[Str255 | None]
+    avatar_url: Mapped[Str500 | None]
+    bio: Mapped[LongText | None]
+    is_active: Mapped[TrueFlag]
+    is_verified: Mapped[FalseFlag]
+    mfa_enabled: Mapped[FalseFlag]
+    is_platform_admin: Mapped[FalseFlag]
+    preferences: Mapped[JsonSettings]
+    last_login_at: Mapped[datetime | None]
+    email_verified_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+    organization: Mapped["Organization | None"] = relationship(back_populates="users", lazy="raise")
+    user_roles: Mapped[list["UserRole"]] = relationship(
+        back_populates="user",
+        # user_roles refers to users twice: also by who assigned the role.
+        foreign_keys="UserRole.user_id",
+        lazy="raise",
+        passive_deletes=True,
+    )
+    roles: Mapped[list["Role"]] = relationship(
+        secondary="user_roles",
+        primaryjoin="User.id == UserRole.user_id",
+        secondaryjoin="UserRole.role_id == Role.id",
+        order_by="(Role.priority.desc(), Role.name)",
+        viewonly=True,
+        lazy="raise",
+    )
+    team_memberships: Mapped[list["TeamMembership"]] = relationship(
+        back_populates="user", lazy="raise", passive_deletes=True
+    )
+    credentials: Mapped["UserCredential | None"] = relationship(
+        back_populates="user", lazy="raise", passive_deletes=True
+    )
+
+
+# Newest first, page by page from the last row seen.
+Index("ix_users_created_at_id", User.created_at.desc(), User.id)
+# Search for a part of a word, as `lower(column) LIKE '%part%'`.
+Index(
+    "ix_users_search",
+    func.lower(User.email).label("email"),
+    func.lower(User.username).label("username"),
+    func.lower(User.display_name).label("display_name"),
+    postgresql_using="gin",
+    postgresql_ops={
+        "email": "gin_trgm_ops",
+        "username": "gin_trgm_ops",
+        "display_name": "gin_trgm_ops",
+    },
+)
+
+
+class UserCredential(TimestampMixin, Base):
+    """What is special about a user's password. No row: nothing is."""
+
+    __tablename__ = "user_credentials"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    must_change_password: Mapped[FalseFlag]
+    # A one-time password is refused from then on.
+    one_time_expires_at: Mapped[datetime | None]
+    password_changed_at: Mapped[datetime | None]
+
+    user: Mapped["User"] = relationship(back_populates="credentials", lazy="raise")
+
+
+class AuthSession(Base):
+    """A login. An access token is good for as long as its session is neither ended nor expired."""
+
+    __tablename__ = "auth_sessions"
+
+    id: Mapped[PrimaryKey]
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[Now]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    end_reason: Mapped[Str50 | None]
+    ip_address: Mapped[Str45 | None]
+    user_agent: Mapped[Str500 | None]
+
+    user: Mapped["User"] = relationship(lazy="raise")
