@@ -1,0 +1,1 @@
+"""Passwords and tokens: rules without a database and without a web framework."""
