@@ -1,0 +1,336 @@
+"""A real PostgreSQL for the tests: private, on a unix socket, gone at the end."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from user_management.config import DatabaseSettings
+from user_management.population import Population
+
+ROOT = Path(__file__).parent.parent
+SUPERUSER = "postgres"
+OWNERS = {Population.SLM: "slm_admin", Population.AUTOBOT: "autobot_user_admin"}
+SERVICE = "slm_service"
+BACKEND = "autobot_backend"
+# Without it nothing depends on a disk: a lost test server is no loss.
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "wal_level=minimal")
+
+
+def postgresql_binaries() -> Path:
+    """The newest installed PostgreSQL's bin directory."""
+    found = sorted(
+        (path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+        key=lambda path: int(path.parent.name),
+    )
+    if not found:
+        pytest.fail(
+            "PostgreSQL is not installed. On Debian and Ubuntu: apt-get install postgresql "
+            "(the server in /usr/lib/postgresql/<major>/bin).",
+            pytrace=False,
+        )
+    return found[-1]
+
+
+def server_identity() -> dict[str, Any]:
+    """Who runs the server: PostgreSQL refuses root, so root hands over to `postgres`."""
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam("postgres")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+class PostgresServer:
+    """One PostgreSQL server in a directory of its own."""
+
+    def __init__(self, template: Path | None = None) -> None:
+        self.bin = postgresql_binaries()
+        self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._data = self.directory / "data"
+        self._identity = server_identity()
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._identity:
+            os.chown(self.directory, self._identity["user"], self._identity["group"])
+        if template is None:
+            self._run(
+                self.bin / "initdb",
+                f"--pgdata={self._data}",
+                f"--username={SUPERUSER}",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            )
+        else:
+            self._run("cp", "-a", str(template), str(self._data))
+
+    def _run(self, *command: str | Path) -> None:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.directory,
+            **self._identity,
+        )
+        if done.returncode:
+            pytest.fail(f"{command[0]} failed: {done.stderr}{done.stdout}", pytrace=False)
+
+    @property
+    def data(self) -> Path:
+        return self._data
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        settings = [f"--{setting}" for setting in FAST]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    self.bin / "postgres",
+                    f"-D{self._data}",
+                    f"-k{self.directory}",
+                    "--listen_addresses=",
+                    "--max_wal_senders=0",
+                    *settings,
+                ],
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                **self._identity,
+            )
+        deadline = time.monotonic() + 30
+        while subprocess.run(
+            [self.bin / "pg_isready", "-q", f"-h{self.directory}"], check=False
+        ).returncode:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(
+                    "PostgreSQL does not start:\n" + (self.directory / "log").read_text(),
+                    pytrace=False,
+                )
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop at once, as a crash would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=30)
+            self._process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The server and its backends accept and say nothing (SIGSTOP)."""
+        assert self._process is not None
+        pids = [self._process.pid]
+        children = Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split()
+        pids += [int(pid) for pid in children]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.directory)
+
+    def settings(self, database: str, user: str) -> DatabaseSettings:
+        return DatabaseSettings.model_validate(
+            {
+                "hosts": (str(self.directory),),
+                "database": database,
+                "user": user,
+                "password": "the-socket-trusts-everybody",
+            }
+        )
+
+    def sql(self, statements: str, *, database: str = "postgres", user: str = SUPERUSER) -> str:
+        """Run statements with psql; the rows, unaligned, columns separated by `|`.
+
+        Raises AssertionError with psql's message when one fails.
+        """
+        done = subprocess.run(
+            [
+                self.bin / "psql",
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--set=ON_ERROR_STOP=1",
+                f"--host={self.directory}",
+                f"--username={user}",
+                f"--dbname={database}",
+            ],
+            input=statements,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise AssertionError(done.stderr.strip())
+        return done.stdout.strip()
+
+    def provision_roles(self) -> None:
+        """The login roles, as the deployment makes them."""
+        self.sql("".join(f"CREATE ROLE {role} LOGIN;" for role in (*OWNERS.values(), SERVICE, BACKEND)))
+
+    def provision_database(self, name: str, population: Population, template: str | None) -> None:
+        """A database with owner and privileges as the deployment makes it."""
+        owner = OWNERS[population]
+        others = SERVICE if population is Population.SLM else f"{SERVICE}, {BACKEND}"
+        source = f"TEMPLATE {template}" if template else ""
+        self.sql(f"CREATE DATABASE {name} OWNER {owner} {source}")
+        self.sql(
+            f"""
+            REVOKE ALL ON DATABASE {name} FROM PUBLIC;
+            GRANT CONNECT ON DATABASE {name} TO {others};
+            ALTER SCHEMA public OWNER TO {owner};
+            REVOKE ALL ON SCHEMA public FROM PUBLIC;
+            GRANT USAGE ON SCHEMA public TO {others};
+            """,
+            database=name,
+        )
+
+
+@dataclass(frozen=True)
+class ProvisionedDatabase:
+    """A database of one population on the test server."""
+
+    server: PostgresServer
+    population: Population
+    name: str
+
+    @property
+    def owner(self) -> DatabaseSettings:
+        """Connect as the owner: migrations."""
+        return self.server.settings(self.name, OWNERS[self.population])
+
+    @property
+    def service(self) -> DatabaseSettings:
+        """Connect as the SLM server does."""
+        return self.server.settings(self.name, SERVICE)
+
+    @property
+    def backend(self) -> DatabaseSettings:
+        """Connect as the AutoBot backend does."""
+        return self.server.settings(self.name, BACKEND)
+
+    def sql(self, statements: str, user: str | None = None) -> str:
+        """Run statements as `user`, by default as the owner. See PostgresServer.sql."""
+        return self.server.sql(
+            statements, database=self.name, user=user or OWNERS[self.population]
+        )
+
+    def environment(self, settings: DatabaseSettings | None = None) -> dict[str, str]:
+        """The environment of a process of ours that uses this database, by default as owner."""
+        settings = settings or self.owner
+        prefix = f"{self.population.value.upper()}_POSTGRES_"
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "service"),
+            f"{prefix}HOST": settings.hosts[0],
+            f"{prefix}DB": settings.database,
+            f"{prefix}USER": settings.user,
+            f"{prefix}PASSWORD": settings.password.get_secret_value(),
+        }
+
+    def alembic(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the alembic command as the owner, in the repository's directory."""
+        return subprocess.run(
+            [sys.executable, "-m", "alembic", *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to `revision`, up or down."""
+        direction = "downgrade" if revision == "base" else "upgrade"
+        done = self.alembic("-x", f"name={self.population}", direction, revision)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server that the tests share; each of them has databases of its own."""
+    server = PostgresServer()
+    try:
+        server.start()
+        server.provision_roles()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def provisioned(
+    postgres: PostgresServer,
+) -> Iterator[Callable[..., ProvisionedDatabase]]:
+    """Make empty databases: `provisioned(population)`."""
+    made: list[str] = []
+
+    def make(population: Population, template: str | None = None) -> ProvisionedDatabase:
+        name = f"{population}_{uuid.uuid4().hex}"
+        postgres.provision_database(name, population, template)
+        made.append(name)
+        return ProvisionedDatabase(postgres, population, name)
+
+    yield make
+    for name in made:
+        postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> Callable[[Population], str]:
+    """A database at head for each population, made once; name of it."""
+    made: dict[Population, str] = {}
+
+    def template(population: Population) -> str:
+        if population not in made:
+            name = f"{population}_template"
+            postgres.provision_database(name, population, None)
+            ProvisionedDatabase(postgres, population, name).migrate()
+            made[population] = name
+        return made[population]
+
+    return template
+
+
+@pytest.fixture
+def migrated(
+    provisioned: Callable[..., ProvisionedDatabase],
+    migrated_template: Callable[[Population], str],
+) -> Callable[[Population], ProvisionedDatabase]:
+    """Make databases at Alembic's head: `migrated(population)`."""
+    return lambda population: provisioned(population, migrated_template(population))
+
+
+@pytest.fixture
+def slm_database(
+    migrated: Callable[[Population], ProvisionedDatabase],
+) -> ProvisionedDatabase:
+    """An empty slm_users at head."""
+    return migrated(Population.SLM)
+
+
+@pytest.fixture
+def autobot_database(
+    migrated: Callable[[Population], ProvisionedDatabase],
+) -> ProvisionedDatabase:
+    """An empty autobot_users at head."""
+    return migrated(Population.AUTOBOT)
