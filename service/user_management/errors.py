@@ -60,6 +60,24 @@ class InvalidCredentials(DomainError):
     commits = True
 
 
+class CurrentPasswordWrong(DomainError):
+    """The caller gave a wrong current password. The audit row must survive."""
+
+    code = "current_password_wrong"
+    default_detail = "The current password is not correct."
+    commits = True
+
+
+class InvalidValue(DomainError):
+    """A value breaks a rule that only the service can check. `field` is its name."""
+
+    code = "validation_error"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
 class PasswordRefused(DomainError):
     """The new password does not meet the policy."""
 

@@ -1,0 +1,134 @@
+"""What surrounds every request, as plain ASGI: no request is buffered or wrapped for it."""
+
+import logging
+import time
+import traceback
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from user_management.middleware.problems import problem
+
+_access = logging.getLogger("user_management.access")
+_errors = logging.getLogger("user_management.errors")
+
+_METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_INTERNAL_ERROR: Final = "Something went wrong here. The log of the service says more."
+
+
+class RequestLog:
+    """One line per request, and the last resort when one fails.
+
+    A log line has no query string and no header: both may hold what is nobody's business.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observe)
+        except Exception as error:
+            _errors.error(
+                "Unexpected %s", type(error).__name__, extra={"error": describe_error(error)}
+            )
+            if not status:
+                response = problem("internal_error", _INTERNAL_ERROR)
+                await response(scope, receive, observe)
+        finally:
+            client = scope.get("client")
+            _access.info(
+                "%s %s",
+                scope["method"],
+                scope["path"],
+                extra={
+                    "status": status,
+                    "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                    "client": client[0] if client else None,
+                },
+            )
+
+
+def describe_error(error: BaseException) -> list[str]:
+    """Where an exception and its causes came from.
+
+    Of the message only the first line: PostgreSQL puts the values of the row into the others.
+    """
+    lines: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        first_line = str(cause).partition("\n")[0]
+        lines.append(f"{type(cause).__name__}: {first_line}")
+        lines.extend(
+            f"  {frame.filename}:{frame.lineno} in {frame.name}"
+            for frame in traceback.extract_tb(cause.__traceback__)
+        )
+        cause = cause.__cause__ or cause.__context__
+    return lines
+
+
+class NoStore:
+    """Nothing that the API says may be kept by a cache, unless the route says otherwise."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def add_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, add_header)
+
+
+class HeadAsGet:
+    """HEAD is GET without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def drop_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, drop_body)
+
+
+class JsonOnly:
+    """Bodies are JSON. What a browser's form can send without asking first is refused."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] in _METHODS_WITH_BODY:
+            headers = Headers(scope=scope)
+            has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+            media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if has_body and media_type != "application/json":
+                response = problem(
+                    "unsupported_media_type", "Send the request body as application/json."
+                )
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

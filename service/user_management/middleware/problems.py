@@ -1,0 +1,203 @@
+"""Every error as a problem (RFC 9457): one table, one form.
+
+The codes are described for clients in docs/api-problems.md.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
+
+from user_management.errors import DomainError, InvalidValue, TemporarilyUnavailable
+
+MEDIA_TYPE = "application/problem+json"
+
+# code → (status, title). The title says what kind of problem it is, `detail` what happened.
+PROBLEMS: Mapping[str, tuple[int, str]] = {
+    "bad_request": (400, "The request cannot be read"),
+    "invalid_credentials": (401, "Login refused"),
+    "not_authenticated": (401, "Not logged in"),
+    "current_password_wrong": (403, "The current password is wrong"),
+    "password_change_required": (403, "The one-time password must be changed first"),
+    "permission_denied": (403, "Not allowed"),
+    "not_found": (404, "Not found"),
+    "method_not_allowed": (405, "Method not allowed"),
+    "duplicate": (409, "The value is taken"),
+    "last_administrator": (409, "The last administrator must stay"),
+    "body_too_large": (413, "The request body is too large"),
+    "unsupported_media_type": (415, "The request body must be JSON"),
+    "password_refused": (422, "The new password was refused"),
+    "validation_error": (422, "The request is not valid"),
+    "internal_error": (500, "Internal error"),
+    "database_unavailable": (503, "A database is unavailable"),
+    "hash_queue_full": (503, "Too many logins at once"),
+}
+
+_CODE_OF_STATUS = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+_DETAIL_OF_STATUS = {
+    400: "The request cannot be read.",
+    404: "There is nothing at this address.",
+    405: "This address does not take this method; see the Allow header.",
+    413: "The request body is too large. Send at most 64 KiB.",
+    415: "Send the request body as application/json.",
+}
+# More faults than this help nobody.
+_LISTED_FAULTS = 20
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "An error (RFC 9457). `code` is stable and for programs, `detail` for people.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "description": "A URI reference that ends in the code."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": list(PROBLEMS)},
+        "errors": {
+            "description": "The faults of a request that is not valid.",
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["in", "pointer", "detail"],
+                "properties": {
+                    "in": {"type": "string", "enum": ["body", "path", "query"]},
+                    "pointer": {
+                        "type": "string",
+                        "description": "A JSON pointer to the value.",
+                    },
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+def problem(
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[Mapping[str, str]] = (),
+) -> JSONResponse:
+    """A response for an entry of PROBLEMS. Raises KeyError for an unknown code."""
+    status, title = PROBLEMS[code]
+    body: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if errors:
+        body["errors"] = list(errors)
+    sent = dict(headers or {})
+    if status == 401:
+        sent["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers=sent, media_type=MEDIA_TYPE)
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """What a route declares in `responses=` so that its problems stand in the OpenAPI document."""
+    titles: dict[int, list[str]] = {}
+    for code in codes:
+        status, title = PROBLEMS[code]
+        titles.setdefault(status, []).append(f"{title} (`{code}`)")
+    return {
+        status: {
+            "description": "; ".join(described),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "headers": _described_headers(status),
+        }
+        for status, described in titles.items()
+    }
+
+
+def _described_headers(status: int) -> dict[str, Any]:
+    name, schema = {
+        401: ("WWW-Authenticate", {"type": "string"}),
+        503: ("Retry-After", {"type": "integer", "minimum": 1}),
+    }.get(status, (None, None))
+    return {} if name is None else {name: {"required": True, "schema": schema}}
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of the application with a problem."""
+    app.add_exception_handler(DomainError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DomainError)
+    headers = {}
+    if isinstance(error, TemporarilyUnavailable):
+        headers["Retry-After"] = str(error.retry_after)
+    errors = []
+    if isinstance(error, InvalidValue):
+        errors.append({"in": "body", "pointer": f"/{error.field}", "detail": error.detail})
+    return problem(error.code, error.detail, headers=headers, errors=errors)
+
+
+async def _http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _CODE_OF_STATUS[error.status_code]
+    headers = {}
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+    return problem(code, _DETAIL_OF_STATUS[error.status_code], headers=headers)
+
+
+async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        return problem("bad_request", "The request body is not valid JSON.")
+    return problem(
+        "validation_error",
+        "The request is not valid; `errors` names the values.",
+        # The values themselves are not repeated: one of them may be a password.
+        errors=[_fault(fault) for fault in faults[:_LISTED_FAULTS]],
+    )
+
+
+def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
+    where, *path = fault["loc"]
+    return {
+        "in": str(where),
+        "pointer": "".join(f"/{_escape(str(part))}" for part in path),
+        "detail": str(fault["msg"]).removeprefix("Value error, "),
+    }
+
+
+def _escape(token: str) -> str:
+    """One token of a JSON pointer (RFC 6901), without what UTF-8 cannot carry."""
+    text = token.encode(errors="replace").decode()
+    return text.replace("~", "~0").replace("/", "~1")
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """All methods that the address takes; the framework names those of one route only."""
+    allowed = set(_methods_at(request.app.routes, request.scope["path"]))
+    return allowed | {"HEAD"} if "GET" in allowed else allowed
+
+
+def _methods_at(routes: Sequence[Any], path: str) -> Iterable[str]:
+    for route in iter_route_contexts(routes):
+        pattern: re.Pattern[str] = compile_path(route.path)[0]
+        if pattern.match(path):
+            yield from route.methods or ()

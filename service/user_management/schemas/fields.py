@@ -1,0 +1,115 @@
+"""Rules for single values, written once for validation and for the API's own description."""
+
+import math
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+USERNAME_PATTERN = r"^[a-zA-Z0-9_]+$"
+# What HTML's input type=email accepts, without empty parts between dots. Special-use domains
+# such as .local are in use here and are as good as any other.
+EMAIL_PATTERN = (
+    r"^[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+    r"(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$"
+)
+# PostgreSQL's text cannot hold NUL.
+TEXT_PATTERN = r"^[^\x00]*$"
+# A script or data address in a picture's source is an attack on whoever looks at the user.
+AVATAR_URL_PATTERN = r"^(https?://|/)[!-~]*$"
+
+EMAIL_LENGTH = 255
+USERNAME_LENGTH = 100
+TEXT_LENGTH = 255
+LONG_TEXT_LENGTH = 500
+# The policy (`check_new_password`) counts 12 to 128 code points after NFC; this bounds the work.
+PASSWORD_INPUT_LENGTH = 1024
+PREFERENCES_DEPTH = 32
+
+_EMAIL = re.compile(EMAIL_PATTERN)
+
+
+def check_email(address: str) -> str:
+    """Return the address in lower case.
+
+    Raises ValueError when it is not of the form name@domain or too long.
+    """
+    if len(address) > EMAIL_LENGTH:
+        raise ValueError(f"An e-mail address has at most {EMAIL_LENGTH} characters")
+    if not _EMAIL.fullmatch(address):
+        raise ValueError("Give an e-mail address of the form name@domain")
+    return address.lower()
+
+
+def check_preferences(preferences: dict[str, Any]) -> dict[str, Any]:
+    """Return the preferences if PostgreSQL's jsonb can hold them.
+
+    Raises ValueError for NUL characters, lone surrogates, numbers that are not finite, and
+    nesting deeper than PREFERENCES_DEPTH.
+    """
+    remaining: list[tuple[Any, int]] = [(preferences, 1)]
+    while remaining:
+        value, depth = remaining.pop()
+        if depth > PREFERENCES_DEPTH:
+            raise ValueError(f"Preferences are nested at most {PREFERENCES_DEPTH} levels deep")
+        if isinstance(value, dict):
+            remaining.extend((key, depth) for key in value)
+            remaining.extend((item, depth + 1) for item in value.values())
+        elif isinstance(value, list):
+            remaining.extend((item, depth + 1) for item in value)
+        elif isinstance(value, str) and not _is_storable(value):
+            raise ValueError("Text in preferences holds no NUL character and no lone surrogate")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("Numbers in preferences are finite")
+    return preferences
+
+
+def _is_storable(text: str) -> bool:
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
+
+
+Username = Annotated[
+    str, Field(min_length=3, max_length=USERNAME_LENGTH, pattern=USERNAME_PATTERN)
+]
+Email = Annotated[str, Field(max_length=EMAIL_LENGTH, pattern=EMAIL_PATTERN)]
+# Checked against the stored address first: one that stays as it is need not meet today's rule.
+UncheckedEmail = Annotated[
+    str,
+    Field(max_length=EMAIL_LENGTH, json_schema_extra={"pattern": EMAIL_PATTERN}),
+]
+NewPassword = Annotated[
+    str,
+    Field(json_schema_extra={"minLength": 12, "maxLength": 128, "format": "password"}),
+]
+Password = Annotated[
+    str,
+    Field(min_length=1, max_length=PASSWORD_INPUT_LENGTH, json_schema_extra={"format": "password"}),
+]
+Text = Annotated[str, Field(max_length=TEXT_LENGTH, pattern=TEXT_PATTERN)]
+LongText = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=TEXT_PATTERN)]
+AvatarUrl = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=AVATAR_URL_PATTERN)]
+Preferences = Annotated[
+    dict[str, Any],
+    AfterValidator(check_preferences),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": TEXT_PATTERN},
+            "additionalProperties": {"$ref": "#/components/schemas/JsonValue"},
+        }
+    ),
+]
+JSON_VALUE_SCHEMA: dict[str, Any] = {
+    "description": "Any JSON value whose text holds no NUL character.",
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        {"type": "string", "pattern": TEXT_PATTERN},
+        {"type": "array", "items": {"$ref": "#/components/schemas/JsonValue"}},
+        {
+            "type": "object",
+            "propertyNames": {"pattern": TEXT_PATTERN},
+            "additionalProperties": {"$ref": "#/components/schemas/JsonValue"},
+        },
+    ],
+}

@@ -1,0 +1,129 @@
+"""Users of either population."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from user_management.models import Role, User
+from user_management.schemas.fields import (
+    AvatarUrl,
+    Email,
+    LongText,
+    NewPassword,
+    Preferences,
+    Text,
+    UncheckedEmail,
+    Username,
+)
+
+
+def _either_admin(schema: dict[str, Any]) -> None:
+    properties = schema["properties"]
+    properties["is_platform_admin"] = dict(properties["is_admin"])
+    schema["not"] = {"required": ["is_admin", "is_platform_admin"]}
+
+
+IsAdmin = Annotated[
+    bool, Field(validation_alias=AliasChoices("is_admin", "is_platform_admin"))
+]
+
+
+class UserCreate(BaseModel):
+    """A new user. Without a password nobody can log in as this user."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_either_admin)
+
+    username: Username
+    email: Email
+    password: NewPassword | None = None
+    display_name: Text | None = None
+    is_admin: IsAdmin = False
+
+
+class UserUpdate(BaseModel):
+    """The fields to change; those that are not given stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_either_admin)
+
+    email: UncheckedEmail = Field(default_factory=str)
+    username: Username = Field(default_factory=str)
+    display_name: Text | None = None
+    bio: LongText | None = None
+    avatar_url: AvatarUrl | None = None
+    preferences: Preferences = Field(default_factory=dict)
+    is_active: bool = Field(default_factory=bool)
+    is_admin: IsAdmin = Field(default_factory=bool)
+
+    def given(self) -> dict[str, Any]:
+        """The fields that the caller sent, with their new values."""
+        return self.model_dump(exclude_unset=True)
+
+
+class RoleResponse(BaseModel):
+    """A role that a user has."""
+
+    id: UUID
+    name: str
+    description: str | None
+    is_system: bool
+
+    @classmethod
+    def of(cls, role: Role) -> Self:
+        """Shape a role for the wire."""
+        return cls(
+            id=role.id, name=role.name, description=role.description, is_system=role.is_system
+        )
+
+
+class UserResponse(BaseModel):
+    """A user. The e-mail address is plain text: stored ones may predate today's rule."""
+
+    id: UUID
+    email: str
+    username: str
+    display_name: str | None
+    bio: str | None
+    avatar_url: str | None
+    org_id: UUID | None
+    is_active: bool
+    is_verified: bool
+    mfa_enabled: bool
+    is_platform_admin: bool
+    preferences: dict[str, Any]
+    roles: list[RoleResponse]
+    last_login_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        """Shape a user whose roles are loaded for the wire."""
+        return cls(
+            id=user.id,
+            email=user.email,
+            username=user.username,
+            display_name=user.display_name,
+            bio=user.bio,
+            avatar_url=user.avatar_url,
+            org_id=user.org_id,
+            is_active=user.is_active,
+            is_verified=user.is_verified,
+            mfa_enabled=user.mfa_enabled,
+            is_platform_admin=user.is_platform_admin,
+            preferences=user.preferences,
+            roles=[RoleResponse.of(role) for role in user.roles],
+            last_login_at=user.last_login_at,
+            created_at=user.created_at,
+            updated_at=user.updated_at,
+        )
+
+
+class UserListResponse(BaseModel):
+    """One page of users. `total` is exact up to 10 000 and estimated above."""
+
+    users: list[UserResponse]
+    total: int
+    limit: int
+    offset: int

@@ -1,0 +1,59 @@
+"""Writing the audit log."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from user_management.models import AuditAction, AuditLog, AuditResourceType
+from user_management.services.context import Actor, RequestContext, population_of
+
+SUCCESS = "success"
+FAILURE = "failure"
+
+
+class AuditService:
+    """Adds events to the audit log of the session's database, within its transaction."""
+
+    def __init__(self, session: AsyncSession, context: RequestContext) -> None:
+        self._session = session
+        self._context = context
+
+    async def record(
+        self,
+        action: AuditAction,
+        resource_type: AuditResourceType,
+        resource_id: UUID | None,
+        *,
+        outcome: str = SUCCESS,
+        details: Mapping[str, Any] | None = None,
+        actor: Actor | None = None,
+    ) -> None:
+        """Add one event. `actor` is the context's unless given; `details` hold no secret.
+
+        An actor of the other population has no row in this database that `user_id` could refer
+        to; `details.actor` names them instead.
+        """
+        actor = actor or self._context.actor
+        kept = dict(details or {})
+        is_local = actor is not None and actor.population is population_of(self._session)
+        if actor is not None and not is_local:
+            kept["actor"] = {
+                "population": actor.population,
+                "user_id": str(actor.user_id),
+                "username": actor.username,
+            }
+        await self._session.execute(
+            insert(AuditLog).values(
+                user_id=actor.user_id if actor is not None and is_local else None,
+                action=action,
+                resource_type=resource_type,
+                resource_id=resource_id,
+                outcome=outcome,
+                details=kept,
+                ip_address=self._context.ip_address,
+                user_agent=self._context.user_agent,
+            )
+        )
