@@ -117,11 +117,11 @@ def _is_sequence(folded: str) -> bool:
 def _words(folded: str) -> set[str]:
     """The letters of a password, read plainly and with 0 for o, @ for a and so on.
 
-    Of a word written twice and more, the word.
+    Where they are one word written twice or more, also that word.
     """
     core = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", folded)
-    readings = (re.sub(r"[\W\d_]", "", text) for text in (folded, core.translate(_UNLEET)))
-    return {re.sub(r"^(.+?)\1+$", r"\1", letters) for letters in readings}
+    readings = {re.sub(r"[\W\d_]", "", text) for text in (folded, core.translate(_UNLEET))}
+    return readings | {re.sub(r"^(.+?)\1+$", r"\1", letters) for letters in readings}
 
 
 def _without(folded: str, context_words: Iterable[str]) -> str:

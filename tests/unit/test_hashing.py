@@ -1,0 +1,403 @@
+"""Hashing: what is stored, what it costs, and that the pool stays bounded."""
+
+import asyncio
+import logging
+import os
+import threading
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterator
+
+import bcrypt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from user_management.errors import HashQueueFull
+from user_management.security import hashing
+from user_management.security.hashing import MAX_PASSWORD_LENGTH, PasswordHasher
+
+COST = 8
+PASSWORD = "a quiet tuesday"
+PASSWORDS = st.text(max_size=128)
+
+real_hashpw = bcrypt.hashpw
+real_checkpw = bcrypt.checkpw
+
+
+def stored(password: str = PASSWORD, *, cost: int = COST, ident: str = "2b") -> str:
+    """What another program stores: plain bcrypt."""
+    return real_hashpw(password.encode(), bcrypt.gensalt(cost)).decode().replace("2b", ident, 1)
+
+
+@pytest.fixture
+def hasher() -> Iterator[PasswordHasher]:
+    hasher = PasswordHasher(COST, threads=2)
+    yield hasher
+    hasher.close()
+
+
+@pytest.fixture(scope="module")
+def cheap() -> Iterator[Callable[[Callable[[PasswordHasher], Awaitable[object]]], object]]:
+    """Run something with a hasher at bcrypt's lowest cost."""
+    hasher = PasswordHasher(4, threads=1)
+
+    def run(work: Callable[[PasswordHasher], Awaitable[object]]) -> object:
+        async def main() -> object:
+            return await work(hasher)
+
+        return asyncio.run(main())
+
+    yield run
+    hasher.close()
+
+
+class TestWhatIsStored:
+    async def test_a_password_that_bcrypt_takes_whole_is_plain_bcrypt(self, hasher):
+        for password in (PASSWORD, "x" * 72, "é" * 36):
+            made = await hasher.hash(password)
+
+            assert made.startswith(f"$2b${COST:02}$")
+            assert bcrypt.checkpw(password.encode(), made.encode())
+
+    @pytest.mark.parametrize("password", ["x" * 73, "é" * 37, "nul\0inside", "\0"])
+    async def test_any_other_is_prehashed(self, hasher, password):
+        made = await hasher.hash(password)
+
+        assert made.startswith(f"bcrypt-sha384$$2b${COST:02}$")
+        assert len(made) <= 255
+        assert await hasher.verify(password, made)
+
+    async def test_equal_passwords_are_stored_differently(self, hasher):
+        assert await hasher.hash(PASSWORD) != await hasher.hash(PASSWORD)
+
+    @settings(max_examples=60, deadline=None)
+    @given(password=PASSWORDS, other=PASSWORDS)
+    def test_only_the_same_text_verifies(self, cheap, password, other):
+        made = cheap(lambda hasher: hasher.hash(password))
+
+        assert cheap(lambda hasher: hasher.verify(unicodedata.normalize("NFD", password), made))
+        same = unicodedata.normalize("NFC", password) == unicodedata.normalize("NFC", other)
+        assert cheap(lambda hasher: hasher.verify(other, made)) is same
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        start=st.sampled_from(["x" * 72, "é" * 36, "字" * 24, "😀" * 18]),
+        tails=st.lists(st.text(max_size=40), min_size=2, max_size=2, unique=True),
+    )
+    def test_nothing_is_cut_at_72_bytes(self, cheap, start, tails):
+        first, second = (unicodedata.normalize("NFC", start + tail) for tail in tails)
+        made = cheap(lambda hasher: hasher.hash(first))
+
+        assert cheap(lambda hasher: hasher.verify(first, made))
+        assert cheap(lambda hasher: hasher.verify(second, made)) is (first == second)
+
+    @pytest.mark.parametrize("length", [73, 100, 128])
+    async def test_long_passwords_work(self, hasher, length):
+        made = await hasher.hash("p" * length)
+
+        assert await hasher.verify("p" * length, made)
+        assert not await hasher.verify("p" * (length - 1), made)
+        assert not await hasher.verify("p" * 72, made)
+
+    async def test_what_follows_a_nul_counts(self, hasher):
+        made = await hasher.hash("same\0one")
+
+        assert not await hasher.verify("same\0two", made)
+        assert not await hasher.verify("same", made)
+        assert not await hasher.verify("same\0one", stored("same"))
+
+    async def test_a_lone_surrogate_is_only_another_character(self, hasher):
+        made = await hasher.hash("half \ud83d of one")
+
+        assert await hasher.verify("half \ud83d of one", made)
+        assert not await hasher.verify("half \ud83e of one", made)
+        assert not await hasher.verify("half \ud83d of one", stored("half"))
+
+    async def test_an_endless_password_is_no_password(self, hasher):
+        with pytest.raises(ValueError, match="1024"):
+            await hasher.hash("x" * (MAX_PASSWORD_LENGTH + 1))
+
+    @pytest.mark.parametrize("ident", ["2a", "2b", "2y"])
+    async def test_hashes_of_other_programs_verify(self, hasher, ident):
+        assert await hasher.verify(PASSWORD, stored(ident=ident))
+        assert not await hasher.verify(PASSWORD + "x", stored(ident=ident))
+
+
+UNUSABLE = [
+    None,
+    "",
+    "!",
+    "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",  # bare SHA-256
+    stored(ident="2x"),  # made by an implementation with a known fault
+    stored() + "\n",
+    stored()[:-1],
+    stored().replace("$08$", "$03$"),
+    stored().replace("$08$", "$17$"),
+    stored().replace("$08$", "$31$"),
+    stored().replace("$08$", "$٠٨$"),
+    "$2b$08$" + "z" * 53,  # a salt that bcrypt itself refuses
+    "bcrypt-sha384$",
+    "bcrypt-sha384$" + stored(ident="2x"),
+]
+
+
+class TestWhatItCosts:
+    """Counted in bcrypt's rounds: time would depend on the machine."""
+
+    @pytest.fixture
+    def rounds(self, monkeypatch):
+        done = []
+
+        def hashpw(secret, salt):
+            done.append(2 ** int(salt[4:6]))
+            return real_hashpw(secret, salt)
+
+        def checkpw(secret, made):
+            done.append(2 ** int(made[4:6]))
+            return real_checkpw(secret, made)
+
+        monkeypatch.setattr(bcrypt, "hashpw", hashpw)
+        monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+        return done
+
+    @pytest.mark.parametrize(
+        ("password", "made"),
+        [
+            pytest.param(PASSWORD, stored(), id="right"),
+            pytest.param("wrong", stored(), id="wrong"),
+            pytest.param("", stored(), id="empty"),
+            pytest.param("x" * 73, stored(), id="too long for the stored form"),
+            pytest.param("x" * 2000, stored(), id="endless"),
+            pytest.param("nul\0", stored(), id="NUL"),
+            pytest.param("\ud800", stored(), id="lone surrogate"),
+            pytest.param("x" * 73, "bcrypt-sha384$" + stored(), id="prehashed"),
+            pytest.param(PASSWORD, stored(cost=4), id="right, cheapest hash"),
+            pytest.param("wrong", stored(cost=4), id="wrong, cheapest hash"),
+            pytest.param("wrong", stored(cost=7), id="wrong, cheaper hash"),
+            pytest.param("x" * 73, stored(cost=4), id="too long, cheapest hash"),
+            pytest.param("wrong", stored(ident="2y"), id="wrong, hash of another program"),
+            *(pytest.param(PASSWORD, made, id=f"unusable: {made!r}") for made in UNUSABLE),
+        ],
+    )
+    async def test_every_verification_is_one_hash_at_the_configured_cost(
+        self, hasher, rounds, password, made
+    ):
+        assert await hasher.verify(password, made) is (
+            password == PASSWORD and made not in UNUSABLE
+        )
+        assert sum(rounds) == 2**COST
+
+    async def test_a_dearer_hash_costs_its_own_price_whatever_the_password(self, hasher, rounds):
+        for password in ("wrong", "x" * 73):
+            rounds.clear()
+            assert not await hasher.verify(password, stored(cost=9))
+            assert sum(rounds) == 2**9
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (stored(), False),
+        ("bcrypt-sha384$" + stored(), False),
+        (stored(cost=9), False),
+        (stored(cost=7), True),
+        ("bcrypt-sha384$" + stored(cost=7), True),
+        (stored(ident="2a"), True),
+        (stored(ident="2y"), True),
+        ("!", True),
+    ],
+)
+async def test_needs_rehash(hasher, made, expected):
+    assert hasher.needs_rehash(made) is expected
+
+
+@pytest.mark.parametrize("arguments", [(3, 1, 64), (17, 1, 64), (12, 0, 64), (12, 1, -1)], ids=str)
+def test_numbers_out_of_range_are_refused(arguments):
+    with pytest.raises(ValueError, match=r"must be|at least"):
+        PasswordHasher(*arguments)
+
+
+class Gate:
+    """Stands in for bcrypt: each hash waits until it is let through."""
+
+    def __init__(self):
+        self.started = 0
+        self.starts = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def hashpw(self, _secret, _salt):
+        self.started += 1
+        self.starts.release()
+        assert self.open.wait(10)
+        return b"$2b$04$done"
+
+    async def wait_for_start(self):
+        assert await asyncio.to_thread(self.starts.acquire, timeout=10)
+
+
+class TestQueue:
+    @pytest.fixture
+    def gate(self, monkeypatch):
+        gate = Gate()
+        monkeypatch.setattr(bcrypt, "hashpw", gate.hashpw)
+        yield gate
+        gate.open.set()
+
+    @pytest.fixture
+    def narrow(self, gate):
+        """One at work, two wait."""
+        hasher = PasswordHasher(4, threads=1, queue_limit=2)
+        yield hasher
+        gate.open.set()
+        hasher.close()
+
+    async def fill(self, hasher, gate):
+        tasks = [asyncio.create_task(hasher.verify("x", None)) for _ in range(3)]
+        await gate.wait_for_start()
+        return tasks
+
+    async def refuses(self, hasher):
+        for call in (hasher.hash("x"), hasher.verify("x", None), hasher.verify("x", stored())):
+            with pytest.raises(HashQueueFull) as refusal:
+                await call
+            assert refusal.value.retry_after >= 1
+
+    async def test_a_full_queue_refuses_before_any_work(self, narrow, gate):
+        tasks = await self.fill(narrow, gate)
+
+        await self.refuses(narrow)
+
+        gate.open.set()
+        assert await asyncio.gather(*tasks) == [False] * 3
+        assert gate.started == 3
+
+    async def test_the_queue_is_free_again_when_the_work_is_done(self, narrow, gate):
+        tasks = await self.fill(narrow, gate)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+
+        for _ in range(5):
+            await asyncio.gather(*(narrow.verify("x", None) for _ in range(3)))
+
+    async def test_a_request_that_gives_up_while_waiting_frees_its_place_at_once(
+        self, narrow, gate
+    ):
+        running, *waiting = await self.fill(narrow, gate)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+        successors = [asyncio.create_task(narrow.verify("x", None)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await self.refuses(narrow)
+
+        gate.open.set()
+        assert await asyncio.gather(running, *successors) == [False] * 3
+        assert gate.started == 3, "what was given up must not be computed"
+
+    async def test_a_request_that_gives_up_while_hashing_frees_its_place_afterwards(
+        self, narrow, gate
+    ):
+        running, *waiting = await self.fill(narrow, gate)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+        await self.refuses(narrow)
+
+        gate.open.set()
+        await asyncio.gather(*waiting)
+        await asyncio.gather(*(narrow.verify("x", None) for _ in range(3)))
+
+    async def test_failing_work_frees_its_place(self, narrow, monkeypatch):
+        def fail(_secret, _salt):
+            raise MemoryError
+
+        monkeypatch.setattr(bcrypt, "hashpw", fail)
+        for _ in range(5):
+            with pytest.raises(MemoryError):
+                await narrow.hash("x")
+
+    async def test_a_closed_hasher_refuses_and_cancels_what_waits(self, narrow, gate):
+        running, *waiting = await self.fill(narrow, gate)
+        narrow.close()
+
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+        gate.open.set()
+        assert await running is False
+        for _ in range(5):
+            with pytest.raises(RuntimeError):
+                await narrow.hash("x")
+
+    async def test_retry_after_is_the_time_that_the_queue_needs(self, monkeypatch):
+        clock = [0.0]
+        gate = Gate()
+
+        def four_seconds(secret, salt):
+            clock[0] += 4
+            return gate.hashpw(secret, salt)
+
+        monkeypatch.setattr(hashing.time, "perf_counter", lambda: clock[0])
+        monkeypatch.setattr(bcrypt, "hashpw", four_seconds)
+        hasher = PasswordHasher(4, threads=2, queue_limit=4)
+        gate.open.set()
+        for _ in range(40):
+            await hasher.verify("x", None)
+        gate.open.clear()
+        tasks = [asyncio.create_task(hasher.verify("x", None)) for _ in range(6)]
+        for _ in range(42):
+            await gate.wait_for_start()
+
+        with pytest.raises(HashQueueFull) as refusal:
+            await hasher.verify("x", None)
+
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        hasher.close()
+        assert refusal.value.retry_after == 12  # 6 hashes of 4 s on 2 threads
+
+
+class TestThreads:
+    async def test_hashing_runs_beside_the_event_loop_at_low_priority(self, monkeypatch):
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        seen = []
+
+        def hashpw(secret, salt):
+            thread = threading.get_native_id()
+            seen.append((thread, os.getpriority(os.PRIO_PROCESS, thread)))
+            return real_hashpw(secret, salt)
+
+        monkeypatch.setattr(bcrypt, "hashpw", hashpw)
+        hasher = PasswordHasher(8, threads=2)
+        await asyncio.gather(*(hasher.hash("x") for _ in range(6)))
+        hasher.close()
+
+        assert len({thread for thread, _ in seen}) == 2
+        assert threading.get_native_id() not in {thread for thread, _ in seen}
+        assert {niceness for _, niceness in seen} == {max(10, before)}
+        assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+    async def test_a_service_that_is_nicer_already_is_left_alone(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(os, "getpriority", lambda _which, _who: 15)
+        monkeypatch.setattr(os, "setpriority", lambda _which, _who, value: asked.append(value))
+        hasher = PasswordHasher(4, threads=1)
+
+        await hasher.hash("x")
+        hasher.close()
+
+        assert asked == [15]
+
+    async def test_without_the_right_to_set_priority_it_hashes_and_says_so(
+        self, monkeypatch, caplog
+    ):
+        def refuse(_which, _who, _value):
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "setpriority", refuse)
+        hasher = PasswordHasher(4, threads=1)
+        with caplog.at_level(logging.WARNING):
+            assert await hasher.verify("x", await hasher.hash("x"))
+        hasher.close()
+
+        assert "system call filter" in caplog.text

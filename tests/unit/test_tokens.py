@@ -1,0 +1,515 @@
+"""Access tokens: what is issued, and that nothing else is believed.
+
+Forged tokens are put together by hand, so that no library refuses to make them.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from user_management.errors import ConfigurationError, NotAuthenticated
+from user_management.security.tokens import (
+    LEEWAY,
+    MAX_TOKEN_LENGTH,
+    SigningKey,
+    TokenIssuer,
+    TokenVerifier,
+)
+
+ISSUER, AUDIENCE = "https://slm.autobot.internal", "slm-api"
+LIFETIME = timedelta(minutes=30)
+PRIVATE = ec.generate_private_key(ec.SECP256R1())
+OTHER = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+KEY = SigningKey(PRIVATE)
+USER, SESSION = uuid4(), uuid4()
+
+
+def encode(data):
+    if isinstance(data, dict | list):
+        data = json.dumps(data).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def es256(message, key=PRIVATE):
+    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(32) + s.to_bytes(32)
+
+
+def hs256(secret):
+    return lambda message: hmac.digest(secret, message, "sha256")
+
+
+def header(**changes):
+    return {"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid} | changes
+
+
+def claims(**changes):
+    now = int(time.time())
+    return {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "gwendolyn",
+        "uid": str(USER),
+        "sid": str(SESSION),
+        "jti": "jti-1",
+        "iat": now,
+        "nbf": now,
+        "exp": now + 1800,
+        "admin": True,
+    } | changes
+
+
+def without(mapping, name):
+    return {key: value for key, value in mapping.items() if key != name}
+
+
+def token(head=None, body=None, sign=es256):
+    signed = f"{encode(head or header())}.{encode(body or claims())}"
+    return f"{signed}.{encode(sign(signed.encode()))}"
+
+
+@pytest.fixture
+def issuer():
+    return TokenIssuer(KEY, issuer=ISSUER, audience=AUDIENCE, lifetime=LIFETIME)
+
+
+@pytest.fixture
+def verifier():
+    return TokenVerifier([KEY], issuer=ISSUER, audience=AUDIENCE)
+
+
+def read_segment(text, index):
+    segment = text.split(".")[index]
+    return json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+
+
+class TestIssued:
+    def test_header_and_claims(self, issuer):
+        before = int(time.time())
+        made = issuer.issue(subject="gwendolyn", user_id=USER, session_id=SESSION, admin=True)
+
+        assert read_segment(made, 0) == header()
+        body = read_segment(made, 1)
+        assert set(body) == set(claims())
+        assert len(body["jti"]) >= 22
+        assert before <= body["iat"] == body["nbf"] <= time.time()
+        assert body["exp"] - body["iat"] == 1800
+        assert body["aud"] == AUDIENCE
+        assert body["iss"] == ISSUER
+        assert body["sub"] == "gwendolyn"
+        assert body["admin"] is True
+        assert UUID(body["uid"]) == USER
+        assert UUID(body["sid"]) == SESSION
+
+    def test_round_trip(self, issuer, verifier):
+        issued_at = datetime.now(UTC).replace(microsecond=0)
+        read = verifier.verify(
+            issuer.issue(
+                subject="gwendolyn",
+                user_id=USER,
+                session_id=SESSION,
+                admin=False,
+                issued_at=issued_at,
+            )
+        )
+
+        assert (read.session_id, read.user_id, read.subject) == (SESSION, USER, "gwendolyn")
+        assert read.issued_at == issued_at
+        assert read.expires_at == issued_at + LIFETIME
+
+    def test_no_two_tokens_share_their_id(self, issuer, verifier):
+        ids = {
+            verifier.verify(
+                issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=False)
+            ).token_id
+            for _ in range(50)
+        }
+
+        assert len(ids) == 50
+
+    def test_the_longest_username_fits(self, issuer, verifier):
+        made = issuer.issue(subject="ü" * 100, user_id=USER, session_id=SESSION, admin=False)
+
+        assert verifier.verify(made).subject == "ü" * 100
+
+    def test_authorises_nothing(self, issuer, verifier):
+        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=True)
+
+        assert not hasattr(verifier.verify(made), "admin")
+
+
+def public(encoding, form):
+    return PRIVATE.public_key().public_bytes(encoding, form)
+
+
+CONFUSED_KEYS = {
+    "PEM": public(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    "DER": public(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+    "SSH": public(Encoding.OpenSSH, PublicFormat.OpenSSH),
+    "point": public(Encoding.X962, PublicFormat.UncompressedPoint),
+    "JWK": json.dumps(KEY.public_jwk).encode(),
+    "empty": b"",
+}
+OTHER_JWK = without(SigningKey(OTHER).public_jwk, "kid")
+NOW = int(time.time())
+
+FORGED = {
+    **{
+        f"algorithm {name!r}": lambda name=name: token(header(alg=name), sign=lambda _: b"")
+        for name in ("none", "None", "NONE", "", None)
+    },
+    **{
+        f"{alg} with the public key as {form}": lambda alg=alg, secret=secret: token(
+            header(alg=alg), sign=hs256(secret)
+        )
+        for form, secret in CONFUSED_KEYS.items()
+        for alg in ("HS256", "ES256")
+    },
+    "RS256": lambda: token(
+        header(alg="RS256"), sign=lambda m: RSA.sign(m, padding.PKCS1v15(), hashes.SHA256())
+    ),
+    "RSA signature said to be ES256": lambda: token(
+        sign=lambda m: RSA.sign(m, padding.PKCS1v15(), hashes.SHA256())
+    ),
+    "our signature said to be ES384": lambda: token(header(alg="ES384")),
+    "algorithm in lower case": lambda: token(header(alg="es256")),
+    "algorithms as a list": lambda: token(header(alg=["ES256"])),
+    "no algorithm": lambda: token(without(header(), "alg")),
+    "another key under our kid": lambda: token(sign=lambda m: es256(m, OTHER)),
+    "another key with its own jwk": lambda: token(
+        header(jwk=OTHER_JWK), sign=lambda m: es256(m, OTHER)
+    ),
+    "another key with its own jwk and no kid": lambda: token(
+        without(header(jwk=OTHER_JWK), "kid"), sign=lambda m: es256(m, OTHER)
+    ),
+    **{
+        f"another key at {name}": lambda name=name: token(
+            header(**{name: "https://example.org/keys"}), sign=lambda m: es256(m, OTHER)
+        )
+        for name in ("jku", "x5u")
+    },
+    **{
+        f"kid {kid!r}": lambda kid=kid: token(header(kid=kid))
+        for kid in (
+            "",
+            "unknown",
+            "../../../../dev/null",
+            "/etc/passwd",
+            "' OR '1'='1",
+            "'; DROP TABLE users; --",
+            KEY.kid + "\0",
+            KEY.kid.lower(),
+            [KEY.kid],
+            {"kid": KEY.kid},
+            0,
+            None,
+            "x" * 2000,
+        )
+    },
+    "no kid": lambda: token(without(header(), "kid")),
+    "crit": lambda: token(header(crit=["exp"])),
+    "crit, empty": lambda: token(header(crit=[])),
+    "crit, null": lambda: token(header(crit=None)),
+    **{
+        f"type {typ!r}": lambda typ=typ: token(header(typ=typ))
+        for typ in ("JWT", "jwt", "rt+jwt", "AT+JWT", "", None, ["at+jwt"])
+    },
+    "no type": lambda: token(without(header(), "typ")),
+    "a header member twice": lambda: token(
+        json.dumps(header()).encode().removesuffix(b"}") + b', "alg": "ES256"}'
+    ),
+    "header is a list": lambda: token([header()]),
+    "header is nested without end": lambda: token(b"[" * 2000),
+    "header is no JSON": lambda: token(b"no JSON"),
+    "header is no UTF-8": lambda: token(b"\xff\xfe"),
+    "claims are a list": lambda: token(body=[claims()]),
+    "claims are nested without end": lambda: token(body=b"[" * 2000),
+    **{
+        f"no {name}": lambda name=name: token(body=without(claims(), name))
+        for name in ("exp", "iat", "nbf", "sub", "aud", "iss", "jti", "sid", "uid")
+    },
+    **{
+        f"{name} {value!r}": lambda name=name, value=value: token(body=claims(**{name: value}))
+        for name, values in {
+            "exp": (NOW - LEEWAY - 1, 0, -1, str(NOW + 900), NOW + 900.5, None, True, 10**300),
+            "iat": (NOW + 60, str(NOW), None, True, float("inf"), [NOW]),
+            "nbf": (NOW + 60, str(NOW), None, False, float("nan"), {}),
+            "aud": (
+                "autobot-api",
+                "",
+                None,
+                [AUDIENCE],
+                [AUDIENCE, "other"],
+                [],
+                {},
+                AUDIENCE + "x",
+            ),
+            "iss": ("https://autobot.internal", "", None, [ISSUER], ISSUER + "/", 1),
+            "sub": ("", None, 7, ["gwendolyn"], "x" * 256),
+            "jti": ("", None, 7, "x" * 256),
+            "sid": ("", None, 7, "not-a-uuid", "../" + str(SESSION)),
+            "uid": ("", None, 7, "not-a-uuid", [str(USER)]),
+        }.items()
+        for value in values
+    },
+    "signature stripped": lambda: token().rpartition(".")[0] + ".",
+    "no signature": lambda: token().rpartition(".")[0],
+    "signature of another token": lambda: (
+        token(body=claims(sub="admin")).rpartition(".")[0] + "." + token().rpartition(".")[2]
+    ),
+    "signature of zeros": lambda: token(sign=lambda _: bytes(64)),
+    "signature in DER": lambda: token(sign=lambda m: PRIVATE.sign(m, ec.ECDSA(hashes.SHA256()))),
+    "claims changed": lambda: ".".join(
+        [(parts := token().split("."))[0], encode(claims(sub="admin")), parts[2]]
+    ),
+    **{
+        f"trailing {garbage!r}": lambda garbage=garbage: token() + garbage
+        for garbage in (".", ".AAAA", "=", "==", "\n", " ", "A", "AAAA", "!", "\0", "é")
+    },
+    "leading space": lambda: " " + token(),
+    "scheme left on": lambda: "Bearer " + token(),
+    "padding inside": lambda: token().replace(".", "=.", 1),
+    "characters that lenient decoders drop": lambda: token()[:-3] + "!\n " + token()[-3:],
+    "another spelling of the signature's last bits": lambda: respell(token()),
+    "empty": lambda: "",
+    "dots": lambda: "..",
+    "too long": lambda: token(body=claims(sub="x" * MAX_TOKEN_LENGTH)),
+    "endless": lambda: "A" * 10_000_000,
+}
+
+
+def respell(text):
+    """64 bytes leave four bits of the last character unused: 16 spellings of one signature."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return text[:-1] + alphabet[alphabet.index(text[-1]) + 1]
+
+
+class TestRefused:
+    def test_the_untouched_token_is_valid(self, verifier):
+        """Otherwise the forgeries below would be refused for the wrong reason."""
+        assert verifier.verify(token()).subject == "gwendolyn"
+
+    @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED.keys())
+    def test_forged(self, verifier, forge):
+        with pytest.raises(NotAuthenticated) as refusal:
+            verifier.verify(forge())
+
+        assert refusal.value.detail == "The access token is invalid or has expired. Log in again."
+        assert refusal.value.__cause__ is None
+
+    @settings(max_examples=300)
+    @given(st.one_of(st.text(max_size=200), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*")))
+    def test_any_text(self, text):
+        with pytest.raises(NotAuthenticated):
+            TokenVerifier([KEY], issuer=ISSUER, audience=AUDIENCE).verify(text)
+
+    @settings(max_examples=300)
+    @given(st.data())
+    def test_any_changed_character(self, data):
+        made = token()
+        at = data.draw(st.integers(0, len(made) - 1))
+        other = data.draw(st.characters().filter(lambda character: character != made[at]))
+
+        with pytest.raises(NotAuthenticated):
+            TokenVerifier([KEY], issuer=ISSUER, audience=AUDIENCE).verify(
+                made[:at] + other + made[at + 1 :]
+            )
+
+    def test_the_other_populations_tokens(self, verifier):
+        """Each population has its own key, issuer and audience, and each alone suffices."""
+        for key, issuer, audience in (
+            (SigningKey(OTHER), "https://autobot.internal", "autobot-api"),
+            (SigningKey(OTHER), ISSUER, AUDIENCE),
+            (KEY, "https://autobot.internal", AUDIENCE),
+            (KEY, ISSUER, "autobot-api"),
+        ):
+            made = TokenIssuer(key, issuer=issuer, audience=audience, lifetime=LIFETIME).issue(
+                subject="admin", user_id=USER, session_id=SESSION, admin=True
+            )
+            with pytest.raises(NotAuthenticated):
+                verifier.verify(made)
+
+    def test_headers_that_name_other_keys_are_not_looked_at(self, verifier):
+        """Under our own signature they change nothing either."""
+        head = header(jwk=OTHER_JWK, jku="https://example.org/keys", x5u="https://example.org/x")
+
+        assert verifier.verify(token(head)).subject == "gwendolyn"
+
+
+class TestTime:
+    @pytest.mark.parametrize(
+        ("changes", "valid"),
+        [
+            ({"exp": +2}, True),
+            ({"exp": -LEEWAY + 2}, True),
+            ({"exp": -LEEWAY}, False),
+            ({"nbf": LEEWAY - 2}, True),
+            ({"nbf": LEEWAY + 3}, False),
+            ({"iat": LEEWAY - 2}, True),
+            ({"iat": LEEWAY + 3}, False),
+        ],
+        ids=str,
+    )
+    def test_clocks_may_differ_by_the_leeway_and_no_more(self, verifier, changes, valid):
+        now = int(time.time())
+        made = token(body=claims(**{name: now + offset for name, offset in changes.items()}))
+
+        if valid:
+            verifier.verify(made)
+        else:
+            with pytest.raises(NotAuthenticated):
+                verifier.verify(made)
+
+    def test_a_token_expires(self, issuer, verifier):
+        past = datetime.now(UTC) - LIFETIME - timedelta(seconds=LEEWAY + 1)
+        made = issuer.issue(
+            subject="x", user_id=USER, session_id=SESSION, admin=False, issued_at=past
+        )
+
+        with pytest.raises(NotAuthenticated):
+            verifier.verify(made)
+
+
+class TestKeys:
+    def test_kid_is_the_thumbprint_of_rfc_7638(self):
+        numbers = PRIVATE.public_key().public_numbers()
+        text = (
+            f'{{"crv":"P-256","kty":"EC","x":"{encode(numbers.x.to_bytes(32))}",'
+            f'"y":"{encode(numbers.y.to_bytes(32))}"}}'
+        )
+
+        assert KEY.kid == encode(hashlib.sha256(text.encode()).digest())
+
+    def test_coordinates_keep_their_leading_zeros(self):
+        """RFC 7518, 6.2.1.2: always 32 bytes."""
+        small = next(
+            key
+            for value in range(1, 100_000)
+            if (key := ec.derive_private_key(value, ec.SECP256R1()))
+            .public_key()
+            .public_numbers()
+            .x.bit_length()
+            <= 248
+        )
+
+        assert len(SigningKey(small).public_jwk["x"]) == 43
+
+    def test_the_key_set_verifies_tokens_and_holds_nothing_private(self, issuer, verifier):
+        (jwk,) = verifier.jwks()["keys"]
+        assert {name: jwk[name] for name in ("kty", "crv", "alg", "use", "kid")} == {
+            "kty": "EC",
+            "crv": "P-256",
+            "alg": "ES256",
+            "use": "sig",
+            "kid": KEY.kid,
+        }
+        assert set(jwk) == {"kty", "crv", "alg", "use", "kid", "x", "y"}
+
+        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=False)
+        signed, _, signature = made.rpartition(".")
+        x, y = (int.from_bytes(base64.urlsafe_b64decode(jwk[name] + "=")) for name in ("x", "y"))
+        raw = base64.urlsafe_b64decode(signature + "==")
+        ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key().verify(
+            encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:])),
+            signed.encode(),
+            ec.ECDSA(hashes.SHA256()),
+        )
+
+    def test_rotation(self, issuer):
+        """Old tokens live on while the previous key is named, and no longer."""
+        current = SigningKey(OTHER)
+        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=False)
+        during = TokenVerifier([current, KEY], issuer=ISSUER, audience=AUDIENCE)
+        after = TokenVerifier([current], issuer=ISSUER, audience=AUDIENCE)
+
+        assert during.verify(made).session_id == SESSION
+        assert [key["kid"] for key in during.jwks()["keys"]] == [current.kid, KEY.kid]
+        with pytest.raises(NotAuthenticated):
+            after.verify(made)
+        # The kid decides which key is tried: the other one's signature is not accepted for it.
+        with pytest.raises(NotAuthenticated):
+            during.verify(token(header(kid=current.kid)))
+
+    def test_the_same_key_twice_is_published_once(self):
+        verifier = TokenVerifier([KEY, SigningKey(PRIVATE)], issuer=ISSUER, audience=AUDIENCE)
+
+        assert len(verifier.jwks()["keys"]) == 1
+
+    def test_a_verifier_without_keys_is_refused(self):
+        with pytest.raises(ValueError, match="at least one key"):
+            TokenVerifier([], issuer=ISSUER, audience=AUDIENCE)
+
+
+def private(key, form=PrivateFormat.PKCS8, encoding=Encoding.PEM, encryption=None):
+    return key.private_bytes(encoding, form, encryption or NoEncryption()).decode("latin-1")
+
+
+PEM = private(PRIVATE)
+WRONG_KEYS = {
+    "empty": "",
+    "a word": "changeme",
+    "DER": private(PRIVATE, encoding=Encoding.DER),
+    "DER in base64": "".join(PEM.splitlines()[1:-1]),
+    "OpenSSH": private(PRIVATE, PrivateFormat.OpenSSH),
+    "SEC 1": private(PRIVATE, PrivateFormat.TraditionalOpenSSL),
+    "encrypted": private(PRIVATE, encryption=BestAvailableEncryption(b"secret")),
+    "public": public(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+    "public, OpenSSH": public(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),
+    "RSA": private(RSA),
+    "P-384": private(ec.generate_private_key(ec.SECP384R1())),
+    "secp256k1": private(ec.generate_private_key(ec.SECP256K1())),
+    "Ed25519": private(ed25519.Ed25519PrivateKey.generate()),
+    "two keys": PEM + private(OTHER),
+    "line breaks lost": PEM.replace("\n", " "),
+    "line breaks escaped": PEM.replace("\n", "\\n"),
+    "cut off": PEM[: len(PEM) // 2],
+    "middle missing": PEM[:60] + PEM[100:],
+    "nothing inside": "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n",
+    "text before it": "key: " + PEM,
+}
+
+
+class TestLoading:
+    def test_pkcs8_pem(self):
+        assert SigningKey.from_pem(PEM, variable="SLM_SIGNING_KEY").kid == KEY.kid
+        assert SigningKey.from_pem(f"\n{PEM}\n\n", variable="SLM_SIGNING_KEY").kid == KEY.kid
+
+    @pytest.mark.parametrize("text", WRONG_KEYS.values(), ids=WRONG_KEYS.keys())
+    def test_anything_else_is_refused_by_name_and_without_the_value(self, text):
+        with pytest.raises(ConfigurationError) as refusal:
+            SigningKey.from_pem(text, variable="SLM_PREVIOUS_SIGNING_KEY")
+
+        message = str(refusal.value)
+        assert message.startswith("SLM_PREVIOUS_SIGNING_KEY must be a P-256 private key")
+        assert "openssl genpkey" in message
+        assert refusal.value.__cause__ is None
+        lines = [line for line in text.splitlines() if len(line) > 8 and "-----" not in line]
+        assert not [line for line in lines if line in message]
+
+    def test_the_key_does_not_show_in_its_text(self):
+        secret = str(PRIVATE.private_numbers().private_value)
+
+        assert secret not in f"{KEY!r}{KEY}"
+        assert "private" not in repr(KEY.public_jwk)
