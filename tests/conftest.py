@@ -185,7 +185,9 @@ class PostgresServer:
 
     def provision_roles(self) -> None:
         """The login roles, as the deployment makes them."""
-        self.sql("".join(f"CREATE ROLE {role} LOGIN;" for role in (*OWNERS.values(), SERVICE, BACKEND)))
+        self.sql(
+            "".join(f"CREATE ROLE {role} LOGIN;" for role in (*OWNERS.values(), SERVICE, BACKEND))
+        )
 
     def provision_database(self, name: str, population: Population, template: str | None) -> None:
         """A database with owner and privileges as the deployment makes it."""
@@ -230,9 +232,7 @@ class ProvisionedDatabase:
 
     def sql(self, statements: str, user: str | None = None) -> str:
         """Run statements as `user`, by default as the owner. See PostgresServer.sql."""
-        return self.server.sql(
-            statements, database=self.name, user=user or OWNERS[self.population]
-        )
+        return self.server.sql(statements, database=self.name, user=user or OWNERS[self.population])
 
     def environment(self, settings: DatabaseSettings | None = None) -> dict[str, str]:
         """The environment of a process of ours that uses this database, by default as owner."""
