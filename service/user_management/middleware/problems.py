@@ -3,7 +3,6 @@
 The codes are described for clients in docs/api-problems.md.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -137,13 +136,12 @@ def _described_headers(status: int) -> dict[str, Any]:
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Answer every error of the application with a problem."""
-    app.add_exception_handler(DomainError, _domain_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_exception)
+    app.exception_handler(DomainError)(_domain_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_exception)
 
 
-async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DomainError)
+async def _domain_error(_request: Request, error: DomainError) -> JSONResponse:
     headers = {}
     if isinstance(error, TemporarilyUnavailable):
         headers["Retry-After"] = str(error.retry_after)
@@ -153,8 +151,7 @@ async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
     return problem(error.code, error.detail, headers=headers, errors=errors)
 
 
-async def _http_exception(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+async def _http_exception(request: Request, error: HTTPException) -> JSONResponse:
     code = _CODE_OF_STATUS[error.status_code]
     headers = {}
     if error.status_code == 405:
@@ -162,8 +159,7 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     return problem(code, _DETAIL_OF_STATUS[error.status_code], headers=headers)
 
 
-async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+async def _validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
     faults = error.errors()
     if any(fault["type"] == "json_invalid" for fault in faults):
         return problem("bad_request", "The request body is not valid JSON.")
@@ -198,6 +194,5 @@ def _allowed_methods(request: Request) -> set[str]:
 
 def _methods_at(routes: Sequence[Any], path: str) -> Iterable[str]:
     for route in iter_route_contexts(routes):
-        pattern: re.Pattern[str] = compile_path(route.path)[0]
-        if pattern.match(path):
+        if compile_path(route.path or "")[0].match(path):
             yield from route.methods or ()

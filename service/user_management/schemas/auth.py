@@ -38,7 +38,7 @@ class TokenResponse(BaseModel):
     """An access token; `expires_in` is in seconds."""
 
     access_token: str
-    token_type: Literal["bearer"] = "bearer"
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  a scheme
     expires_in: int
     must_change_password: bool
 

@@ -69,9 +69,7 @@ def _is_storable(text: str) -> bool:
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 
-Username = Annotated[
-    str, Field(min_length=3, max_length=USERNAME_LENGTH, pattern=USERNAME_PATTERN)
-]
+Username = Annotated[str, Field(min_length=3, max_length=USERNAME_LENGTH, pattern=USERNAME_PATTERN)]
 Email = Annotated[str, Field(max_length=EMAIL_LENGTH, pattern=EMAIL_PATTERN)]
 # Checked against the stored address first: one that stays as it is need not meet today's rule.
 UncheckedEmail = Annotated[

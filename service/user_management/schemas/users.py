@@ -25,9 +25,7 @@ def _either_admin(schema: dict[str, Any]) -> None:
     schema["not"] = {"required": ["is_admin", "is_platform_admin"]}
 
 
-IsAdmin = Annotated[
-    bool, Field(validation_alias=AliasChoices("is_admin", "is_platform_admin"))
-]
+IsAdmin = Annotated[bool, Field(validation_alias=AliasChoices("is_admin", "is_platform_admin"))]
 
 
 class UserCreate(BaseModel):

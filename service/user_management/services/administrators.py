@@ -66,9 +66,7 @@ class AdministratorService:
         expires_at = datetime.now(UTC) + ONE_TIME_PASSWORD_LIFETIME
         if locked_out := await self._administrators():
             user_id, username = locked_out[0].id, locked_out[0].username
-            await end_sessions(
-                self._session, user_id, AuditAction.PASSWORD_RESET_COMPLETED
-            )
+            await end_sessions(self._session, user_id, AuditAction.PASSWORD_RESET_COMPLETED)
             await self._audit.record(
                 AuditAction.PASSWORD_RESET_COMPLETED, AuditResourceType.USER, user_id
             )
@@ -89,7 +87,7 @@ class AdministratorService:
             return None
         return FirstAdministrator("exists", administrators[0].username)
 
-    async def _administrators(self) -> Sequence[Row[tuple[UUID, str, bool]]]:
+    async def _administrators(self) -> Sequence[Row[UUID, str, bool]]:
         """Oldest first."""
         found = await self._session.execute(
             select(

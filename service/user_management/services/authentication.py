@@ -6,6 +6,7 @@ work of one hash, and raises the same error; the reason stands in the audit log 
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row, insert, or_, select, update
@@ -34,6 +35,8 @@ from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor, RequestContext, population_of
 from user_management.services.sessions import end_session, end_sessions
+
+_UserRow = Row[*tuple[Any, ...]]
 
 # The row may change while its password is hashed; once is bad luck, twice is an attack.
 _LOGIN_ATTEMPTS = 2
@@ -179,7 +182,9 @@ class AuthenticationService:
 
         Raises CurrentPasswordWrong, PasswordRefused, HashQueueFull.
         """
-        stored = await self._session.scalar(select(User.password_hash).where(User.id == user.user_id))
+        stored = await self._session.scalar(
+            select(User.password_hash).where(User.id == user.user_id)
+        )
         async with connection_released(self._session):
             matches = await self._hasher.verify(current_password, stored)
             new_hash = None
@@ -211,11 +216,9 @@ class AuthenticationService:
         await end_sessions(
             self._session, user.user_id, AuditAction.PASSWORD_CHANGED, keep=user.session_id
         )
-        await self._audit.record(
-            AuditAction.PASSWORD_CHANGED, AuditResourceType.USER, user.user_id
-        )
+        await self._audit.record(AuditAction.PASSWORD_CHANGED, AuditResourceType.USER, user.user_id)
 
-    async def _candidate(self, identifier: str) -> Row | None:
+    async def _candidate(self, identifier: str) -> _UserRow | None:
         # An e-mail address comes first, should one be the user name of somebody else.
         found = await self._session.execute(
             _CANDIDATE.where(or_(User.username == identifier, User.email == identifier)).order_by(
@@ -224,8 +227,8 @@ class AuthenticationService:
         )
         return found.one_or_none()
 
-    async def _rehash(self, password: str, user: Row) -> str | None:
-        """A hash at today's cost, if the stored one is weaker; a busy moment leaves it for later."""
+    async def _rehash(self, password: str, user: _UserRow) -> str | None:
+        """A hash at today's cost if the stored one is weaker; if that must wait, next time."""
         if not self._hasher.needs_rehash(user.password_hash):
             return None
         try:
@@ -233,7 +236,7 @@ class AuthenticationService:
         except HashQueueFull:
             return None
 
-    async def _record_refusal(self, user: Row | None, reason: str | None) -> None:
+    async def _record_refusal(self, user: _UserRow | None, reason: str | None) -> None:
         """One row without an actor: nobody has proved who they are, and a reference to a user
         would cost the server a look-up that an unknown name does not. The name that was typed is
         not kept: people type passwords there.
@@ -246,7 +249,7 @@ class AuthenticationService:
             details={"reason": reason, "username": user.username if user else None},
         )
 
-    async def _is_unchanged(self, user: Row, new_hash: str | None, now: datetime) -> bool:
+    async def _is_unchanged(self, user: _UserRow, new_hash: str | None, now: datetime) -> bool:
         """Note the login, unless the user is no longer what the password was verified against."""
         found = await self._session.execute(
             update(User)
@@ -267,7 +270,7 @@ class AuthenticationService:
         )
         return found.one_or_none() is not None
 
-    async def _begin(self, user: Row, now: datetime, lifetime: timedelta) -> Login:
+    async def _begin(self, user: _UserRow, now: datetime, lifetime: timedelta) -> Login:
         session_id = uuid4()
         await self._session.execute(
             insert(AuthSession).values(
@@ -305,7 +308,7 @@ class AuthenticationService:
         return found.one_or_none() is not None
 
 
-def _refusal(user: Row | None, matches: bool, now: datetime) -> str | None:
+def _refusal(user: _UserRow | None, matches: bool, now: datetime) -> str | None:
     """Why this login is refused, for the audit log; None when it is not."""
     if user is None:
         return "user_not_found"
@@ -320,7 +323,7 @@ def _refusal(user: Row | None, matches: bool, now: datetime) -> str | None:
     return None
 
 
-def _has_expired(user: Row, now: datetime) -> bool:
+def _has_expired(user: _UserRow, now: datetime) -> bool:
     """Whether all that this user has is a one-time password that is too old."""
     return bool(
         user.must_change_password

@@ -156,7 +156,7 @@ class UserService:
             details={"username": user.username, "email": user.email},
         )
 
-    async def _one(self, statement: Select[tuple[User]]) -> User:
+    async def _one(self, statement: Select[User]) -> User:
         user = await self._session.scalar(statement.options(selectinload(User.roles)))
         if user is None:
             raise NotFound(_USER_NOT_FOUND)
@@ -191,7 +191,7 @@ class UserService:
         try:
             await self._session.flush()
         except IntegrityError as error:
-            constraint = getattr(error.orig.__cause__, "constraint_name", None)
+            constraint = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
             if constraint not in _UNIQUE:
                 raise
             raise Duplicate(f"This {_UNIQUE[constraint]} is taken.") from None
@@ -216,7 +216,7 @@ class UserService:
                 details={"changes": others},
             )
 
-    async def _total(self, matching: Select[tuple[User]]) -> int:
+    async def _total(self, matching: Select[User]) -> int:
         counted = await self._session.scalar(
             select(func.count()).select_from(
                 matching.with_only_columns(User.id).limit(EXACT_TOTAL + 1).subquery()
@@ -227,9 +227,9 @@ class UserService:
         # The planner's guess may lie below what was counted.
         return max(await self._estimate(matching), counted)
 
-    async def _estimate(self, matching: Select[tuple[User]]) -> int:
+    async def _estimate(self, matching: Select[User]) -> int:
         compiled = matching.with_only_columns(User.id).compile(
-            dialect=postgresql.dialect(paramstyle="named")
+            dialect=postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
         )
         plan = await self._session.scalar(
             text(f"EXPLAIN (FORMAT JSON) {compiled}"), dict(compiled.params)
@@ -237,7 +237,7 @@ class UserService:
         return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
 
 
-def _visible() -> Select[tuple[User]]:
+def _visible() -> Select[User]:
     return select(User).where(User.deleted_at.is_(None))
 
 

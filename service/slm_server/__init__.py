@@ -1,0 +1,1 @@
+"""The SLM server: the authority that manages both populations."""

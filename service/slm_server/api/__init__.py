@@ -1,0 +1,1 @@
+"""Routes. A route translates HTTP; the services hold the rules."""

@@ -1,0 +1,71 @@
+"""Is the process alive, and is what it needs there?"""
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from user_management.database import EXPECTED_REVISION, Database
+from user_management.errors import DatabaseUnavailable
+from user_management.middleware.problems import problem_responses
+from user_management.middleware.resources import ResourcesDep
+from user_management.population import Population
+
+router = APIRouter(prefix="/health", tags=["health"], responses=problem_responses("internal_error"))
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class DatabaseHealth(BaseModel):
+    """`revision` is the schema's, null where unknown; `expected_revision` this release's."""
+
+    status: Literal["ok", "unavailable", "wrong_revision"]
+    revision: str | None
+    expected_revision: str
+
+
+class Readiness(BaseModel):
+    """`ready` when all databases are `ok`; each stands under its population."""
+
+    status: Literal["ready", "not_ready"]
+    databases: dict[Population, DatabaseHealth]
+
+
+@router.get("/live", operation_id="get_liveness")
+async def live() -> Liveness:
+    """Answers as long as the process does; asks no database."""
+    return Liveness()
+
+
+@router.get(
+    "/ready",
+    operation_id="get_readiness",
+    responses={503: {"model": Readiness, "description": "Something is missing; it is named."}},
+)
+async def ready(resources: ResourcesDep, response: Response) -> Readiness:
+    """Both databases answer and have the schema that this release works with."""
+    found = await asyncio.gather(*map(_check, resources.databases.values()))
+    databases = dict(zip(resources.databases, found, strict=True))
+    if all(database.status == "ok" for database in found):
+        return Readiness(status="ready", databases=databases)
+    response.status_code = 503
+    return Readiness(status="not_ready", databases=databases)
+
+
+async def _check(database: Database) -> DatabaseHealth:
+    try:
+        revision = await database.revision()
+    except DatabaseUnavailable:
+        return DatabaseHealth(
+            status="unavailable", revision=None, expected_revision=EXPECTED_REVISION
+        )
+    return DatabaseHealth(
+        status="ok" if revision == EXPECTED_REVISION else "wrong_revision",
+        revision=revision,
+        expected_revision=EXPECTED_REVISION,
+    )
