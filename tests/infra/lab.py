@@ -1,0 +1,406 @@
+"""The lab as the tests see it: its hosts, its secrets, its API, and runs of Ansible against it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".lab"
+SSH_CONFIG = STATE / "ssh_config"
+HOSTS = ("slm", "redis", "backend")
+# The password that the tests gave the first SLM administrator: the one-time password works once.
+TESTS_FILE = STATE / "tests.json"
+
+CONTROL_SOCKETS = tempfile.mkdtemp(prefix="autobot-tests-")
+MULTIPLEX = (
+    *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
+    *("-o", f"ControlPath={CONTROL_SOCKETS}/%n"),
+)
+
+# Answers of ports, as seen from one address: open, refused, silent or unreachable.
+# argv: source address or nothing, then address:port …
+PROBE = """
+import concurrent.futures, json, socket, sys
+
+def answer(target):
+    address, port = target.rsplit(":", 1)
+    with socket.socket() as connection:
+        connection.settimeout(2)
+        if sys.argv[1]:
+            connection.bind((sys.argv[1], 0))
+        try:
+            connection.connect((address, int(port)))
+        except TimeoutError:
+            return "silent"
+        except ConnectionRefusedError:
+            return "refused"
+        except OSError as error:
+            return f"unreachable: {error}"
+        return "open"
+
+with concurrent.futures.ThreadPoolExecutor(32) as pool:
+    print(json.dumps(dict(zip(sys.argv[2:], pool.map(answer, sys.argv[2:])))))
+"""
+
+# What PostgreSQL says to somebody who has no client program: the first error message.
+# argv: source address, address, role, database, "tls" or "plain".
+POSTGRES_PROBE = """
+import socket, ssl, struct, sys
+source, address, role, database, mode = sys.argv[1:]
+connection = socket.socket()
+connection.settimeout(3)
+if source:
+    connection.bind((source, 0))
+connection.connect((address, 5432))
+if mode == "tls":
+    connection.sendall(struct.pack("!ii", 8, 80877103))
+    answer = connection.recv(1)
+    assert answer == b"S", answer
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection = context.wrap_socket(connection)
+start = struct.pack("!i", 196608) + b"".join(
+    part.encode() + b"\\0" for part in ("user", role, "database", database)
+) + b"\\0"
+connection.sendall(struct.pack("!i", len(start) + 4) + start)
+kind = connection.recv(1)
+length = struct.unpack("!i", connection.recv(4))[0]
+body = connection.recv(length - 4)
+print(kind.decode(), *(part.decode() for part in body.split(b"\\0")), sep=" | ")
+"""
+
+
+# Notes a figure for the summary at the end of the run: what it is, and what was seen.
+Figure = Callable[[str, str], None]
+
+
+class LabError(Exception):
+    """The lab did not do what a test needs before it can judge anything."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit status and its two outputs."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        return self.stdout + self.stderr
+
+
+def execute(command: list[str], stdin: str = "", timeout: float = 60) -> Result:
+    """Run a command on the controller; what it must not show to others goes to its stdin."""
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def on(
+    name: str, *command: str, stdin: str = "", user: str = "root", timeout: float = 60
+) -> Result:
+    """Run a command on a host of the site, over the SSH that Ansible uses."""
+    remote = shlex.join(["sudo", "-n", "-u", user, "--", *command])
+    return execute(["ssh", "-F", str(SSH_CONFIG), *MULTIPLEX, name, remote], stdin, timeout)
+
+
+def must(name: str, *command: str, stdin: str = "", user: str = "root") -> str:
+    """Like on(), for a command that has to work; its output without the final line break."""
+    result = on(name, *command, stdin=stdin, user=user)
+    if result.status:
+        raise LabError(f"{name}: {shlex.join(command)} ended with {result.status}: {result.text}")
+    return result.stdout.rstrip("\n")
+
+
+def inside(name: str, *command: str, timeout: float = 60) -> Result:
+    """Run a command in a container that is no host of the site (the outsider)."""
+    return execute(["podman", "exec", name, *command], timeout=timeout)
+
+
+def superuser(name: str, database: str, sql: str, **variables: str) -> list[list[str]]:
+    """Rows of a query as PostgreSQL's superuser, over the host's own socket.
+
+    A variable `x` stands in the query as :'x'.
+    """
+    settings = {"ON_ERROR_STOP": "1", **variables}
+    output = must(
+        name,
+        *("psql", "-XAtq", "-F", "\x1f", "-d", database),
+        *(part for key, value in settings.items() for part in ("-v", f"{key}={value}")),
+        stdin=sql,
+        user="postgres",
+    )
+    return [line.split("\x1f") for line in output.splitlines()]
+
+
+# psql takes the password from a file: neither its arguments nor its environment hold it.
+PSQL = """
+umask 077
+passfile=$(mktemp)
+trap 'rm -f "$passfile"' EXIT
+IFS= read -r line
+printf '%s\\n' "$line" > "$passfile"
+PGPASSFILE=$passfile psql -XAtq -v ON_ERROR_STOP=1 "$1"
+"""
+
+
+def connect(name: str, password: str, sql: str = "SELECT 'answered'", **parameters: str) -> Result:
+    """Run SQL with psql on a host of the site, as any role, with libpq's own parameters."""
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    parameters = {"connect_timeout": "5", **parameters}
+    return on(
+        name,
+        *("sh", "-c", PSQL, "sh"),
+        " ".join(f"{key}={value}" for key, value in parameters.items()),
+        stdin=f"*:*:*:*:{escaped}\n{sql}\n",
+    )
+
+
+def probe(name: str, *targets: str, source: str = "") -> dict[str, str]:
+    """What each address:port answers to a host: open, refused, silent or unreachable."""
+    command = ("python3", "-c", PROBE, source, *targets)
+    result = on(name, *command) if name in HOSTS else inside(name, *command)
+    if result.status:
+        raise LabError(f"{name}: the probe failed: {result.stderr}")
+    answers: dict[str, str] = json.loads(result.stdout)
+    return answers
+
+
+def unique(prefix: str = "user") -> str:
+    """A name that no other test has."""
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> float:
+    """Wait for a condition, and say how long it took in seconds."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.2)
+    return time.monotonic() - start
+
+
+@dataclass
+class Run:
+    """One run of Ansible, as the operator sees it."""
+
+    status: int
+    output: str
+    seconds: float
+
+    @cached_property
+    def recap(self) -> dict[str, dict[str, int]]:
+        """Counters per host: ok, changed, unreachable, failed, …"""
+        _, _, recap = self.output.rpartition("PLAY RECAP")
+        return {
+            host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counters)}
+            for host, counters in re.findall(r"^(\S+)\s+: (ok=.*)$", recap, re.MULTILINE)
+        }
+
+    @property
+    def changed(self) -> dict[str, int]:
+        return {host: counters["changed"] for host, counters in self.recap.items()}
+
+    def tail(self, lines: int = 60) -> str:
+        return "\n".join(self.output.splitlines()[-lines:])
+
+
+def ansible_environment(**more: str) -> dict[str, str]:
+    """The operator's environment: the project's configuration and nobody else's."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ANSIBLE_", "MOLECULE_"))
+    }
+    port = str(json.loads((STATE / "site.json").read_text())["slm_url"]).rpartition(":")[2]
+    return {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "LAB_SLM_PORT": port,
+        **more,
+    }
+
+
+@contextlib.contextmanager
+def ansible_process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """ansible-playbook under way; what is left of it at the end is killed."""
+    process = subprocess.Popen(
+        ["ansible-playbook", *arguments],
+        cwd=ROOT,
+        env=ansible_environment(**environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            kill(process.pid)
+        process.wait()
+
+
+def ansible(*arguments: str, **environment: str) -> Run:
+    """Run ansible-playbook to its end."""
+    start = time.monotonic()
+    with ansible_process(*arguments, **environment) as process:
+        output, _ = process.communicate(timeout=400)
+    return Run(process.returncode, output, time.monotonic() - start)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a process and all that it started, so that none of them can clean up."""
+    family = [pid]
+    for member in family:
+        for children in Path(f"/proc/{member}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                family.extend(map(int, children.read_text().split()))
+    for member in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+
+
+@dataclass
+class Site:
+    """What the deploy left for the operator, and the secrets that it keeps."""
+
+    addresses: dict[str, str]
+    slm_url: str
+    ca: Path
+    one_time: dict[str, dict[str, str]]
+    vault: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def load(cls) -> Site:
+        """Read the lab as it stands; LabError when there is none."""
+        if shutil.which("podman") is None or not (STATE / "site.json").is_file():
+            raise LabError("there is no lab, or nothing is deployed into it yet")
+        names = execute(["podman", "ps", "--format", "{{.Names}}"]).stdout.split()
+        if missing := sorted({*HOSTS, "outsider"} - set(names)):
+            raise LabError(f"these containers do not run: {', '.join(missing)}")
+        written = json.loads((STATE / "site.json").read_text())
+        programs = Path(sys.executable).parent
+        inventory = subprocess.run(
+            [programs / "ansible-inventory", "--list"],
+            cwd=ROOT,
+            env=ansible_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        hosts = json.loads(inventory.stdout)["_meta"]["hostvars"]
+        vault = subprocess.run(
+            [programs / "ansible-vault", "view", str(STATE / "vault.yml")],
+            cwd=ROOT,
+            env=ansible_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return cls(
+            addresses={name: hosts[name]["address"] for name in HOSTS},
+            slm_url=written["slm_url"],
+            ca=Path(written["ca"]),
+            one_time={population: written[population] for population in ("slm", "autobot")},
+            vault=yaml.safe_load(vault.stdout),
+        )
+
+    def client(self) -> httpx2.Client:
+        """A client of the SLM server that trusts the lab's CA and nobody else."""
+        return httpx2.Client(
+            base_url=self.slm_url,
+            verify=ssl.create_default_context(cafile=str(self.ca)),
+            trust_env=False,
+            timeout=30,
+        )
+
+    @property
+    def secrets(self) -> set[str]:
+        """All that nobody may read: generated secrets, one-time and changed passwords.
+
+        A key is told by its lines: they survive any quoting of the whole.
+        """
+        known = {account["password"] for account in self.one_time.values()}
+        if TESTS_FILE.exists():
+            known.add(json.loads(TESTS_FILE.read_text())["password"])
+        known.add((STATE / "vault-password").read_text().strip())
+        for value in self.vault.values():
+            known.update(line for line in str(value).splitlines() if "-----" not in line)
+        return {secret for secret in known if len(secret) >= 16}
+
+
+class Administrator:
+    """The first SLM administrator, past the forced change of the one-time password."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.username = site.one_time["slm"]["username"]
+        self.password = self._settle()
+
+    def _settle(self) -> str:
+        """Change the one-time password, or find that an earlier run has."""
+        stored = json.loads(TESTS_FILE.read_text()) if TESTS_FILE.exists() else {}
+        password = stored.get("password") or f"tests-{uuid.uuid4().hex}"
+        with self.site.client() as client:
+            if stored and _login(client, self.username, password).status_code == 200:
+                return password
+            one_time = self.site.one_time["slm"]["password"]
+            first = _login(client, self.username, one_time)
+            if first.status_code != 200:
+                raise LabError(
+                    f"neither {TESTS_FILE} nor {STATE / 'site.json'} has the password of the "
+                    f"administrator {self.username}; `make down && make up` starts afresh "
+                    f"(login answered {first.status_code})"
+                )
+            # Written before it is valid: a run that ends here finds both passwords again.
+            descriptor = os.open(TESTS_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"username": self.username, "password": password}, file)
+            changed = client.post(
+                "/api/slm-auth/change-password",
+                json={"current_password": one_time, "new_password": password},
+                headers=bearer(first),
+            )
+            changed.raise_for_status()
+        return password
+
+    def login(self, client: httpx2.Client) -> httpx2.Response:
+        return _login(client, self.username, self.password)
+
+
+def _login(client: httpx2.Client, username: str, password: str) -> httpx2.Response:
+    return client.post("/api/slm-auth/login", json={"username": username, "password": password})
+
+
+def bearer(login: httpx2.Response) -> dict[str, str]:
+    """The header that carries the token of a login."""
+    return {"Authorization": f"Bearer {login.json()['access_token']}"}

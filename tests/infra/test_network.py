@@ -1,0 +1,97 @@
+"""The firewall, and what holds without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lab import HOSTS, POSTGRES_PROBE, Site, inside, must, probe
+
+# An address that is none of the site's, and ports that somebody may expect to answer.
+OUTSIDE = "10.99.0.5"
+PORTS = (22, 80, 443, 5432, 8000, 8443)
+HBA_REFUSES = "pg_hba.conf rejects connection"
+
+
+@pytest.fixture
+def outside() -> Iterator[str]:
+    """An address outside the site's network, at the outsider, with a way back to it."""
+    inside_address = inside("outsider", "hostname", "-I").stdout.split()[0]
+    inside("outsider", "ip", "address", "replace", f"{OUTSIDE}/32", "dev", "eth0")
+    for name in HOSTS:
+        must(name, "ip", "route", "replace", f"{OUTSIDE}/32", "via", inside_address)
+    yield OUTSIDE
+    for name in HOSTS:
+        must(name, "ip", "route", "delete", f"{OUTSIDE}/32")
+    inside("outsider", "ip", "address", "delete", f"{OUTSIDE}/32", "dev", "eth0")
+
+
+@contextmanager
+def firewall_off(name: str) -> Iterator[None]:
+    """A host without its firewall."""
+    must(name, "nft", "flush", "ruleset")
+    try:
+        yield
+    finally:
+        must(name, "systemctl", "restart", "nftables")
+        assert "hook input" in must(name, "nft", "list", "ruleset")
+
+
+def ask_postgresql(site: Site, source: str, role: str, database: str, mode: str) -> str:
+    """What PostgreSQL on redis answers to the outsider."""
+    result = inside(
+        "outsider",
+        *("python3", "-c", POSTGRES_PROBE),
+        *(source, site.addresses["redis"], role, database, mode),
+    )
+    assert result.status == 0, result.text
+    return result.stdout
+
+
+def test_nothing_answers_outside_the_site(site: Site, outside: str) -> None:
+    targets = [f"{site.addresses[name]}:{port}" for name in HOSTS for port in PORTS]
+    answers = probe("outsider", *targets, source=outside)
+    assert answers == dict.fromkeys(targets, "silent")
+
+
+def test_only_named_addresses_reach_postgresql_on_redis(site: Site) -> None:
+    target = f"{site.addresses['redis']}:5432"
+    answers = {name: probe(name, target)[target] for name in ("slm", "backend", "outsider")}
+    assert answers == {"slm": "open", "backend": "open", "outsider": "silent"}
+
+
+def test_only_the_named_ports_answer_inside_the_site(site: Site) -> None:
+    open_ports = {"slm": (22, 80, 443, 8000), "redis": (22,), "backend": (22,)}
+    expected = {
+        f"{site.addresses[name]}:{port}": "open" if port in open_ports[name] else "silent"
+        for name in HOSTS
+        for port in PORTS
+    }
+    assert probe("outsider", *expected) == expected
+
+
+@pytest.mark.parametrize("name", ["redis", "backend"])
+def test_slm_users_is_unreachable_from_other_hosts(site: Site, name: str) -> None:
+    target = f"{site.addresses['slm']}:5432"
+    assert probe(name, target) == {target: "silent"}
+
+
+@pytest.mark.parametrize("name", ["redis", "backend"])
+def test_slm_users_is_unreachable_without_the_firewall_too(site: Site, name: str) -> None:
+    target = f"{site.addresses['slm']}:5432"
+    with firewall_off("slm"):
+        assert probe(name, target) == {target: "refused"}
+
+
+@pytest.mark.parametrize("mode", ["tls", "plain"])
+@pytest.mark.parametrize("where", ["outside the site", "not in the inventory"])
+def test_pg_hba_refuses_without_the_firewall(
+    site: Site, outside: str, where: str, mode: str
+) -> None:
+    source = outside if where == "outside the site" else ""
+    with firewall_off("redis"):
+        answer = ask_postgresql(site, source, "autobot_backend", "autobot_users", mode)
+    assert answer.startswith("E | ")
+    assert HBA_REFUSES in answer

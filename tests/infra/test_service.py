@@ -1,0 +1,309 @@
+"""The SLM server as its clients see it: through nginx and TLS."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+
+import httpx2
+import pytest
+from testinfra.host import Host
+
+from lab import Administrator, Figure, Site, bearer, must, superuser, unique, wait_until
+
+UNIT = "autobot-slm-backend.service"
+
+# Asks from a host of the site what the site's clients ask, with the standard library alone.
+# argv: method, URL, JSON body or nothing, then headers as name=value.
+ASK = """
+import http.client, json, ssl, sys, urllib.parse
+method, url, body, *headers = sys.argv[1:]
+parts = urllib.parse.urlsplit(url)
+if parts.scheme == "https":
+    context = ssl.create_default_context(cafile="/etc/autobot/tls/ca.crt")
+    connection = http.client.HTTPSConnection(parts.netloc, timeout=10, context=context)
+else:
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+named = dict(header.split("=", 1) for header in headers)
+if body == "-":
+    body = sys.stdin.read()
+if body:
+    named["Content-Type"] = "application/json"
+connection.request(method, parts.path or "/", body or None, named)
+answer = connection.getresponse()
+print(json.dumps([answer.status, dict(answer.getheaders()), answer.read().decode()]))
+"""
+
+
+def ask(
+    name: str, method: str, url: str, body: str = "", **headers: str
+) -> tuple[int, dict[str, str], str]:
+    """Status, headers and body of a request from a host of the site; the body goes by stdin."""
+    named = [f"{key.replace('_', '-')}={value}" for key, value in headers.items()]
+    output = must(name, "python3", "-c", ASK, method, url, "-" if body else "", *named, stdin=body)
+    status, answered, text = json.loads(output)
+    return status, answered, text
+
+
+def new_user(name: str) -> dict[str, object]:
+    return {
+        "username": name,
+        "password": "TestPass123!",
+        "email": f"{name}@autobot.local",
+        "is_admin": False,
+    }
+
+
+def test_an_administrator_creates_an_autobot_user(api: httpx2.Client) -> None:
+    name = unique("testuser")
+    created = api.post("/api/autobot-users", json=new_user(name))
+    assert created.status_code == 201, created.text
+    assert created.json()["email"] == f"{name}@autobot.local"
+    query = "SELECT email FROM users WHERE username = :'name'"
+    assert superuser("redis", "autobot_users", query, name=name) == [[f"{name}@autobot.local"]]
+    assert superuser("slm", "slm_users", query, name=name) == []
+
+
+def test_an_administrator_creates_a_fleet_administrator_who_logs_in(
+    site: Site, api: httpx2.Client
+) -> None:
+    name = unique("fleet")
+    created = api.post("/api/slm-users", json={**new_user(name), "is_admin": True})
+    assert created.status_code == 201, created.text
+    with site.client() as client:
+        login = client.post("/api/auth/login", json={"username": name, "password": "TestPass123!"})
+        assert login.status_code == 200, login.text
+        me = client.get("/api/slm-auth/me", headers=bearer(login))
+    assert me.json()["username"] == name
+    query = "SELECT email FROM users WHERE username = :'name'"
+    assert superuser("redis", "autobot_users", query, name=name) == []
+
+
+def test_a_one_time_password_is_worthless_after_its_change(
+    site: Site, administrator: Administrator
+) -> None:
+    one_time = site.one_time["slm"]["password"]
+    with site.client() as client:
+        login = client.post(
+            "/api/slm-auth/login",
+            json={"username": administrator.username, "password": one_time},
+        )
+    assert login.status_code == 401
+
+
+def test_a_logout_ends_the_session_at_once(site: Site, administrator: Administrator) -> None:
+    with site.client() as client:
+        client.headers.update(bearer(administrator.login(client)))
+        assert client.get("/api/slm-auth/me").status_code == 200
+        assert client.post("/api/slm-auth/logout").status_code == 204
+        assert client.get("/api/slm-auth/me").status_code == 401
+
+
+def test_the_service_is_ready_with_both_databases_at_head(site: Site) -> None:
+    with site.client() as client:
+        ready = client.get("/health/ready")
+    assert ready.status_code == 200, ready.text
+    assert {"slm", "autobot"} <= set(ready.json()["databases"]), ready.text
+
+
+def test_clients_of_the_site_verify_the_server_by_name_and_address(site: Site) -> None:
+    status, _, _ = ask("backend", "GET", f"https://{site.addresses['slm']}/health/live")
+    assert status == 200
+
+
+@pytest.mark.parametrize("port", [80, 8000])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_plain_http_is_redirected_for_good(site: Site, port: int, method: str) -> None:
+    address = site.addresses["slm"]
+    status, headers, _ = ask("backend", method, f"http://{address}:{port}/api/slm-auth/me")
+    assert status in {301, 308}
+    assert headers["Location"] == f"https://{address}/api/slm-auth/me"
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted"),
+    [
+        (ssl.TLSVersion.TLSv1, False),
+        (ssl.TLSVersion.TLSv1_1, False),
+        (ssl.TLSVersion.TLSv1_2, True),
+        (ssl.TLSVersion.TLSv1_3, True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_only_tls_1_2_and_later_is_spoken(
+    site: Site, version: ssl.TLSVersion, accepted: bool
+) -> None:
+    context = ssl.create_default_context(cafile=str(site.ca))
+    # The client must be willing to speak what the server is to refuse.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    url = httpx2.URL(site.slm_url)
+    with socket.create_connection((url.host, url.port or 443), timeout=5) as connection:
+        if accepted:
+            with context.wrap_socket(connection, server_hostname=url.host) as tls:
+                assert tls.version() == version.name.replace("_", ".")
+        else:
+            with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
+                context.wrap_socket(connection, server_hostname=url.host)
+
+
+@pytest.mark.parametrize("path", ["/api/slm-auth/me", "/health/live", "/no-such-page"])
+def test_answers_carry_the_security_headers(site: Site, path: str) -> None:
+    with site.client() as client:
+        headers = client.get(path).headers
+    assert "max-age=" in headers["strict-transport-security"]
+    assert int(headers["strict-transport-security"].split("max-age=")[1].split(";")[0]) >= 31536000
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["referrer-policy"] in {"no-referrer", "same-origin"}
+    assert headers["cache-control"] == "no-store"
+    assert not any(character.isdigit() for character in headers.get("server", ""))
+
+
+def test_a_forged_forwarded_header_does_not_reach_the_audit_log(
+    site: Site, api: httpx2.Client
+) -> None:
+    name = unique("traveller")
+    created = api.post("/api/slm-users", json={**new_user(name), "is_admin": True})
+    assert created.status_code == 201, created.text
+    forged = "203.0.113.7"
+    status, _, text = ask(
+        "backend",
+        "POST",
+        f"https://{site.addresses['slm']}/api/slm-auth/login",
+        json.dumps({"username": name, "password": "TestPass123!"}),
+        X_Forwarded_For=forged,
+        X_Real_IP=forged,
+        Forwarded=f"for={forged}",
+    )
+    assert status == 200, text
+    rows = superuser(
+        "slm",
+        "slm_users",
+        "SELECT ip_address FROM audit_logs WHERE action = 'login_success' AND user_id = :'user'",
+        user=created.json()["id"],
+    )
+    assert rows == [[site.addresses["backend"]]]
+
+
+def test_a_failed_login_is_in_the_audit_log(site: Site, api: httpx2.Client) -> None:
+    name = unique("forgetful")
+    created = api.post("/api/slm-users", json=new_user(name))
+    assert created.status_code == 201, created.text
+    status, _, _ = ask(
+        "backend",
+        "POST",
+        f"https://{site.addresses['slm']}/api/slm-auth/login",
+        json.dumps({"username": name, "password": "not the password"}),
+        User_Agent="tests/1.0",
+    )
+    assert status == 401
+    rows = superuser(
+        "slm",
+        "slm_users",
+        "SELECT outcome, ip_address, user_agent FROM audit_logs WHERE action = 'login_failed'"
+        " AND :'user' IN (user_id::text, resource_id::text)",
+        user=created.json()["id"],
+    )
+    assert len(rows) == 1
+    assert rows[0][1:] == [site.addresses["backend"], "tests/1.0"]
+    assert rows[0][0] != "success"
+
+
+def test_the_service_is_sandboxed(hosts: dict[str, Host], figure: Figure) -> None:
+    report = hosts["slm"].check_output("systemd-analyze security --no-pager %s", UNIT)
+    exposure = float(report.rpartition("exposure level for")[2].split(":")[1].split()[0])
+    figure("exposure of the service", f"{exposure}")
+    assert exposure <= 2.0, report
+
+
+def test_the_service_runs_as_a_user_of_its_own(hosts: dict[str, Host]) -> None:
+    pid = must("slm", "systemctl", "show", "--property=MainPID", "--value", UNIT)
+    status = hosts["slm"].file(f"/proc/{pid}/status").content_string
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert "0" not in fields["Uid"].split()
+    assert int(fields["CapEff"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+
+
+def test_the_service_has_no_port_of_its_own() -> None:
+    sockets = must("slm", "ss", "-Hltnp").splitlines()
+    served = {line.split()[3] for line in sockets if "uvicorn" in line or "python" in line}
+    assert served == set()
+
+
+def test_a_restart_of_the_service_fails_no_request(
+    site: Site, administrator: Administrator, figure: Figure
+) -> None:
+    with site.client() as client:
+        headers = bearer(administrator.login(client))
+    statuses: Counter[int | str] = Counter()
+    lock = threading.Lock()
+    ended = threading.Event()
+    paths = ("/api/slm-auth/me", "/api/autobot-users?limit=1", "/health/live")
+
+    def stream(number: int) -> None:
+        with site.client() as client:
+            while not ended.is_set():
+                try:
+                    outcome: int | str = client.get(
+                        paths[number % len(paths)], headers=headers
+                    ).status_code
+                except httpx2.HTTPError as error:
+                    outcome = repr(error)
+                with lock:
+                    statuses[outcome] += 1
+
+    def seen(more: int) -> None:
+        start = statuses.total()
+        wait_until(lambda: statuses.total() >= start + more, 30, f"{more} more requests")
+
+    threads = [threading.Thread(target=stream, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            seen(60)
+            before = must("slm", "systemctl", "show", "--property=MainPID", UNIT)
+            must("slm", "systemctl", "restart", UNIT)
+            assert must("slm", "systemctl", "show", "--property=MainPID", UNIT) != before
+        seen(60)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    figure("requests during three restarts", f"{dict(statuses)}")
+    assert set(statuses) == {200}
+    assert statuses.total() >= 200
+
+
+@pytest.mark.parametrize("name", ["slm", "redis", "backend"])
+def test_every_unit_of_the_host_works(hosts: dict[str, Host], name: str) -> None:
+    wait_until(
+        lambda: hosts[name].run("systemctl is-system-running").stdout.strip() != "starting",
+        60,
+        "the system has started",
+    )
+    assert hosts[name].run("systemctl --failed --plain --no-legend").stdout == ""
+    wanted = {
+        "slm": ("nftables", "nginx", "postgresql", "autobot-slm-backend.socket", UNIT),
+        "redis": ("nftables", "postgresql"),
+        "backend": ("nftables",),
+    }
+    for unit in wanted[name]:
+        service = hosts[name].service(unit)
+        assert service.is_running, unit
+        assert service.is_enabled or unit == UNIT, unit
+
+
+def test_the_first_request_after_a_stop_starts_the_service(site: Site, figure: Figure) -> None:
+    must("slm", "systemctl", "stop", UNIT)
+    start = time.monotonic()
+    with site.client() as client:
+        assert client.get("/health/live").status_code == 200
+    figure("first answer of a stopped service", f"{time.monotonic() - start:.1f} s")
