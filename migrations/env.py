@@ -23,8 +23,7 @@ from user_management.population import Population
 
 # pg_advisory_lock's key: any number that others do not use ("user_mgm" in ASCII).
 LOCK_KEY = 0x757365725F6D676D
-# A statement that needs a table lock gives up rather than hold up everybody behind it.
-LOCK_TIMEOUT = "5s"
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def target() -> Population:
@@ -34,12 +33,28 @@ def target() -> Population:
     if argument := context.get_x_argument(as_dictionary=True).get("name"):
         names.add(argument)
     if len(names) != 1 or not names <= set(Population):
-        given = " and ".join(sorted(names)) or "neither"
+        given = " and ".join(sorted(names)) or "none"
         raise CommandError(
-            f"Name one database, slm or autobot ({given} was given): "
+            f"Name one database, slm or autobot (given: {given}): "
             "`alembic -n slm upgrade head` or `alembic -x name=slm upgrade head`."
         )
     return Population(names.pop())
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def explain(error: DBAPIError) -> str:
+    """What the server said, without the statement."""
+    if sqlstate(error) == LOCK_NOT_AVAILABLE:
+        return (
+            "A table stays locked by somebody else, so the migration gave up and changed nothing. "
+            "End long transactions (pg_stat_activity shows them), then migrate again."
+        )
+    server = error.orig.__cause__ if error.orig else None
+    parts = (getattr(server, name, None) for name in ("message", "detail", "hint"))
+    return "\n".join(part for part in parts if part) or str(error)
 
 
 def configure(population: Population, **options: object) -> None:
@@ -67,24 +82,27 @@ def refuse_unknown(heads: Collection[str]) -> None:
         )
 
 
+def seconds(option: str) -> str:
+    return f"{context.config.get_main_option(option)}s"
+
+
 def lock(connection: Connection) -> None:
     """Wait for other migrations of this database. The lock goes with the connection."""
-    wait = context.config.get_main_option("lock_wait_seconds")
-    connection.execute(text("SELECT set_config('statement_timeout', '0', false)"))
-    connection.execute(
-        text("SELECT set_config('lock_timeout', :wait, false)"), {"wait": f"{wait}s"}
-    )
+    wait = seconds("migration_wait_seconds")
+    set_timeout = text("SELECT set_config(:name, :value, false)")
+    connection.execute(set_timeout, {"name": "statement_timeout", "value": "0"})
+    connection.execute(set_timeout, {"name": "lock_timeout", "value": wait})
     try:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != "55P03":
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         raise CommandError(
-            f"Another migration is running on this database; it did not end within {wait} "
-            "seconds. Try again when it has ended."
+            f"Another migration is running on this database and did not end within {wait}. "
+            "Try again when it has ended."
         ) from error
     connection.execute(
-        text("SELECT set_config('lock_timeout', :wait, false)"), {"wait": LOCK_TIMEOUT}
+        set_timeout, {"name": "lock_timeout", "value": seconds("table_lock_wait_seconds")}
     )
     connection.commit()
 
@@ -108,9 +126,7 @@ async def run_online(population: Population) -> None:
         async with engine.connect() as connection:
             await connection.run_sync(migrate, population)
     except DBAPIError as error:
-        server = error.orig.__cause__ if error.orig else None
-        parts = (getattr(server, name, None) for name in ("message", "detail", "hint"))
-        raise CommandError("\n".join(filter(None, parts)) or str(error)) from error
+        raise CommandError(explain(error)) from error
     except OSError as error:
         raise CommandError(f"The {population} database cannot be reached: {error}") from error
     finally:

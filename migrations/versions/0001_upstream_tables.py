@@ -300,9 +300,9 @@ BEGIN
         WHERE NOT indisprimary AND pg_get_indexdef(present.oid)
               <> replace(pg_get_indexdef(wanted.oid), '{REFERENCE}', current_schema())
     )
-    SELECT string_agg(line, E'\n' ORDER BY line) INTO fault FROM difference;
+    SELECT string_agg(line, E'\\n' ORDER BY line) INTO fault FROM difference;
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION E'Existing tables are not as AutoBot makes them:\n%', fault
+        RAISE EXCEPTION E'Existing tables are not as AutoBot makes them:\\n%', fault
         USING HINT = 'Nothing was changed. Correct these tables, then migrate again.';
     END IF;
 
@@ -322,12 +322,12 @@ BEGIN
 
     FOR item IN SELECT name, obj_description(existing, 'pg_class') AS comment FROM pair LOOP
         EXECUTE format('COMMENT ON TABLE %I IS %L',
-                       item.name, concat_ws(E'\n', item.comment, '{ADOPTED}'));
+                       item.name, concat_ws(E'\\n', item.comment, '{ADOPTED}'));
     END LOOP;
     DROP TABLE pair;
 END
 $$
-"""
+"""  # noqa: S608
 
 # Drops the tables that revision 0001 made; takes the mark and our privileges off the others.
 ABANDON = """
@@ -345,7 +345,7 @@ BEGIN
         IF item.comment LIKE '%' || mark THEN
             EXECUTE format('REVOKE ALL ON %I FROM {roles}', item.name);
             EXECUTE format('COMMENT ON TABLE %I IS %L', item.name,
-                           nullif(rtrim(replace(item.comment, mark, ''), E'\n'), ''));
+                           nullif(rtrim(replace(item.comment, mark, ''), E'\\n'), ''));
         ELSE
             made := concat_ws(', ', made, format('%I', item.name));
         END IF;

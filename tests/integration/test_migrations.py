@@ -1,0 +1,303 @@
+"""Both targets up and down, as the commands are really run."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+
+from user_management.population import Population
+
+ROOT = Path(__file__).parents[2]
+LOCK_KEY = 0x757365725F6D676D
+TABLES = {
+    "api_keys",
+    "audit_logs",
+    "auth_sessions",
+    "organizations",
+    "permissions",
+    "role_permissions",
+    "roles",
+    "sso_providers",
+    "team_memberships",
+    "teams",
+    "user_credentials",
+    "user_management_version",
+    "user_mfa",
+    "user_roles",
+    "user_sso_links",
+    "users",
+}
+
+both = pytest.mark.parametrize("population", list(Population))
+
+
+def dump(database: Any, *options: str) -> str:
+    """The schema as SQL, with privileges, without what differs from one pg_dump to the next."""
+    done = subprocess.run(
+        [
+            database.server.bin / "pg_dump",
+            "--schema-only",
+            *options,
+            f"--host={database.server.directory}",
+            "--username=postgres",
+            database.name,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return re.sub(r"^\\(un)?restrict .*$", "", done.stdout, flags=re.MULTILINE)
+
+
+def tables(database: Any) -> set[str]:
+    return set(
+        database.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").splitlines()
+    )
+
+
+def in_process(database: Any, monkeypatch: pytest.MonkeyPatch, **options: str) -> Config:
+    """Alembic's configuration for this database, with other waiting times."""
+    for name, value in database.environment().items():
+        monkeypatch.setenv(name, value)
+    config = Config(ROOT / "alembic.ini", ini_section=database.population.value)
+    for name, value in options.items():
+        config.set_main_option(name, value)
+    return config
+
+
+@both
+@pytest.mark.parametrize("form", ["-n {}", "-x name={}"])
+def test_both_command_forms_reach_the_named_database(
+    provisioned: Callable[..., Any], population: Population, form: str
+) -> None:
+    database = provisioned(population)
+    done = database.alembic(*form.format(population).split(), "upgrade", "head")
+    assert done.returncode == 0, done.stderr
+    assert tables(database) == TABLES
+    assert database.sql("SELECT version_num FROM user_management_version") == "0002"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["-x", "name=other"], ["-n", "slm", "-x", "name=autobot"]]
+)
+def test_a_run_without_one_target_says_how_to_name_it(
+    provisioned: Callable[..., Any], arguments: list[str]
+) -> None:
+    done = provisioned(Population.SLM).alembic(*arguments, "upgrade", "head")
+    assert done.returncode != 0
+    assert "Name one database, slm or autobot" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_setting_is_named(provisioned: Callable[..., Any]) -> None:
+    done = provisioned(Population.SLM).alembic("-n", "autobot", "upgrade", "head")
+    assert done.returncode != 0
+    assert "AUTOBOT_POSTGRES_HOST is not set" in done.stderr + done.stdout
+
+
+def test_a_missing_role_is_named(provisioned: Callable[..., Any]) -> None:
+    database = provisioned(Population.SLM)
+    # The roles are the server's, so this one is hidden for as long as the run takes.
+    database.server.sql("ALTER ROLE slm_service RENAME TO hidden_service")
+    try:
+        done = database.alembic("-n", "slm", "upgrade", "head")
+    finally:
+        database.server.sql("ALTER ROLE hidden_service RENAME TO slm_service")
+    assert done.returncode != 0
+    assert "Role slm_service does not exist." in done.stderr + done.stdout
+    assert tables(database) == set()
+
+
+@both
+def test_down_and_up_again_leaves_no_difference(
+    provisioned: Callable[..., Any], population: Population
+) -> None:
+    database = provisioned(population)
+    ours = "--exclude-table=user_management_version"
+    empty = dump(database, ours)
+    database.migrate()
+    first = dump(database)
+    database.migrate("base")
+    assert dump(database, ours) == empty
+    database.migrate()
+    assert dump(database) == first
+
+
+@both
+def test_autogenerate_finds_no_drift(
+    migrated: Callable[[Population], Any], population: Population
+) -> None:
+    done = migrated(population).alembic("-n", population, "check")
+    assert "No new upgrade operations detected." in done.stdout
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP INDEX ix_users_search",
+        "DROP INDEX ix_users_created_at_id",
+        "ALTER TABLE users ALTER is_active DROP DEFAULT",
+        "ALTER TABLE users ALTER bio TYPE varchar(10)",
+        "ALTER TABLE users ADD COLUMN nickname text",
+        "DROP TABLE auth_sessions",
+        "DROP INDEX ix_users_search;"
+        "CREATE INDEX ix_users_search ON users USING gin (lower(email) gin_trgm_ops)",
+    ],
+)
+def test_autogenerate_would_see_drift(
+    slm_database: Any, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    slm_database.sql(change)
+    with pytest.raises(CommandError, match="New upgrade operations detected"):
+        command.check(in_process(slm_database, monkeypatch))
+
+
+@both
+def test_offline_sql_does_what_the_online_run_does(
+    provisioned: Callable[..., Any], migrated: Callable[[Population], Any], population: Population
+) -> None:
+    database = provisioned(population)
+    empty = dump(database, "--exclude-table=user_management_version")
+    for arguments, expected in (
+        (["upgrade", "head"], dump(migrated(population))),
+        (["downgrade", "head:base"], None),
+    ):
+        script = database.alembic("-x", f"name={population}", *arguments, "--sql")
+        assert script.returncode == 0, script.stderr
+        database.sql(script.stdout)
+        if expected is None:
+            assert dump(database, "--exclude-table=user_management_version") == empty
+        else:
+            assert dump(database) == expected
+            assert database.sql("SELECT version_num FROM user_management_version") == "0002"
+
+
+@both
+def test_foreign_tables_are_neither_touched_nor_proposed_for_dropping(
+    provisioned: Callable[..., Any], population: Population
+) -> None:
+    database = provisioned(population)
+    database.sql(
+        "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);"
+        "INSERT INTO alembic_version VALUES ('20260309_007');"
+        "CREATE TABLE approvals (id uuid PRIMARY KEY, note text)"
+    )
+    foreign = dump(database, "--table=alembic_version", "--table=approvals")
+    database.migrate()
+    assert "No new upgrade operations" in database.alembic("-n", population, "check").stdout
+    database.migrate("base")
+    assert dump(database, "--table=alembic_version", "--table=approvals") == foreign
+    assert database.sql("SELECT version_num FROM alembic_version") == "20260309_007"
+
+
+def test_a_table_that_others_refer_to_is_not_dropped(slm_database: Any) -> None:
+    slm_database.sql("CREATE TABLE file_activities (user_id uuid REFERENCES users (id))")
+    done = slm_database.alembic("-n", "slm", "downgrade", "base")
+    assert done.returncode != 0
+    assert "file_activities" in done.stderr + done.stdout
+    assert tables(slm_database) == TABLES | {"file_activities"}
+
+
+def test_an_extension_that_was_there_stays(provisioned: Callable[..., Any]) -> None:
+    database = provisioned(Population.SLM)
+    database.sql("CREATE EXTENSION pg_trgm")
+    database.migrate()
+    database.migrate("base")
+    assert database.sql("SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'") == "1"
+
+
+def test_a_schema_ahead_of_the_code_is_refused(slm_database: Any) -> None:
+    slm_database.sql("UPDATE user_management_version SET version_num = '9999'")
+    done = slm_database.alembic("-n", "slm", "upgrade", "head")
+    assert done.returncode != 0
+    assert "revision 9999" in done.stderr + done.stdout
+    assert "ahead of the code" in done.stderr + done.stdout
+
+
+def test_two_runs_at_once_both_succeed(provisioned: Callable[..., Any]) -> None:
+    database = provisioned(Population.AUTOBOT)
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "alembic", "-n", "autobot", "upgrade", "head"],
+            cwd=ROOT,
+            env=database.environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    errors = [run.communicate(timeout=60)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert sum("Running upgrade  -> 0001" in error for error in errors) == 1
+    assert tables(database) == TABLES
+
+
+async def test_a_run_waits_for_another_one(provisioned: Callable[..., Any]) -> None:
+    database = provisioned(Population.SLM)
+    other = await asyncpg.connect(**database.owner.connect_arguments())
+    try:
+        await other.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
+        run = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "alembic", "-n", "slm", "upgrade", "head",
+            cwd=ROOT, env=database.environment(), stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        async with asyncio.timeout(30):
+            while not await other.fetchval(f"{waits} AND pg_sleep(0.05) IS NOT NULL"):
+                assert run.returncode is None
+        assert tables(database) == set()
+        await other.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
+        _, errors = await run.communicate()
+        assert run.returncode == 0, errors
+    finally:
+        await other.close()
+
+
+def holding(database: Any, statement: str) -> subprocess.Popen[str]:
+    """A psql session that has run `statement` in an open transaction."""
+    session = subprocess.Popen(
+        [
+            database.server.bin / "psql", "-qtA", f"--host={database.server.directory}",
+            "--username=postgres", database.name,
+        ],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert session.stdin is not None
+    assert session.stdout is not None
+    session.stdin.write(f"BEGIN; {statement};\n\\echo ready\n")
+    session.stdin.flush()
+    while session.stdout.readline().strip() != "ready":
+        assert session.poll() is None
+    return session
+
+
+def test_waiting_for_another_run_has_an_end(
+    provisioned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = provisioned(Population.SLM)
+    config = in_process(database, monkeypatch, migration_wait_seconds="1")
+    with holding(database, f"SELECT pg_advisory_lock({LOCK_KEY})"):
+        with pytest.raises(CommandError, match="Another migration is running"):
+            command.upgrade(config, "head")
+        assert tables(database) == set()
+    command.upgrade(config, "head")
+
+
+def test_a_table_in_use_stops_the_run_and_nothing_else(
+    slm_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = in_process(slm_database, monkeypatch, table_lock_wait_seconds="1")
+    with holding(slm_database, "LOCK TABLE users IN ACCESS SHARE MODE"):
+        with pytest.raises(CommandError, match="stays locked"):
+            command.downgrade(config, "base")
+        assert tables(slm_database) == TABLES
