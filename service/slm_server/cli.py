@@ -3,6 +3,8 @@
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
@@ -15,16 +17,16 @@ from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
 from user_management.security.hashing import PasswordHasher
-from user_management.services import AdministratorService, FirstAdministrator, RequestContext
+from user_management.services import (
+    AdministratorService,
+    AdministratorStatus,
+    FirstAdministrator,
+    RequestContext,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Tools of the SLM server for operators.")
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
 app.add_typer(admin, name="admin")
-
-
-@app.callback()
-def main() -> None:
-    """Keep `admin` a command of its own."""
 
 
 @admin.command()
@@ -33,6 +35,14 @@ def create(
     username: Annotated[str, typer.Option(help="3 to 100 letters, digits, underscores.")],
     email: Annotated[str, typer.Option(help="E-mail address.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    password_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--password-stdin",
+            help="Take the one-time password from standard input. It also replaces one that was "
+            "never used.",
+        ),
+    ] = False,
 ) -> None:
     """Create a population's first administrator, with a one-time password.
 
@@ -41,7 +51,8 @@ def create(
     """
     try:
         new = UserCreate(username=username, email=email, is_admin=True)
-        result = asyncio.run(_create(load_settings(), population, new))
+        password = sys.stdin.readline().rstrip("\n") if password_stdin else None
+        result = asyncio.run(_create(load_settings(), population, new, password))
     except ValidationError as error:
         _fail("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))
     except (ConfigurationError, DomainError) as error:
@@ -49,35 +60,78 @@ def create(
     typer.echo(json.dumps(_report(result)) if as_json else _sentence(population, result))
 
 
+@admin.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell for each population whether there is an administrator who can enter.
+
+    missing: there is none; unused: the only one still has the one-time password; expired: the
+    same, and it is no longer valid; established: anything else.
+    """
+    try:
+        statuses = asyncio.run(_statuses(load_settings()))
+    except (ConfigurationError, DomainError) as error:
+        _fail(str(error))
+    if as_json:
+        report = {
+            population: {"state": found.state, "username": found.username}
+            for population, found in statuses.items()
+        }
+        typer.echo(json.dumps(report))
+        return
+    for population, found in statuses.items():
+        typer.echo(
+            f"{population}: {found.state}" + (f" ({found.username})" if found.username else "")
+        )
+
+
 async def _create(
-    settings: Settings, population: Population, new: UserCreate
+    settings: Settings, population: Population, new: UserCreate, password: str | None
 ) -> FirstAdministrator:
+    async with _administrators(settings, population) as service:
+        return await service.ensure_first(new, password)
+
+
+async def _statuses(settings: Settings) -> dict[Population, AdministratorStatus]:
+    async def status_of(population: Population) -> AdministratorStatus:
+        async with _administrators(settings, population) as service:
+            return await service.status()
+
+    return dict(zip(Population, await asyncio.gather(*map(status_of, Population)), strict=True))
+
+
+@asynccontextmanager
+async def _administrators(
+    settings: Settings, population: Population
+) -> AsyncIterator[AdministratorService]:
+    """The service on a session of its own, which is committed at the end."""
     database = Database(population, settings.database(population), pool_size=1)
     hasher = PasswordHasher(settings.bcrypt_cost, threads=1)
     try:
         async with database.session() as session:
-            service = AdministratorService(session, RequestContext(), hasher)
-            return await service.ensure_first(new)
+            yield AdministratorService(session, RequestContext(), hasher)
     finally:
         hasher.close()
         await database.dispose()
 
 
 def _report(result: FirstAdministrator) -> dict[str, Any]:
-    report: dict[str, Any] = {"created": result.outcome == "created", "username": result.username}
-    if result.outcome == "renewed":
-        report["renewed"] = True
-    if result.password is not None and result.expires_at is not None:
-        report |= {"password": result.password, "expires_at": _utc(result.expires_at)}
+    report: dict[str, Any] = {"outcome": result.outcome, "username": result.username}
+    if result.password is not None:
+        report["password"] = result.password
+    if result.expires_at is not None:
+        report["expires_at"] = _utc(result.expires_at)
     return report
 
 
 def _sentence(population: Population, result: FirstAdministrator) -> str:
-    if result.password is None or result.expires_at is None:
+    if result.expires_at is None:
         return f"The {population} users have an administrator already: {result.username}."
+    password = result.password or "the one given"
     return (
         f"Administrator of the {population} users {result.outcome}: {result.username}\n"
-        f"One-time password: {result.password}\n"
+        f"One-time password: {password}\n"
         f"It must be changed at the first login, before {_utc(result.expires_at)}."
     )
 
