@@ -36,7 +36,9 @@ BACKEND_GRANTS = (
 
 def tables(schema: str | None) -> list[sa.Table]:
     """The thirteen tables in `schema`, in the order in which they can be created."""
-    metadata = sa.MetaData(schema=schema)
+    # By default an index outside the default schema would be named after its schema too.
+    names = {"ix": "ix_%(table_name)s_%(column_0_name)s"}
+    metadata = sa.MetaData(schema=schema, naming_convention=names)
 
     def key(name: str = "id") -> sa.Column:
         return sa.Column(name, sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid())

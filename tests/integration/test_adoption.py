@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.util import CommandError
 
 from user_management.population import Population
 
@@ -66,8 +68,7 @@ def test_what_autobot_made_is_adopted_and_given_back(
     assert shape(database) == shape(migrated(population))
     assert database.sql(ROWS) == rows
     assert len(database.sql(MARKED).splitlines()) == 13
-    check = database.alembic("-n", population, "check")
-    assert "No new upgrade operations detected." in check.stdout
+    database.run_alembic(command.check)
     # A plain INSERT works now, where AutoBot's tables had no defaults.
     database.sql("INSERT INTO users (email, username) VALUES ('b@autobot.local', 'b')")
     database.sql("DELETE FROM users WHERE username = 'b'")
@@ -115,7 +116,7 @@ def test_tables_that_are_missing_are_made_and_only_those_are_dropped(
         ),
         ("ALTER TABLE roles DROP COLUMN priority", "roles lacks column priority integer not null"),
         (
-            "ALTER TABLE users ADD COLUMN badge text NOT NULL",
+            "DELETE FROM users; ALTER TABLE users ADD COLUMN badge text NOT NULL",
             "users demands badge, which nothing would fill",
         ),
         (
@@ -143,10 +144,8 @@ def test_another_shape_is_refused_by_name_and_nothing_is_changed(
     database.sql(UPSTREAM)
     database.sql(change)
     before = database.sql(SHAPE)
-    done = database.alembic("-n", "autobot", "upgrade", "head")
-    assert done.returncode != 0
-    assert message in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
+    with pytest.raises(CommandError, match=re.escape(message)):
+        database.migrate()
     assert database.sql(SHAPE) == before
 
 

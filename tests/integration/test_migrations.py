@@ -11,7 +11,6 @@ from typing import Any
 import asyncpg
 import pytest
 from alembic import command
-from alembic.config import Config
 from alembic.util import CommandError
 
 from user_management.population import Population
@@ -62,16 +61,6 @@ def tables(database: Any) -> set[str]:
     return set(
         database.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").splitlines()
     )
-
-
-def in_process(database: Any, monkeypatch: pytest.MonkeyPatch, **options: str) -> Config:
-    """Alembic's configuration for this database, with other waiting times."""
-    for name, value in database.environment().items():
-        monkeypatch.setenv(name, value)
-    config = Config(ROOT / "alembic.ini", ini_section=database.population.value)
-    for name, value in options.items():
-        config.set_main_option(name, value)
-    return config
 
 
 @both
@@ -154,12 +143,10 @@ def test_autogenerate_finds_no_drift(
         "CREATE INDEX ix_users_search ON users USING gin (lower(email) gin_trgm_ops)",
     ],
 )
-def test_autogenerate_would_see_drift(
-    slm_database: Any, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def test_autogenerate_would_see_drift(slm_database: Any, change: str) -> None:
     slm_database.sql(change)
     with pytest.raises(CommandError, match="New upgrade operations detected"):
-        command.check(in_process(slm_database, monkeypatch))
+        slm_database.run_alembic(command.check)
 
 
 @both
@@ -194,7 +181,7 @@ def test_foreign_tables_are_neither_touched_nor_proposed_for_dropping(
     )
     foreign = dump(database, "--table=alembic_version", "--table=approvals")
     database.migrate()
-    assert "No new upgrade operations" in database.alembic("-n", population, "check").stdout
+    database.run_alembic(command.check)
     database.migrate("base")
     assert dump(database, "--table=alembic_version", "--table=approvals") == foreign
     assert database.sql("SELECT version_num FROM alembic_version") == "20260309_007"
@@ -281,23 +268,17 @@ def holding(database: Any, statement: str) -> subprocess.Popen[str]:
     return session
 
 
-def test_waiting_for_another_run_has_an_end(
-    provisioned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_for_another_run_has_an_end(provisioned: Callable[..., Any]) -> None:
     database = provisioned(Population.SLM)
-    config = in_process(database, monkeypatch, migration_wait_seconds="1")
     with holding(database, f"SELECT pg_advisory_lock({LOCK_KEY})"):
         with pytest.raises(CommandError, match="Another migration is running"):
-            command.upgrade(config, "head")
+            database.run_alembic(command.upgrade, "head", migration_wait_seconds="1")
         assert tables(database) == set()
-    command.upgrade(config, "head")
+    database.migrate()
 
 
-def test_a_table_in_use_stops_the_run_and_nothing_else(
-    slm_database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = in_process(slm_database, monkeypatch, table_lock_wait_seconds="1")
+def test_a_table_in_use_stops_the_run_and_nothing_is_changed(slm_database: Any) -> None:
     with holding(slm_database, "LOCK TABLE users IN ACCESS SHARE MODE"):
         with pytest.raises(CommandError, match="stays locked"):
-            command.downgrade(config, "base")
+            slm_database.run_alembic(command.downgrade, "base", table_lock_wait_seconds="1")
         assert tables(slm_database) == TABLES
