@@ -1,6 +1,8 @@
 """Hashing: what is stored, what it costs, and that the pool stays bounded."""
 
 import asyncio
+import base64
+import hashlib
 import logging
 import os
 import threading
@@ -116,6 +118,12 @@ class TestWhatIsStored:
     async def test_an_endless_password_is_no_password(self, hasher):
         with pytest.raises(ValueError, match="1024"):
             await hasher.hash("x" * (MAX_PASSWORD_LENGTH + 1))
+        for password, expected in (
+            ("x" * MAX_PASSWORD_LENGTH, True),
+            ("x" * (MAX_PASSWORD_LENGTH + 1), False),
+        ):
+            digest = base64.b64encode(hashlib.sha384(password.encode()).digest()).decode()
+            assert await hasher.verify(password, "bcrypt-sha384$" + stored(digest)) is expected
 
     @pytest.mark.parametrize("ident", ["2a", "2b", "2y"])
     async def test_hashes_of_other_programs_verify(self, hasher, ident):

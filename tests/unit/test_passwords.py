@@ -62,7 +62,16 @@ class TestLength:
         accepted(text[:64])
         accepted(text[:128])
         assert TOO_LONG in refused(text[:129])
-        assert TOO_LONG in refused(words * 100_000)
+
+    def test_an_endless_one_is_refused_before_it_is_normalised(self, monkeypatch):
+        """NFC takes quadratic time for a run of combining marks."""
+
+        def fail(_password):
+            raise AssertionError("normalised")
+
+        monkeypatch.setattr(passwords, "normalize_password", fail)
+
+        assert TOO_LONG in refused("a" + "\u0301\u0316" * 100_000)
 
     def test_decomposed_text_may_be_longer_than_128_before_nfc(self):
         text = "pâté en croûte à la façon de mémé, dégusté près du clocher, " * 2 + "où été"
@@ -181,6 +190,7 @@ class TestContext:
             ("gwen.hooper.99", ["gwendolyn", "gwen.hooper@example.org"]),
             ("gwendolyn12345678", ["gwendolyn"]),
             ("gwendolynautobot", ["gwendolyn"]),
+            ("gwendolyn2026xy", ["gwen", "gwendolyn"]),
             ("AutoBot-2026!", []),
             ("slm-slm-2026", []),
             ("mémémémé-rené", ["me\u0301me\u0301", "rené"]),
@@ -194,7 +204,7 @@ class TestContext:
         [
             ("gwendolyn likes brass bands", ["gwendolyn"]),
             ("TestPass123!", ["testuser", "test@autobot.local"]),
-            ("abundant cactus", ["a", "ab@example.org"]),
+            ("banana-cabana", ["a", "na@example.org"]),
             ("example.org/otters", ["gwen@example.org"]),
         ],
     )

@@ -288,6 +288,7 @@ FORGED = {
         f"trailing {garbage!r}": lambda garbage=garbage: token() + garbage
         for garbage in (".", ".AAAA", "=", "==", "\n", " ", "A", "AAAA", "!", "\0", "é")
     },
+    "the other base64 alphabet": lambda: token(sign=lambda _: b"\xff" * 64).replace("_", "/"),
     "leading space": lambda: " " + token(),
     "scheme left on": lambda: "Bearer " + token(),
     "padding inside": lambda: token().replace(".", "=.", 1),
@@ -295,7 +296,7 @@ FORGED = {
     "another spelling of the signature's last bits": lambda: respell(token()),
     "empty": lambda: "",
     "dots": lambda: "..",
-    "too long": lambda: token(body=claims(sub="x" * MAX_TOKEN_LENGTH)),
+    "too long": lambda: token(body=claims(note="x" * MAX_TOKEN_LENGTH)),
     "endless": lambda: "A" * 10_000_000,
 }
 
