@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -275,6 +276,34 @@ def ansible(*arguments: str, **environment: str) -> Run:
     with ansible_process(*arguments, **environment) as process:
         output, _ = process.communicate(timeout=400)
     return Run(process.returncode, output, time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def watched_processes(secrets: set[str]) -> Iterator[set[str]]:
+    """Collect what shows a secret in its arguments or environment meanwhile, ten times a second.
+
+    The hosts are containers: the controller sees their processes among its own.
+    """
+    patterns = [secret.encode() for secret in secrets]
+    seen: set[str] = set()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    for file in ("cmdline", "environ"):
+                        text = (process / file).read_bytes()
+                        if any(pattern in text for pattern in patterns):
+                            seen.add(f"{file} of {(process / 'comm').read_text().strip()}")
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def kill(pid: int) -> None:

@@ -1,0 +1,168 @@
+"""Bad input and bad luck: a clear message, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import STATE, Run, Site, ansible, execute, must, on, wait_until
+
+RELEASES = "/opt/autobot/slm-server/releases"
+CURRENT = "/opt/autobot/slm-server/current"
+# The plays that a deployment of the service alone needs.
+DEPLOY = ("playbooks/preflight.yml", "playbooks/controller.yml", "playbooks/slm_server.yml")
+
+
+def assert_failed_untouched(run: Run, *message: str) -> None:
+    """The run failed, said why, and changed nothing."""
+    assert run.status not in {0, 75}, run.tail()
+    for part in message:
+        assert part in run.output, run.tail()
+    assert set(run.changed.values()) == {0}, run.tail()
+
+
+def assert_serves(site: Site) -> None:
+    """The SLM server answers."""
+    with site.client() as client:
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_a_wrong_vault_password_changes_nothing(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not the password\n")
+    vault = (STATE / "vault.yml").read_bytes()
+    run = ansible("site.yml", ANSIBLE_VAULT_IDENTITY_LIST=f"lab@{wrong}")
+    assert_failed_untouched(run, "vault password", "lab", "vault.yml", "--vault-id")
+    assert (STATE / "vault.yml").read_bytes() == vault
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("postgresql_source", "nonsense", ("distribution", "pgdg")),
+        ("postgresql_listen_addresses", "*", ("list",)),
+        ("slm_server_access_token_minutes", "soon", ("int",)),
+        ("firewall_ssh_sources", ["172.16.168.0/33"], ("172.16.168.0/33",)),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    variable: str, value: object, allowed: tuple[str, ...]
+) -> None:
+    run = ansible("playbooks/preflight.yml", "--extra-vars", json.dumps({variable: value}))
+    shown = value if isinstance(value, str) else json.dumps(value)[2:-2]
+    assert_failed_untouched(run, variable, shown, *allowed)
+
+
+def test_an_unknown_key_of_the_access_rules_stops_the_run() -> None:
+    rule = {"database": "autobot_users", "role": "slm_service", "adresses": ["172.16.168.19"]}
+    run = ansible("playbooks/preflight.yml", "--extra-vars", json.dumps({"postgresql_hba": [rule]}))
+    assert_failed_untouched(run, "postgresql_hba", "adresses", "addresses")
+
+
+def test_a_secret_of_the_wrong_kind_is_not_shown() -> None:
+    secret = uuid.uuid4().hex
+    run = ansible(
+        "playbooks/preflight.yml",
+        "playbooks/controller.yml",
+        "playbooks/postgresql.yml",
+        "-vvv",
+        "--extra-vars",
+        json.dumps({"postgresql_passwords": [secret]}),
+    )
+    assert run.status != 0
+    assert "postgresql_passwords" in run.output
+    mentions = [line for line in run.output.splitlines() if secret in line]
+    # -vvv repeats the command line, which is what the operator typed.
+    assert [line for line in mentions if "--extra-vars" not in line] == []
+
+
+@contextmanager
+def host_down(name: str) -> Iterator[None]:
+    """A host that is switched off."""
+    execute(["podman", "stop", "--time", "5", name])
+    try:
+        yield
+    finally:
+        execute(["podman", "start", name])
+        wait_until(
+            lambda: on(name, "systemctl", "is-system-running").stdout.strip() == "running",
+            60,
+            f"{name} has started",
+        )
+
+
+def test_an_unreachable_host_stops_the_run_before_the_others_are_touched() -> None:
+    with host_down("backend"):
+        run = ansible("site.yml")
+    assert_failed_untouched(run, "backend")
+    assert run.recap["backend"]["unreachable"] == 1
+    assert "TASK [base" not in run.output
+    assert "TASK [controller" not in run.output
+
+
+def test_a_port_that_another_program_has_is_named(site: Site) -> None:
+    unit = f"tests-{uuid.uuid4().hex[:8]}"
+    must("slm", "systemctl", "stop", "nginx")
+    try:
+        must(
+            "slm",
+            *("systemd-run", "--quiet", f"--unit={unit}", "--"),
+            *("python3", "-m", "http.server", "8000"),
+        )
+        wait_until(lambda: must("slm", "ss", "-Hltn", "sport = :8000"), 10, "8000 is taken")
+        run = ansible(*DEPLOY)
+    finally:
+        on("slm", "systemctl", "stop", unit)
+        must("slm", "systemctl", "start", "nginx")
+    assert_failed_untouched(run, "8000", "python3", "slm")
+    assert_serves(site)
+
+
+@contextmanager
+def little_room(megabytes: int) -> Iterator[None]:
+    """The directory of the releases is on a disk that has only so much room left."""
+    used = int(must("slm", "du", "-sm", RELEASES).split()[0])
+    disk = "/run/tests-disk"
+    must("slm", "mkdir", disk)
+    must("slm", "mount", "-t", "tmpfs", "-o", f"mode=755,size={used + megabytes}m", "tests", disk)
+    try:
+        must("slm", "cp", "-a", f"{RELEASES}/.", disk)
+        must("slm", "mount", "--bind", disk, RELEASES)
+        yield
+    finally:
+        for mounted in (RELEASES, disk):
+            on("slm", "umount", "--lazy", mounted)
+        must("slm", "rmdir", disk)
+
+
+def test_a_full_disk_leaves_the_release_in_use(site: Site) -> None:
+    release = f"tests-{uuid.uuid4().hex[:8]}"
+    before = must("slm", "readlink", CURRENT)
+    pid = must("slm", "systemctl", "show", "--property=MainPID", "autobot-slm-backend")
+    with little_room(megabytes=30):
+        run = ansible(*DEPLOY, "--extra-vars", f"release_id={release}")
+        left = must("slm", "ls", RELEASES).split()
+    assert run.status != 0
+    assert release in run.output
+    assert "No space left on device" in run.output, run.tail()
+    assert "The release in use was not touched" in run.output
+    assert release not in left
+    assert must("slm", "readlink", CURRENT) == before
+    assert must("slm", "systemctl", "show", "--property=MainPID", "autobot-slm-backend") == pid
+    assert_serves(site)
+
+
+def test_a_disk_without_room_for_a_release_is_told_before_it_fills(site: Site) -> None:
+    release = f"tests-{uuid.uuid4().hex[:8]}"
+    huge = {"release_id": release, "release_installed_bytes": 10**15}
+    run = ansible(*DEPLOY, "--extra-vars", json.dumps(huge))
+    assert run.status != 0
+    assert "1000000000 MB" in run.output, run.tail()
+    assert "MB are free" in run.output
+    assert must("slm", "ls", RELEASES).split().count(release) == 0
+    assert_serves(site)
