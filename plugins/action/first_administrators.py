@@ -1,4 +1,4 @@
-"""Create the first administrator of each population and keep the one-time password for the operator."""
+"""Create the first administrators and keep their one-time passwords for the operator."""
 
 from __future__ import annotations
 
@@ -198,11 +198,16 @@ class ActionModule(ActionBase):
 
     def _command(self, *arguments: str, stdin: str | None = None) -> dict[str, Any]:
         """Run `slm admin …` on the host; returns what it prints. Raises AnsibleActionFail."""
-        result = self._execute_module(
-            module_name="ansible.legacy.command",
-            module_args={"argv": [self._slm, "admin", *arguments, "--json"], "stdin": stdin},
-            task_vars=self._task_vars,
-        )
+        # The module must not log its standard input. What this task itself says is no secret.
+        self._task.no_log, no_log = True, self._task.no_log
+        try:
+            result = self._execute_module(
+                module_name="ansible.legacy.command",
+                module_args={"argv": [self._slm, "admin", *arguments, "--json"], "stdin": stdin},
+                task_vars=self._task_vars,
+            )
+        finally:
+            self._task.no_log = no_log
         if result.get("failed") or result.get("rc") != 0:
             reason = str(result.get("stderr") or result.get("msg") or "no message").strip()
             raise AnsibleActionFail(
