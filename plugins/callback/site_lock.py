@@ -37,7 +37,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Lock, or end the process with EX_TEMPFAIL and a sentence that says why."""
-        inventory = Path(context.CLIARGS["inventory"][0]).resolve().name
+        inventory = Path(context.CLIARGS["inventory"][-1]).resolve().name
         path = Path.home() / ".ansible" / f"autobot-{inventory}.lock"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
