@@ -89,9 +89,8 @@ def seconds(option: str) -> str:
 def lock(connection: Connection) -> None:
     """Wait for other migrations of this database. The lock goes with the connection."""
     wait = seconds("migration_wait_seconds")
-    set_timeout = text("SELECT set_config(:name, :value, false)")
-    connection.execute(set_timeout, {"name": "statement_timeout", "value": "0"})
-    connection.execute(set_timeout, {"name": "lock_timeout", "value": wait})
+    set_lock_timeout = text("SELECT set_config('lock_timeout', :value, false)")
+    connection.execute(set_lock_timeout, {"value": wait})
     try:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
     except DBAPIError as error:
@@ -101,9 +100,7 @@ def lock(connection: Connection) -> None:
             f"Another migration is running on this database and did not end within {wait}. "
             "Try again when it has ended."
         ) from error
-    connection.execute(
-        set_timeout, {"name": "lock_timeout", "value": seconds("table_lock_wait_seconds")}
-    )
+    connection.execute(set_lock_timeout, {"value": seconds("table_lock_wait_seconds")})
     connection.commit()
 
 
@@ -118,7 +115,7 @@ def migrate(connection: Connection, population: Population) -> None:
 async def run_online(population: Population) -> None:
     engine = create_engine(
         load_settings().database(population),
-        command_timeout=None,
+        deadlines=False,
         application_name="alembic",
         poolclass=NullPool,
     )

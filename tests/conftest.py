@@ -291,6 +291,14 @@ def postgres() -> Iterator[PostgresServer]:
         server.remove()
 
 
+@pytest.fixture(scope="session")
+def new_server() -> Iterator[Callable[[], PostgresServer]]:
+    """Make servers that the caller starts, may maltreat, and removes: `new_server()`."""
+    pristine = PostgresServer()
+    yield lambda: PostgresServer(pristine.data)
+    pristine.remove()
+
+
 @pytest.fixture
 def provisioned(
     postgres: PostgresServer,

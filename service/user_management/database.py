@@ -35,7 +35,9 @@ VERSION_TABLE: Final = "user_management_version"
 
 CONNECT_TIMEOUT: Final = 2.0  # seconds, for all hosts together
 POOL_TIMEOUT: Final = 2.0  # seconds
-COMMAND_TIMEOUT: Final = 2.5  # seconds, per statement
+# The server ends a slow statement itself; if even that does not happen, nobody is there.
+STATEMENT_TIMEOUT: Final = 2.0  # seconds
+COMMAND_TIMEOUT: Final = 2.5  # seconds
 ACQUIRE_TIMEOUT: Final = 2.5  # seconds: pool and connect together
 CIRCUIT_SECONDS: Final = 1.0
 # The server closes an idle connection at once; a dead one is not waited for.
@@ -55,23 +57,28 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 def create_engine(
     settings: DatabaseSettings,
     *,
-    command_timeout: float | None = COMMAND_TIMEOUT,
+    deadlines: bool = True,
     application_name: str = "user_management",
     **options: Any,
 ) -> AsyncEngine:
     """An engine on asyncpg; `options` go to SQLAlchemy's `create_async_engine`.
 
+    Without `deadlines` a statement may take as long as it likes: for migrations.
     Raises ConfigurationError when the CA file cannot be used.
     """
     arguments = settings.connect_arguments()
+    server_settings = {
+        "application_name": application_name,
+        "statement_timeout": f"{STATEMENT_TIMEOUT if deadlines else 0:.0f}s",
+    }
 
     async def connect() -> asyncpg.Connection:
         async with timeout(CONNECT_TIMEOUT):
             return await asyncpg.connect(
                 **arguments,
                 timeout=CONNECT_TIMEOUT,
-                command_timeout=command_timeout,
-                server_settings={"application_name": application_name},
+                command_timeout=COMMAND_TIMEOUT if deadlines else None,
+                server_settings=server_settings,
                 connection_class=_Connection,
             )
 
@@ -99,6 +106,11 @@ class _Circuit:
             yield
         except DatabaseUnavailable:
             self._retry_at = time.monotonic() + CIRCUIT_SECONDS
+            raise
+        except BaseException:
+            # Nothing was learned: a caller that goes away must not keep the others out.
+            if self._retry_at is not None:
+                self._retry_at = now
             raise
         self._retry_at = None
 
@@ -157,7 +169,7 @@ class Database:
             "The database of the %s users is unavailable: %s: %s",
             self.population,
             type(error).__name__,
-            error,
+            str(error) or "no answer in time",
         )
         return DatabaseUnavailable(self.population)
 

@@ -1,0 +1,295 @@
+"""What happens when the database does not answer: deadlines, circuit, recovery."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import exc, select, text
+
+from user_management.config import DatabaseSettings
+from user_management.database import EXPECTED_REVISION, Database, connection_released
+from user_management.errors import DatabaseUnavailable, InvalidCredentials, NotFound
+from user_management.models import User
+from user_management.population import Population
+
+LIMIT = 3.0  # seconds: nobody waits longer for a dead database
+AT_ONCE = 0.1  # seconds
+
+
+@asynccontextmanager
+async def opened(settings: DatabaseSettings, **options: int) -> AsyncIterator[Database]:
+    database = Database(Population.AUTOBOT, settings, **options)
+    try:
+        yield database
+    finally:
+        await database.dispose()
+
+
+async def refused_after(database: Database) -> float:
+    """Seconds until DatabaseUnavailable."""
+    start = time.monotonic()
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await database.ping()
+    assert caught.value.population is Population.AUTOBOT
+    assert caught.value.retry_after >= 1
+    return time.monotonic() - start
+
+
+@pytest.fixture
+def own_server(new_server: Callable[[], Any]) -> Iterator[Any]:
+    """A server that the test may stop, freeze and start."""
+    server = new_server()
+    server.start()
+    yield server
+    server.remove()
+
+
+def test_expected_revision_is_the_head_of_the_migrations() -> None:
+    config = Config(Path(__file__).parents[2] / "alembic.ini", ini_section="slm")
+    assert ScriptDirectory.from_config(config).get_current_head() == EXPECTED_REVISION
+
+
+async def test_a_stopped_server_is_noticed_and_its_return_too(own_server: Any) -> None:
+    async with opened(own_server.settings("postgres", "postgres")) as database:
+        await database.ping()
+        own_server.stop()
+        assert await refused_after(database) < LIMIT
+        assert await refused_after(database) < AT_ONCE
+        own_server.start()
+        await asyncio.sleep(1.1)
+        await database.ping()
+        await database.ping()
+
+
+async def test_a_restart_between_two_requests_is_not_noticed(own_server: Any) -> None:
+    async with opened(own_server.settings("postgres", "postgres")) as database:
+        await asyncio.gather(*(database.ping() for _ in range(5)))
+        own_server.stop()
+        own_server.start()
+        # The loop has seen the end of the connections by the time of the next request.
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*(database.ping() for _ in range(5)))
+
+
+async def test_a_server_that_never_was_there_is_refused_and_then_found(own_server: Any) -> None:
+    own_server.stop()
+    async with opened(own_server.settings("postgres", "postgres")) as database:
+        assert await refused_after(database) < LIMIT
+        own_server.start()
+        await asyncio.sleep(1.1)
+        await database.ping()
+
+
+async def test_a_frozen_server_is_given_up_on_every_way(own_server: Any) -> None:
+    async with opened(own_server.settings("postgres", "postgres")) as database:
+        await database.ping()
+        with own_server.frozen():
+            # An open connection, then a new one, then none at all.
+            assert await refused_after(database) < LIMIT
+            assert await refused_after(database) < LIMIT
+            assert await refused_after(database) < AT_ONCE
+        await asyncio.sleep(1.1)
+        await database.ping()
+
+
+async def test_freezing_in_mid_request_ends_the_request(own_server: Any) -> None:
+    async with opened(own_server.settings("postgres", "postgres")) as database:
+        start = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):  # noqa: PT012
+            async with database.session() as session:
+                await session.execute(text("SELECT 1"))
+                with own_server.frozen():
+                    start = time.monotonic()
+                    await session.execute(text("SELECT 2"))
+        assert time.monotonic() - start < LIMIT
+        await database.ping()
+
+
+async def test_a_lost_connection_in_mid_request_ends_the_request(own_server: Any) -> None:
+    async with opened(own_server.settings("postgres", "postgres")) as database:
+        with pytest.raises(DatabaseUnavailable):  # noqa: PT012
+            async with database.session() as session:
+                await session.execute(text("SELECT 1"))
+                own_server.stop()
+                await session.execute(text("SELECT 2"))
+
+
+@pytest.mark.parametrize("network", ["unix", "tcp"])
+async def test_a_listener_that_says_nothing_is_given_up_on(tmp_path: Path, network: str) -> None:
+    silent: list[asyncio.StreamWriter] = []
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+
+    if network == "unix":
+        server = await asyncio.start_unix_server(accept, tmp_path / ".s.PGSQL.5432")
+        place: dict[str, Any] = {"hosts": (str(tmp_path),)}
+    else:
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        place = {"hosts": ("127.0.0.1",), "ports": server.sockets[0].getsockname()[1]}
+    settings = DatabaseSettings(**place, database="d", user="u", password="p")
+    async with server, opened(settings) as database:
+        assert 1.0 < await refused_after(database) < LIMIT
+        assert await refused_after(database) < AT_ONCE
+        for writer in silent:
+            writer.transport.abort()
+
+
+async def test_an_open_circuit_lets_one_probe_through_each_second(tmp_path: Path) -> None:
+    attempts = 0
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        writer.transport.abort()
+
+    server = await asyncio.start_unix_server(hang_up, tmp_path / ".s.PGSQL.5432")
+    settings = DatabaseSettings(hosts=(str(tmp_path),), database="d", user="u", password="p")
+    async with server, opened(settings) as database:
+        await refused_after(database)
+        assert attempts == 1
+        await asyncio.gather(*(refused_after(database) for _ in range(20)))
+        assert attempts == 1
+        await asyncio.sleep(1.1)
+        await asyncio.gather(*(refused_after(database) for _ in range(20)))
+        assert attempts == 2
+
+
+async def test_a_cancelled_probe_does_not_close_the_door(own_server: Any) -> None:
+    async with opened(own_server.settings("postgres", "postgres")) as database:
+        own_server.stop()
+        await refused_after(database)
+        own_server.start()
+        await asyncio.sleep(1.1)
+        with own_server.frozen():
+            probe = asyncio.create_task(database.ping())
+            await asyncio.sleep(0.2)
+            probe.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await probe
+        await database.ping()
+
+
+async def test_an_exhausted_pool_refuses_but_the_circuit_stays_closed(postgres: Any) -> None:
+    settings = postgres.settings("postgres", "postgres")
+    async with opened(settings, pool_size=1) as database:
+        async with database.session():
+            assert await refused_after(database) < LIMIT
+        await database.ping()
+
+
+async def test_a_slow_statement_is_cut_off(postgres: Any) -> None:
+    async with opened(postgres.settings("postgres", "postgres")) as database:
+        start = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            async with database.session() as session:
+                await session.execute(text("SELECT pg_sleep(10)"))
+        assert time.monotonic() - start < LIMIT
+        await asyncio.sleep(0.5)
+        async with database.session() as session:
+            running = text("SELECT count(*) FROM pg_stat_activity WHERE query ~ '^SELECT pg_sleep'")
+            assert await session.scalar(running) == 0
+
+
+async def test_the_servers_own_statement_deadline_is_told_the_same_way(postgres: Any) -> None:
+    async with opened(postgres.settings("postgres", "postgres")) as database:
+        with pytest.raises(DatabaseUnavailable):  # noqa: PT012
+            async with database.session() as session:
+                await session.execute(text("SET LOCAL statement_timeout = '50ms'"))
+                await session.execute(text("SELECT pg_sleep(2)"))
+
+
+async def test_a_faulty_statement_is_not_taken_for_an_outage(postgres: Any) -> None:
+    async with opened(postgres.settings("postgres", "postgres")) as database:
+        with pytest.raises(exc.ProgrammingError):
+            async with database.session() as session:
+                await session.execute(text("SELECT * FROM nowhere"))
+        await database.ping()
+
+
+async def test_an_error_of_the_caller_is_not_taken_for_an_outage(postgres: Any) -> None:
+    async with opened(postgres.settings("postgres", "postgres")) as database:
+        with pytest.raises(TimeoutError):
+            async with database.session():
+                raise TimeoutError
+        await database.ping()
+
+
+async def usernames(database: Database) -> list[str]:
+    async with database.session() as session:
+        return list(await session.scalars(select(User.username)))
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(None, ["ada"]), (NotFound, []), (RuntimeError, []), (InvalidCredentials, ["ada"])],
+)
+async def test_an_error_undoes_what_was_written_unless_it_says_otherwise(
+    autobot_database: Any, error: type[Exception] | None, kept: list[str]
+) -> None:
+    async with opened(autobot_database.service) as database:
+
+        async def write() -> None:
+            async with database.session() as session:
+                session.add(User(username="ada", email="ada@autobot.local"))
+                await session.flush()
+                if error:
+                    raise error
+
+        if error:
+            with pytest.raises(error):
+                await write()
+        else:
+            await write()
+        assert await usernames(database) == kept
+
+
+async def test_a_released_connection_serves_others_meanwhile(autobot_database: Any) -> None:
+    autobot_database.sql("INSERT INTO users (username, email) VALUES ('ada', 'ada@x')")
+    async with opened(autobot_database.service, pool_size=1) as database:
+        async with database.session() as session:
+            user = (await session.scalars(select(User))).one()
+            async with connection_released(session):
+                assert await usernames(database) == ["ada"]
+                assert user.username == "ada"
+            user.display_name = "Ada"
+        async with database.session() as session:
+            assert await session.scalar(select(User.display_name)) == "Ada"
+
+
+async def test_a_connection_with_changes_is_not_released(autobot_database: Any) -> None:
+    async with opened(autobot_database.service) as database:
+        with pytest.raises(RuntimeError, match="before changing"):  # noqa: PT012
+            async with database.session() as session:
+                session.add(User(username="ada", email="ada@x"))
+                async with connection_released(session):
+                    pass
+        assert await usernames(database) == []
+
+
+async def test_revision_is_read_by_the_service(
+    autobot_database: Any, provisioned: Callable[..., Any]
+) -> None:
+    async with opened(autobot_database.service) as database:
+        assert await database.revision() == EXPECTED_REVISION
+    async with opened(provisioned(Population.AUTOBOT).service) as database:
+        assert await database.revision() is None
+
+
+async def test_the_reason_is_logged_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = DatabaseSettings(
+        hosts=(str(tmp_path),), database="d", user="u", password="hush-hush"
+    )
+    async with opened(settings) as database:
+        await refused_after(database)
+    assert "The database of the autobot users is unavailable" in caplog.text
+    assert "FileNotFoundError" in caplog.text
+    assert "hush-hush" not in caplog.text
