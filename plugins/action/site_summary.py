@@ -54,7 +54,9 @@ def host_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "address": variables["address"],
-        "system": f"{facts.get('distribution', '')} {facts.get('distribution_version', '')}".strip(),
+        "system": " ".join(
+            str(facts.get(key, "")) for key in ("distribution", "distribution_version")
+        ),
         "proof": variables.get("proof_result", {}),
     }
 
