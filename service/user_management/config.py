@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from user_management.errors import ConfigurationError
 from user_management.population import Population
+from user_management.security.hashing import MAX_COST, MIN_COST
 
 DEFAULT_PORT = 5432
 
@@ -192,7 +193,7 @@ class Settings(BaseSettings):
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
     slm_signing_key: SecretStr | None = None
     slm_previous_signing_key: SecretStr | None = None
-    bcrypt_cost: Annotated[int, Field(ge=4, le=31)] = 12
+    bcrypt_cost: Annotated[int, Field(ge=MIN_COST, le=MAX_COST)] = 12
     hash_threads: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_default_threads)
 
     @property
