@@ -16,6 +16,7 @@ from user_management.models.base import (
     TimestampMixin,
     TrueFlag,
 )
+from user_management.models.team import Team
 from user_management.models.user import User
 
 
@@ -49,3 +50,4 @@ class APIKey(TimestampMixin, Base):
 
     # api_keys refers to users twice: also by who revoked the key.
     user: Mapped["User"] = relationship(foreign_keys=[user_id], lazy="raise")
+    team: Mapped["Team | None"] = relationship(lazy="raise")

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import ForeignKey, Index, String, func
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from user_management.models.base import (
     Base,
@@ -15,6 +15,8 @@ from user_management.models.base import (
     Str500,
     UtcDateTime,
 )
+from user_management.models.organization import Organization
+from user_management.models.user import User
 
 
 class AuditAction(StrEnum):
@@ -104,3 +106,7 @@ class AuditLog(Base):
     ip_address: Mapped[Str45 | None]
     user_agent: Mapped[Str500 | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.now(), index=True)
+
+    # Also what makes one flush write the user before the row about it.
+    organization: Mapped["Organization | None"] = relationship(lazy="raise")
+    user: Mapped["User | None"] = relationship(lazy="raise")

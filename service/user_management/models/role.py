@@ -18,6 +18,7 @@ from user_management.models.base import (
 )
 
 if TYPE_CHECKING:
+    from user_management.models.organization import Organization
     from user_management.models.user import User
 
 
@@ -47,6 +48,7 @@ class Role(TimestampMixin, Base):
     is_system: Mapped[FalseFlag]
     priority: Mapped[Counter]
 
+    organization: Mapped["Organization | None"] = relationship(lazy="raise")
     role_permissions: Mapped[list["RolePermission"]] = relationship(
         back_populates="role", lazy="raise", passive_deletes=True
     )

@@ -15,6 +15,7 @@ from user_management.models.base import (
     TimestampMixin,
     TrueFlag,
 )
+from user_management.models.organization import Organization
 from user_management.models.user import User
 
 
@@ -38,6 +39,8 @@ class SSOProvider(TimestampMixin, Base):
     )
     group_mapping: Mapped[JsonSettings]
     last_sync_at: Mapped[datetime | None]
+
+    organization: Mapped["Organization | None"] = relationship(lazy="raise")
 
 
 class UserSSOLink(TimestampMixin, Base):
