@@ -110,15 +110,16 @@ class PostgresServer:
     def data(self) -> Path:
         return self._data
 
-    def start(self) -> None:
-        """Start, and wait until it answers."""
-        settings = [f"--{setting}" for setting in FAST]
+    def start(self, *options: str, port: int = 5432) -> None:
+        """Start with `options` ("name=value"), and wait until it answers."""
+        settings = [f"--{setting}" for setting in (*FAST, *options)]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     self.bin / "postgres",
                     f"-D{self._data}",
                     f"-k{self.directory}",
+                    f"-p{port}",
                     "--listen_addresses=",
                     "--max_wal_senders=0",
                     *settings,
@@ -130,7 +131,7 @@ class PostgresServer:
             )
         deadline = time.monotonic() + 30
         while subprocess.run(
-            [self.bin / "pg_isready", "-q", f"-h{self.directory}"], check=False
+            [self.bin / "pg_isready", "-q", f"-h{self.directory}", f"-p{port}"], check=False
         ).returncode:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(

@@ -31,14 +31,11 @@ DEFAULT_PORT = 5432
 
 
 class TargetSessionAttributes(StrEnum):
-    """Which of several hosts will do, as in libpq."""
+    """Which of several hosts will do, as in libpq; the services write, so no standby will."""
 
     ANY = "any"
     PRIMARY = "primary"
-    STANDBY = "standby"
     READ_WRITE = "read-write"
-    READ_ONLY = "read-only"
-    PREFER_STANDBY = "prefer-standby"
 
 
 def _words(value: object) -> object:

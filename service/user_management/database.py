@@ -7,6 +7,7 @@ each statement have their own deadline, and after a failed connect a circuit ref
 import logging
 import time
 from asyncio import timeout
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NewType
@@ -46,6 +47,13 @@ CLOSE_TIMEOUT: Final = 0.2  # seconds
 # Conditions that pass by themselves: the request may be tried again.
 _TRANSIENT_CLASSES: Final = ("08", "53", "57", "25P03")
 
+# Conditions that another host may not have.
+_NEXT_HOST: Final = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
+
 _logger = logging.getLogger(__name__)
 
 
@@ -72,15 +80,26 @@ def create_engine(
         "statement_timeout": f"{STATEMENT_TIMEOUT if deadlines else 0:.0f}s",
     }
 
+    hosts = deque(zip(arguments.pop("host"), arguments.pop("port"), strict=True))
+
     async def connect() -> asyncpg.Connection:
-        async with timeout(CONNECT_TIMEOUT):
-            return await asyncpg.connect(
-                **arguments,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=COMMAND_TIMEOUT if deadlines else None,
-                server_settings=server_settings,
-                connection_class=_Connection,
-            )
+        for host, port in list(hosts):
+            try:
+                return await asyncpg.connect(
+                    **arguments,
+                    host=host,
+                    port=port,
+                    # A host that is silently gone must leave time to try the next one.
+                    timeout=CONNECT_TIMEOUT / len(hosts),
+                    command_timeout=COMMAND_TIMEOUT if deadlines else None,
+                    server_settings=server_settings,
+                    connection_class=_Connection,
+                )
+            except _NEXT_HOST as error:
+                failure = error
+                if hosts[0] == (host, port):
+                    hosts.rotate(-1)
+        raise failure
 
     return create_async_engine(
         "postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options

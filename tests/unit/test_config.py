@@ -1,16 +1,12 @@
 """Configuration: where values come from, and that errors name them without showing secrets."""
 
-import datetime
 import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from user_management.config import DatabaseSettings, Settings, load_settings
@@ -135,32 +131,11 @@ def test_a_unix_socket_has_no_tls(environment: Callable[..., None], values: dict
     assert arguments["ssl"] is False
 
 
-@pytest.fixture
-def ca(tmp_path: Path) -> Path:
-    """A CA certificate in a file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "ca.crt"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
 def test_tls_verifies_the_name_against_the_given_ca_alone(
-    environment: Callable[..., None], ca: Path
+    environment: Callable[..., None], certificate_authority: Any
 ) -> None:
-    environment(SLM_POSTGRES_PASSWORD="x", SLM_POSTGRES_SSLROOTCERT=str(ca))
+    ca = certificate_authority("test CA")
+    environment(SLM_POSTGRES_PASSWORD="x", SLM_POSTGRES_SSLROOTCERT=str(ca.certificate))
     context = load_settings().slm.connect_arguments()["ssl"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname is True
@@ -240,7 +215,7 @@ def test_an_empty_variable_is_none(environment: Callable[..., None]) -> None:
         ),
         (
             {"SLM_USERS_DATABASE_URL": f"postgresql://u:{ENCODED}@h/d?target_session_attrs=best"},
-            "target_session_attrs",
+            "target_session_attrs: Input should be 'any', 'primary' or 'read-write'",
         ),
         ({"BCRYPT_COST": "three"}, "BCRYPT_COST"),
         ({"ACCESS_TOKEN_EXPIRE_MINUTES": "0"}, "ACCESS_TOKEN_EXPIRE_MINUTES"),

@@ -1,6 +1,8 @@
 """What happens when the database does not answer: deadlines, circuit, recovery."""
 
 import asyncio
+import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -118,6 +120,120 @@ async def test_a_lost_connection_in_mid_request_ends_the_request(own_server: Any
                 await session.execute(text("SELECT 1"))
                 own_server.stop()
                 await session.execute(text("SELECT 2"))
+
+
+class TlsServer:
+    """A server on 127.0.0.1 with a certificate, and how to reach it."""
+
+    def __init__(self, server: Any, authority: Any, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.certificate: Path = authority.certificate
+        for source in authority.leaf("127.0.0.1"):
+            copy = server.data / source.name
+            shutil.copy(source, copy)
+            shutil.chown(copy, server.data.owner())
+            copy.chmod(0o600)
+        self.server = server
+        server.start(
+            "listen_addresses=127.0.0.1",
+            "ssl=on",
+            "ssl_cert_file=leaf.crt",
+            "ssl_key_file=leaf.key",
+            *options,
+            port=self.port,
+        )
+
+    def settings(self, **values: Any) -> DatabaseSettings:
+        return DatabaseSettings.model_validate(
+            {
+                "hosts": "127.0.0.1",
+                "ports": self.port,
+                "database": "postgres",
+                "user": "postgres",
+                "password": "p",
+                "sslrootcert": self.certificate,
+            }
+            | values
+        )
+
+
+@pytest.fixture
+def tls_server(
+    new_server: Callable[[], Any], certificate_authority: Callable[[str], Any]
+) -> Iterator[Callable[..., TlsServer]]:
+    """Make servers with certificates of one CA: `tls_server("name=value", …)`."""
+    authority = certificate_authority("ca")
+    made: list[Any] = []
+
+    def make(*options: str) -> TlsServer:
+        made.append(new_server())
+        return TlsServer(made[-1], authority, *options)
+
+    yield make
+    for server in made:
+        server.remove()
+
+
+async def test_tcp_is_encrypted_and_verified(tls_server: Callable[..., TlsServer]) -> None:
+    server = tls_server()
+    async with opened(server.settings()) as database, database.session() as session:
+        used = text("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl")
+        assert await session.scalar(used) == "TLSv1.3"
+
+
+@pytest.mark.parametrize("fault", ["other CA", "other name", "no TLS"])
+async def test_a_server_that_cannot_prove_itself_is_refused(
+    tls_server: Callable[..., TlsServer],
+    certificate_authority: Callable[[str], Any],
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    server = tls_server(*(["ssl=off"] if fault == "no TLS" else []))
+    settings = {
+        "other CA": server.settings(sslrootcert=certificate_authority("other").certificate),
+        "other name": server.settings(hosts="localhost"),
+        "no TLS": server.settings(),
+    }[fault]
+    async with opened(settings) as database:
+        assert await refused_after(database) < LIMIT
+    reason = {
+        "other CA": "CERTIFICATE_VERIFY_FAILED",
+        "other name": "Hostname mismatch",
+        "no TLS": "rejected SSL upgrade",
+    }[fault]
+    assert reason in caplog.text
+
+
+async def test_the_next_host_is_tried_in_time(tls_server: Callable[..., TlsServer]) -> None:
+    alive = tls_server()
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: silent.append(writer), "127.0.0.1", 0)
+    dead = server.sockets[0].getsockname()[1]
+    settings = alive.settings(hosts="127.0.0.1,127.0.0.1", ports=f"{dead},{alive.port}")
+    async with server, opened(settings) as database:
+        start = time.monotonic()
+        await database.ping()
+        assert time.monotonic() - start < LIMIT
+        # The next connections do not pay for it again.
+        await asyncio.gather(*(database.ping() for _ in range(5)))
+        assert len(silent) == 1
+        for writer in silent:
+            writer.transport.abort()
+
+
+async def test_a_host_that_cannot_write_is_passed_over(
+    tls_server: Callable[..., TlsServer],
+) -> None:
+    standby, primary = tls_server("default_transaction_read_only=on"), tls_server()
+    settings = standby.settings(
+        hosts="127.0.0.1,127.0.0.1",
+        ports=f"{standby.port},{primary.port}",
+        target_session_attrs="read-write",
+    )
+    async with opened(settings) as database, database.session() as session:
+        assert await session.scalar(text("SHOW port")) == str(primary.port)
 
 
 @pytest.mark.parametrize("network", ["unix", "tcp"])
