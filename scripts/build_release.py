@@ -186,7 +186,10 @@ def build(project: Path, output: Path, targets: list[str], *, check: bool) -> di
             largest = max(installed_bytes([*house, own]) for house in houses)
         result["installed_bytes"] = largest + archive.stat().st_size
         _forget_others(output, keep=archive)
-        facts.write_text(json.dumps(result))
+        # Written last and as a whole: with it the archive is complete.
+        partial = facts.with_suffix(".partial")
+        partial.write_text(json.dumps(result))
+        partial.replace(facts)
     return {**result, "archive": str(archive), "changed": True}
 
 
