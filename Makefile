@@ -28,7 +28,7 @@ lint: ## every static check
 	ruff check .
 	ruff format --check .
 	mypy
-	lint-imports
+	PYTHONPATH=service lint-imports
 	yamllint --strict .
 	ansible-lint --offline
 	scripts/role_readmes.py --check
