@@ -1,0 +1,74 @@
+"""What PostgreSQL keeps instead of a password, and how psql reads a value."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+DOCUMENTATION = """
+name: scram_verifiers
+short_description: SCRAM-SHA-256 verifiers of passwords, as pg_authid keeps them
+description:
+  - The same host, role and password give the same verifier, so that it can be compared with the one
+    that the server has, and the password itself never travels.
+positional: host
+options:
+  _input:
+    description: Passwords by role, in printable ASCII (which SASLprep leaves as it is).
+    type: dict
+    required: true
+  host:
+    description: Name of the server's host; with the role it makes the salt.
+    type: str
+    required: true
+"""
+
+# PostgreSQL's own default (scram_iterations).
+ITERATIONS = 4096
+
+
+def scram_verifier(password: str, context: str) -> str:
+    """The verifier of one password. Raises AnsibleFilterError unless it is printable ASCII.
+
+    A salt must be unlike any other, not secret: it is made of `context`, which names host and role.
+    """
+    if not password or not (password.isascii() and password.isprintable()):
+        raise AnsibleFilterError(
+            f"The password of {context} must be printable ASCII and not empty. "
+            "Generate it anew, or change it in the vault file."
+        )
+    salt = hashlib.sha256(context.encode()).digest()[:16]
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    stored_key = hashlib.sha256(client_key).digest()
+    encoded = [base64.b64encode(value).decode() for value in (salt, stored_key, server_key)]
+    return f"SCRAM-SHA-256${ITERATIONS}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def scram_verifiers(passwords: Mapping[str, str], host: str) -> dict[str, str]:
+    """The verifier of each role of a host."""
+    return {
+        role: scram_verifier(password, f"{host}/{role}") for role, password in passwords.items()
+    }
+
+
+def psql_quote(value: Any) -> str:
+    r"""A value as one argument of a psql command such as \set."""
+    text = str(value)
+    if "\0" in text:
+        raise AnsibleFilterError("A value for psql must not contain NUL.")
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"
+
+
+class FilterModule:
+    """Makes the filters known to Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"scram_verifiers": scram_verifiers, "psql_quote": psql_quote}
