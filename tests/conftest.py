@@ -148,12 +148,17 @@ class PostgresServer:
             self._process = None
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """The server and its backends accept and say nothing (SIGSTOP)."""
+    def frozen(self, *, new_connections: bool = True) -> Iterator[None]:
+        """Connections stay open and say nothing (SIGSTOP); also new ones, unless told otherwise."""
         assert self._process is not None
-        pids = [self._process.pid]
-        children = Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split()
-        pids += [int(pid) for pid in children]
+        postmaster = self._process.pid
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        pids = [postmaster] if new_connections else []
+        pids += [
+            int(pid)
+            for pid in children
+            if new_connections or b"[local]" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:

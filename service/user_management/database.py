@@ -201,6 +201,8 @@ class Database:
             if driver_connection is not None:
                 driver_connection.terminate()
             context.is_disconnect = True
+            # The others in the pool lead to the same server.
+            context.invalidate_pool_on_disconnect = True
         transient = str(getattr(error, "sqlstate", None) or "").startswith(_TRANSIENT_CLASSES)
         if context.connection is not None and (context.is_disconnect or transient):
             return self._unavailable(error)

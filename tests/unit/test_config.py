@@ -249,6 +249,16 @@ def test_secrets_do_not_show_in_representations(environment: Callable[..., None]
     assert "hush" not in f"{settings!r} {settings.slm!r} {settings.autobot!r}"
 
 
+def test_pydantics_own_errors_hide_the_values(environment: Callable[..., None]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        DatabaseSettings(hosts=(), database="d", user="u", password="hush-hush", ports=(0,))
+    assert "hush" not in str(caught.value)
+    environment(SLM_SIGNING_KEY="hush-hush", BCRYPT_COST="hush-hush")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "hush" not in str(caught.value)
+
+
 def test_settings_do_not_change(environment: Callable[..., None]) -> None:
     environment(SLM_POSTGRES_PASSWORD="x")
     settings: Settings = load_settings()

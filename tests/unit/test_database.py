@@ -90,9 +90,9 @@ async def test_a_server_that_never_was_there_is_refused_and_then_found(own_serve
 
 async def test_a_frozen_server_is_given_up_on_every_way(own_server: Any) -> None:
     async with opened(own_server.settings("postgres", "postgres")) as database:
-        await database.ping()
+        await asyncio.gather(*(database.ping() for _ in range(3)))
         with own_server.frozen():
-            # An open connection, then a new one, then none at all.
+            # One of the open connections shows it for all; then a new one; then none at all.
             assert await refused_after(database) < LIMIT
             assert await refused_after(database) < LIMIT
             assert await refused_after(database) < AT_ONCE
@@ -100,17 +100,45 @@ async def test_a_frozen_server_is_given_up_on_every_way(own_server: Any) -> None
         await database.ping()
 
 
-async def test_freezing_in_mid_request_ends_the_request(own_server: Any) -> None:
+async def test_connections_that_died_silently_are_replaced(own_server: Any) -> None:
     async with opened(own_server.settings("postgres", "postgres")) as database:
+        await asyncio.gather(*(database.ping() for _ in range(3)))
+        with own_server.frozen(new_connections=False):
+            assert await refused_after(database) < LIMIT
+            start = time.monotonic()
+            await asyncio.gather(*(database.ping() for _ in range(3)))
+            assert time.monotonic() - start < 1.5
+
+
+async def test_freezing_in_mid_request_ends_the_request(tls_server: Callable[..., Any]) -> None:
+    tls = tls_server()
+    async with opened(tls.settings()) as database:
         start = time.monotonic()
         with pytest.raises(DatabaseUnavailable):  # noqa: PT012
             async with database.session() as session:
                 await session.execute(text("SELECT 1"))
-                with own_server.frozen():
+                with tls.server.frozen():
                     start = time.monotonic()
                     await session.execute(text("SELECT 2"))
         assert time.monotonic() - start < LIMIT
         await database.ping()
+
+
+async def test_waiting_for_the_pool_and_connecting_have_one_deadline(tmp_path: Path) -> None:
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_unix_server(
+        lambda _, writer: silent.append(writer), tmp_path / ".s.PGSQL.5432"
+    )
+    settings = DatabaseSettings(hosts=(str(tmp_path),), database="d", user="u", password="p")
+
+    async def later(database: Database) -> float:
+        await asyncio.sleep(0.3)
+        return await refused_after(database)
+
+    async with server, opened(settings, pool_size=1) as database:
+        assert max(await asyncio.gather(refused_after(database), later(database))) < LIMIT
+        for writer in silent:
+            writer.transport.abort()
 
 
 async def test_a_lost_connection_in_mid_request_ends_the_request(own_server: Any) -> None:
@@ -211,14 +239,16 @@ async def test_the_next_host_is_tried_in_time(tls_server: Callable[..., TlsServe
     silent: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: silent.append(writer), "127.0.0.1", 0)
     dead = server.sockets[0].getsockname()[1]
-    settings = alive.settings(hosts="127.0.0.1,127.0.0.1", ports=f"{dead},{alive.port}")
+    settings = alive.settings(
+        hosts="127.0.0.1,127.0.0.1,127.0.0.1", ports=f"{dead},{dead},{alive.port}"
+    )
     async with server, opened(settings) as database:
         start = time.monotonic()
         await database.ping()
         assert time.monotonic() - start < LIMIT
         # The next connections do not pay for it again.
         await asyncio.gather(*(database.ping() for _ in range(5)))
-        assert len(silent) == 1
+        assert len(silent) == 2
         for writer in silent:
             writer.transport.abort()
 
