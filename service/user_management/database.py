@@ -196,10 +196,7 @@ class Database:
         """Turn what the caller cannot help into DatabaseUnavailable."""
         error = context.original_exception
         if context.connection is not None and isinstance(error, OSError):
-            # Deadline or network: nothing more is said on this connection, not even good-bye.
-            driver_connection = context.connection.connection.driver_connection
-            if driver_connection is not None:
-                driver_connection.terminate()
+            # Deadline or network: this connection is lost.
             context.is_disconnect = True
             # The others in the pool lead to the same server.
             context.invalidate_pool_on_disconnect = True
