@@ -12,7 +12,7 @@ from slm_server.logs import configure_logging
 from user_management.config import Settings, load_settings
 from user_management.database import Database
 from user_management.errors import ConfigurationError
-from user_management.middleware.asgi import HeadAsGet, JsonOnly, NoStore, RequestLog
+from user_management.middleware.asgi import BodyLimit, HeadAsGet, JsonOnly, NoStore, RequestLog
 from user_management.middleware.problems import add_problem_handlers
 from user_management.middleware.resources import Resources
 from user_management.population import Population
@@ -44,7 +44,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_SIZE,
     )
     add_problem_handlers(app)
     api = APIRouter(prefix="/api")
@@ -57,8 +56,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(keys.router)
     openapi.describe(app)
     # The last one added is the outermost.
-    for middleware in (JsonOnly, HeadAsGet, NoStore, RequestLog):
-        app.add_middleware(middleware)
+    app.add_middleware(JsonOnly)
+    app.add_middleware(BodyLimit, size=MAX_BODY_SIZE)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(RequestLog)
+    app.add_middleware(NoStore)
     return app
 
 

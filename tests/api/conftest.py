@@ -1,16 +1,24 @@
 """The application in this process, with two databases of its own for each test."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import bcrypt
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import FastAPI
+from sqlalchemy import Engine, event
 
 from slm_server.app import create_app
 from user_management.config import Settings
@@ -82,15 +90,88 @@ class Site:
         await self.add_user(Population.SLM, ADMINISTRATOR, is_admin=True)
         return await self.login(ADMINISTRATOR)
 
+    def give_one_time_password(
+        self, user_id: UUID, expires: str = "72 hours", population: Population = Population.SLM
+    ) -> None:
+        """Make the password that a user has a one-time password."""
+        self.databases[population].sql(
+            "INSERT INTO user_credentials (user_id, must_change_password, one_time_expires_at) "
+            f"VALUES ('{user_id}', true, now() + interval '{expires}')"
+        )
+
     def audit(self, population: Population, action: str = "%") -> list[dict[str, Any]]:
         """The audit log, oldest first."""
-        import json
-
         rows = self.databases[population].sql(
             "SELECT coalesce(json_agg(to_jsonb(l) ORDER BY created_at, id), '[]') "
             f"FROM audit_logs l WHERE action LIKE '{action}'"
         )
         return json.loads(rows)
+
+
+class SocketProxy:
+    """A socket between the application and PostgreSQL that a test can cut and freeze."""
+
+    def __init__(self, target: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="px-"))
+        self._path = self.directory / ".s.PGSQL.5432"
+        self._target = Path(target) / ".s.PGSQL.5432"
+        self._flowing = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._flowing.set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+
+    async def stop(self) -> None:
+        """Refuse connections and cut those that are open."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._path.unlink(missing_ok=True)
+        for writer in self._writers:
+            writer.close()
+
+    def freeze(self) -> None:
+        """Accept and say nothing."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
+
+    async def remove(self) -> None:
+        self.thaw()
+        await self.stop()
+        shutil.rmtree(self.directory)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._target)
+        self._writers |= {writer, far_writer}
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        self._writers.discard(writer)
+        writer.close()
+
+
+@dataclass(frozen=True)
+class ProxiedDatabase:
+    """A database that is reached through a proxy."""
+
+    database: Any
+    proxy: SocketProxy
+
+    @property
+    def service(self) -> Any:
+        return self.database.service.model_copy(update={"hosts": (str(self.proxy.directory),)})
+
+    def sql(self, statements: str) -> str:
+        return self.database.sql(statements)
 
 
 def settings_for(databases: dict[Population, Any], **changes: Any) -> Settings:
@@ -152,3 +233,48 @@ async def admin(site) -> httpx2.AsyncClient:
     """A client that is logged in as the administrator of the fleet."""
     site.client.headers.update(await site.administrate())
     return site.client
+
+
+@pytest.fixture
+async def proxied(databases) -> AsyncIterator[dict[Population, Any]]:
+    """Both databases, each behind a SocketProxy that is not started yet."""
+    behind = {
+        population: ProxiedDatabase(database, SocketProxy(database.service.hosts[0]))
+        for population, database in databases.items()
+    }
+    yield behind
+    for database in behind.values():
+        await database.proxy.remove()
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """The SQL that is sent from now on, COMMIT included."""
+    seen: list[str] = []
+
+    def on_execute(_connection, _cursor, statement, *_rest) -> None:
+        seen.append(statement)
+
+    def on_commit(_connection) -> None:
+        seen.append("COMMIT")
+
+    event.listen(Engine, "before_cursor_execute", on_execute)
+    event.listen(Engine, "commit", on_commit)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", on_execute)
+    event.remove(Engine, "commit", on_commit)
+
+
+@pytest.fixture
+def held_hashing(monkeypatch) -> Iterator[threading.Event]:
+    """Hashing stands still until the event is set."""
+    gate = threading.Event()
+    check = bcrypt.checkpw
+
+    def held(password: bytes, stored: bytes) -> bool:
+        assert gate.wait(30)
+        return check(password, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", held)
+    yield gate
+    gate.set()

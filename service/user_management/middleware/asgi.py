@@ -6,9 +6,10 @@ import traceback
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from user_management.middleware.problems import problem
+from user_management.middleware.problems import problem, problem_of_status
 
 _access = logging.getLogger("user_management.access")
 _errors = logging.getLogger("user_management.errors")
@@ -114,6 +115,34 @@ class HeadAsGet:
         await self._app({**scope, "method": "GET"}, receive, drop_body)
 
 
+class BodyLimit:
+    """Bodies have at most `size` bytes, also when their length is not said beforehand."""
+
+    def __init__(self, app: ASGIApp, size: int) -> None:
+        self._app = app
+        self._size = size
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > self._size:
+            await problem_of_status(413)(scope, receive, send)
+            return
+        received = 0
+
+        async def count() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._size:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, count, send)
+
+
 class JsonOnly:
     """Bodies are JSON. What a browser's form can send without asking first is refused."""
 
@@ -126,9 +155,6 @@ class JsonOnly:
             has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
             media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
             if has_body and media_type != "application/json":
-                response = problem(
-                    "unsupported_media_type", "Send the request body as application/json."
-                )
-                await response(scope, receive, send)
+                await problem_of_status(415)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -110,6 +110,11 @@ def problem(
     return JSONResponse(body, status, headers=sent, media_type=MEDIA_TYPE)
 
 
+def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The problem for what the framework reports as a mere status. Raises KeyError for others."""
+    return problem(_CODE_OF_STATUS[status], _DETAIL_OF_STATUS[status], headers=headers)
+
+
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """What a route declares in `responses=` so that its problems stand in the OpenAPI document."""
     titles: dict[int, list[str]] = {}
@@ -152,11 +157,10 @@ async def _domain_error(_request: Request, error: DomainError) -> JSONResponse:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> JSONResponse:
-    code = _CODE_OF_STATUS[error.status_code]
     headers = {}
     if error.status_code == 405:
         headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
-    return problem(code, _DETAIL_OF_STATUS[error.status_code], headers=headers)
+    return problem_of_status(error.status_code, headers)
 
 
 async def _validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -18,6 +18,8 @@ EMAIL_PATTERN = (
 TEXT_PATTERN = r"^[^\x00]*$"
 # A script or data address in a picture's source is an attack on whoever looks at the user.
 AVATAR_URL_PATTERN = r"^(https?://|/)[!-~]*$"
+# One part written again and again.
+REPETITION_PATTERN = r"^([\s\S]+)\1+$"
 
 EMAIL_LENGTH = 255
 USERNAME_LENGTH = 100
@@ -78,7 +80,16 @@ UncheckedEmail = Annotated[
 ]
 NewPassword = Annotated[
     str,
-    Field(json_schema_extra={"minLength": 12, "maxLength": 128, "format": "password"}),
+    # The service counts after NFC, and checks what no pattern can say.
+    Field(
+        json_schema_extra={
+            "format": "password",
+            "minLength": 12,
+            "maxLength": 128,
+            "not": {"pattern": REPETITION_PATTERN},
+        },
+        description="12 to 128 characters; no common password, and not the user's own names.",
+    ),
 ]
 Password = Annotated[
     str,

@@ -104,7 +104,6 @@ class AdministratorService:
         expires_at = datetime.now(UTC) + ONE_TIME_PASSWORD_LIFETIME
         if shut_out := await self._administrators():
             user_id, username = shut_out[0].id, shut_out[0].username
-            await end_sessions(self._session, user_id, AuditAction.PASSWORD_RESET_COMPLETED)
             await self._audit.record(
                 AuditAction.PASSWORD_RESET_COMPLETED, AuditResourceType.USER, user_id
             )
@@ -114,6 +113,8 @@ class AdministratorService:
             )
             user_id, username = user.id, user.username
         await self._give(user_id, password_hash, expires_at)
+        # After the new password: until then the old one could still begin a session.
+        await end_sessions(self._session, user_id, AuditAction.PASSWORD_RESET_COMPLETED)
         return FirstAdministrator(
             "renewed" if shut_out else "created",
             username,

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ClauseElement, ColumnElement, Executable, Select, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from user_management.database import connection_released
 from user_management.errors import Duplicate, InvalidValue, LastAdministrator, NotFound
@@ -228,13 +229,22 @@ class UserService:
         return max(await self._estimate(matching), counted)
 
     async def _estimate(self, matching: Select[User]) -> int:
-        compiled = matching.with_only_columns(User.id).compile(
-            dialect=postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-        )
-        plan = await self._session.scalar(
-            text(f"EXPLAIN (FORMAT JSON) {compiled}"), dict(compiled.params)
-        )
+        plan = await self._session.scalar(_Explain(matching.with_only_columns(User.id)))
         return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
+
+
+class _Explain(Executable, ClauseElement):
+    """What the planner makes of a statement, as JSON."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self.statement = statement
+
+
+@compiles(_Explain)
+def _compile_explain(element: _Explain, compiler: SQLCompiler, **options: Any) -> str:
+    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **options)}"
 
 
 def _visible() -> Select[User]:

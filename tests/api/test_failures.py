@@ -1,0 +1,171 @@
+"""One database, or both, are away: what still works, what is said, and how it comes back."""
+
+import asyncio
+import time
+
+import pytest
+
+from user_management.database import EXPECTED_REVISION
+from user_management.population import Population
+
+SLM, AUTOBOT = Population.SLM, Population.AUTOBOT
+
+
+async def timed(request):
+    started = time.monotonic()
+    response = await request
+    return response, time.monotonic() - started
+
+
+async def until_ok(client, path, headers):
+    """The answer once it is 200, within a few seconds."""
+    for _ in range(40):
+        response = await client.get(path, headers=headers)
+        if response.status_code == 200:
+            break
+        await asyncio.sleep(0.1)
+    return response
+
+
+def assert_away(response, population):
+    assert response.status_code == 503
+    problem = response.json()
+    assert problem["code"] == "database_unavailable"
+    assert f"the {population} users" in problem["detail"]
+    assert int(response.headers["retry-after"]) >= 1
+
+
+async def start(databases, *populations):
+    for population in populations:
+        await databases[population].proxy.start()
+
+
+async def test_the_server_starts_without_any_database(proxied, run_site):
+    async with run_site(proxied) as site:
+        live, seconds = await timed(site.client.get("/health/live"))
+        assert (live.status_code, live.json()) == (200, {"status": "ok"})
+        assert seconds < 1
+        ready = await site.client.get("/health/ready")
+        assert ready.status_code == 503
+        away = {
+            "status": "unavailable",
+            "revision": None,
+            "expected_revision": EXPECTED_REVISION,
+        }
+        assert ready.json() == {"status": "not_ready", "databases": {"slm": away, "autobot": away}}
+        assert_away(await site.try_login("marta"), SLM)
+        await start(proxied, SLM, AUTOBOT)
+        assert (await until_ok(site.client, "/health/ready", {})).status_code == 200
+
+
+@pytest.mark.parametrize("away", Population)
+async def test_readiness_tells_which_database_is_away(proxied, run_site, away):
+    async with run_site(proxied) as site:
+        [there] = set(Population) - {away}
+        await start(proxied, there)
+        ready = await site.client.get("/health/ready")
+        assert ready.status_code == 503
+        states = {name: each["status"] for name, each in ready.json()["databases"].items()}
+        assert states == {there: "ok", away: "unavailable"}
+
+
+async def test_readiness_tells_the_revision(site):
+    ready = await site.client.get("/health/ready")
+    good = {"status": "ok", "revision": EXPECTED_REVISION, "expected_revision": EXPECTED_REVISION}
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"status": "ready", "databases": {"slm": good, "autobot": good}},
+    )
+    site.databases[AUTOBOT].sql("UPDATE user_management_version SET version_num = '0000'")
+    ready = await site.client.get("/health/ready")
+    assert ready.status_code == 503
+    assert ready.json() == {
+        "status": "not_ready",
+        "databases": {
+            "slm": good,
+            "autobot": good | {"status": "wrong_revision", "revision": "0000"},
+        },
+    }
+
+
+@pytest.mark.parametrize("how", ["stop", "freeze"])
+async def test_autobot_users_is_away(proxied, run_site, how):
+    async with run_site(proxied) as site:
+        await start(proxied, SLM, AUTOBOT)
+        headers = await site.administrate()
+        users = "/api/autobot-users"
+        assert (await site.client.get(users, headers=headers)).status_code == 200
+
+        proxy = proxied[AUTOBOT].proxy
+        if how == "stop":
+            await proxy.stop()
+        else:
+            proxy.freeze()
+        body = {"username": "marta", "email": "m@autobot.local", "password": "TestPass123!"}
+        for method, path in (("GET", users), ("POST", users), ("GET", users)):
+            response, seconds = await timed(
+                site.client.request(
+                    method, path, headers=headers, json=body if method == "POST" else None
+                )
+            )
+            assert_away(response, AUTOBOT)
+            assert seconds < 3
+
+        # The fleet's administrators notice nothing, not even while many wait for the other one.
+        waiting = [asyncio.create_task(site.client.get(users, headers=headers)) for _ in range(30)]
+        for request in (
+            site.login(site.administrator),
+            site.client.get("/api/slm-users", headers=headers),
+            site.client.get("/health/live"),
+        ):
+            _, seconds = await timed(request)
+            assert seconds < 2
+        assert {(await each).status_code for each in waiting} == {503}
+
+        if how == "stop":
+            await proxy.start()
+        else:
+            proxy.thaw()
+        assert (await until_ok(site.client, users, headers)).status_code == 200
+        created = await site.client.post(users, headers=headers, json=body)
+        assert created.status_code == 201
+
+
+@pytest.mark.parametrize("how", ["stop", "freeze"])
+async def test_slm_users_is_away(proxied, run_site, how):
+    async with run_site(proxied) as site:
+        await start(proxied, SLM, AUTOBOT)
+        headers = await site.administrate()
+        proxy = proxied[SLM].proxy
+        if how == "stop":
+            await proxy.stop()
+        else:
+            proxy.freeze()
+        for request in (
+            site.try_login(site.administrator),
+            site.client.get("/api/slm-auth/me", headers=headers),
+            # Who is calling is not known: nothing is done for them.
+            site.client.get("/api/autobot-users", headers=headers),
+        ):
+            response, seconds = await timed(request)
+            assert_away(response, SLM)
+            assert seconds < 3
+        assert (await site.client.get("/health/live")).status_code == 200
+        if how == "stop":
+            await proxy.start()
+        else:
+            proxy.thaw()
+        assert (await until_ok(site.client, "/api/slm-auth/me", headers)).status_code == 200
+
+
+async def test_a_database_that_is_lost_during_the_hash(proxied, run_site, held_hashing):
+    async with run_site(proxied) as site:
+        await start(proxied, SLM)
+        await site.add_user(SLM, "marta")
+        attempt = asyncio.create_task(site.try_login("marta"))
+        await asyncio.sleep(0.5)
+        await proxied[SLM].proxy.stop()
+        held_hashing.set()
+        response, seconds = await timed(attempt)
+        assert_away(response, SLM)
+        assert seconds < 3

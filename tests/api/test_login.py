@@ -1,0 +1,384 @@
+"""Login, who is calling, logout, changing the password."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import bcrypt
+import pytest
+
+from user_management.population import Population
+
+NEW_PASSWORD = "granite-otter-quilt-52"
+
+
+@pytest.mark.parametrize("path", ["/api/slm-auth/login", "/api/auth/login"])
+@pytest.mark.parametrize("field", ["username", "username_or_email"])
+@pytest.mark.parametrize("name", ["marta", "MARTA", "Marta@AutoBot.Local"])
+async def test_login_by_name_or_address_in_any_case(site, path, field, name):
+    await site.add_user(Population.SLM, "marta")
+    response = await site.client.post(path, json={field: name, "password": site.password})
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer.pop("access_token").count(".") == 2
+    assert answer == {"token_type": "bearer", "expires_in": 1800, "must_change_password": False}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"password": "x"},
+        {"username": "marta"},
+        {"username": "marta", "username_or_email": "marta", "password": "x"},
+        {"username": "marta", "password": "x", "admin": True},
+        {"username": "mar\0ta", "password": "x"},
+        {"username": "\ud800", "password": "x"},
+        {"username": 7, "password": "x"},
+        ["marta", "x"],
+        None,
+    ],
+)
+async def test_a_login_of_another_form_is_not_valid(site, body):
+    response = await site.client.post(
+        "/api/slm-auth/login",
+        content=json.dumps(body),
+        headers={"Content-Type": "application/json"},
+    )
+    assert response.status_code == 422
+    assert response.json()["code"] == "validation_error"
+
+
+async def test_me_shows_the_caller(admin, site):
+    answer = (await admin.get("/api/slm-auth/me")).json()
+    assert datetime.now(UTC) - datetime.fromisoformat(answer.pop("last_login_at")) < timedelta(
+        minutes=1
+    )
+    assert answer.pop("id")
+    assert answer == {
+        "username": site.administrator,
+        "email": f"{site.administrator}@autobot.local",
+        "is_admin": True,
+        "user_type": "slm_admin",
+        "must_change_password": False,
+    }
+
+
+async def test_a_user_who_is_no_administrator_is_told_so(site):
+    await site.add_user(Population.SLM, "marta")
+    answer = await site.client.get("/api/slm-auth/me", headers=await site.login("marta"))
+    assert answer.json()["is_admin"] is False
+
+
+async def test_application_users_do_not_log_in_here(site):
+    await site.add_user(Population.AUTOBOT, "marta")
+    assert (await site.try_login("marta")).status_code == 401
+
+
+async def test_a_login_is_no_change_to_the_account(site):
+    await site.add_user(Population.SLM, "marta")
+    sql = site.databases[Population.SLM].sql
+    before = sql("SELECT updated_at FROM users")
+    await site.login("marta")
+    assert sql("SELECT updated_at FROM users") == before
+    assert sql("SELECT last_login_at > created_at FROM users") == "t"
+
+
+async def refusals(site) -> dict[str, tuple[str, str]]:
+    """Ways not to get in: name and password for each reason."""
+    users = {
+        reason: await site.add_user(
+            Population.SLM, reason, password=None if reason == "no_password_set" else site.password
+        )
+        for reason in (
+            "invalid_password",
+            "disabled",
+            "deleted",
+            "no_password_set",
+            "one_time_password_expired",
+        )
+    }
+    sql = site.databases[Population.SLM].sql
+    sql(f"UPDATE users SET is_active = false WHERE id = '{users['disabled']}'")
+    sql(f"UPDATE users SET deleted_at = now() WHERE id = '{users['deleted']}'")
+    site.give_one_time_password(users["one_time_password_expired"], "-1 second")
+    ways = {reason: (reason, site.password) for reason in users}
+    ways["invalid_password"] = ("invalid_password", "not-the-password-11")
+    ways["user_not_found"] = ("nobody", site.password)
+    ways["too_long_for_plain_bcrypt"] = ("invalid_password", "x" * 100)
+    return ways
+
+
+async def test_a_refused_login_gives_nothing_away(site, statements, monkeypatch):
+    hashes: list[bytes] = []
+    compute = bcrypt.hashpw
+
+    def count(password: bytes, salt: bytes) -> bytes:
+        hashes.append(salt)
+        return compute(password, salt)
+
+    def check(password: bytes, stored: bytes) -> bool:
+        return count(password, stored) == stored
+
+    ways = await refusals(site)
+    monkeypatch.setattr(bcrypt, "hashpw", count)
+    monkeypatch.setattr(bcrypt, "checkpw", check)
+    seen = {}
+    for reason, (name, password) in ways.items():
+        statements.clear()
+        hashes.clear()
+        response = await site.try_login(name, password)
+        seen[reason] = (
+            response.status_code,
+            response.content,
+            sorted(response.headers.items()),
+            list(statements),
+            len(hashes),
+        )
+    expected = seen["invalid_password"]
+    assert expected[0] == 401
+    assert b"Incorrect username or password." in expected[1]
+    assert ("www-authenticate", "Bearer") in expected[2]
+    assert [statement.split()[0] for statement in expected[3]] == [
+        "SELECT",
+        "COMMIT",
+        "INSERT",
+        "COMMIT",
+    ]
+    assert expected[4] == 1
+    assert {reason: value for reason, value in seen.items() if value != expected} == {}
+
+
+async def test_the_audit_log_keeps_each_refusal_and_its_reason(site):
+    ways = await refusals(site)
+    for name, password in ways.values():
+        await site.try_login(name, password)
+    rows = site.audit(Population.SLM, "login_failed")
+    assert [row["details"]["reason"] for row in rows] == [
+        "invalid_password",
+        "account_inactive",
+        "account_inactive",
+        "no_password_set",
+        "one_time_password_expired",
+        "user_not_found",
+        "invalid_password",
+    ]
+    for row in rows:
+        assert row["outcome"] == "failure"
+        assert row["user_id"] is None
+        assert (row["ip_address"], row["user_agent"]) == ("203.0.113.7", "pytest")
+    assert rows[0]["details"]["username"] == "invalid_password"
+    assert rows[0]["resource_id"] is not None
+    # What was typed for a name that does not exist may be a password.
+    assert rows[5]["details"] == {"reason": "user_not_found", "username": None}
+    assert rows[5]["resource_id"] is None
+
+
+async def test_a_login_is_in_the_audit_log(site):
+    user_id = await site.add_user(Population.SLM, "marta")
+    await site.client.post(
+        "/api/slm-auth/login",
+        json={"username": "marta", "password": site.password},
+        headers={"User-Agent": "x" * 600},
+    )
+    [row] = site.audit(Population.SLM, "login_success")
+    assert row["user_id"] == str(user_id)
+    assert row["ip_address"] == "203.0.113.7"
+    assert row["user_agent"] == "x" * 500
+    assert row["resource_type"] == "session"
+    sql = site.databases[Population.SLM].sql
+    assert sql("SELECT id FROM auth_sessions") == row["resource_id"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE users SET is_active = false",
+        "UPDATE users SET deleted_at = now()",
+        "UPDATE users SET password_hash = 'x'",
+    ],
+)
+async def test_a_user_who_changes_during_the_hash_does_not_get_in(site, held_hashing, change):
+    await site.add_user(Population.SLM, "marta")
+    attempt = asyncio.create_task(site.try_login("marta"))
+    await asyncio.sleep(0.3)
+    site.databases[Population.SLM].sql(change)
+    held_hashing.set()
+    assert (await attempt).status_code == 401
+    assert site.databases[Population.SLM].sql("SELECT count(*) FROM auth_sessions") == "0"
+    assert len(site.audit(Population.SLM, "login_failed")) == 1
+
+
+async def test_a_weak_hash_is_replaced_at_login(databases, run_site):
+    async with run_site(databases, bcrypt_cost=6) as site:
+        await site.add_user(Population.SLM, "marta")
+        sql = databases[Population.SLM].sql
+        weak = bcrypt.hashpw(site.password.encode(), bcrypt.gensalt(5, prefix=b"2a")).decode()
+        sql(f"UPDATE users SET password_hash = '{weak}'")
+        await site.login("marta")
+        stored = sql("SELECT password_hash FROM users")
+        assert stored.startswith("$2b$06$")
+        await site.login("marta")
+        assert sql("SELECT password_hash FROM users") == stored
+
+
+async def test_hashing_holds_no_connection(site, held_hashing):
+    held_hashing.set()
+    headers = await site.administrate()
+    held_hashing.clear()
+    logins = [asyncio.create_task(site.try_login(site.administrator)) for _ in range(32)]
+    await asyncio.sleep(0.5)
+    answers = [
+        await site.client.get(path, headers=headers)
+        for path in ("/health/live", "/health/ready", "/api/slm-auth/me", "/api/slm-users")
+    ]
+    assert not any(login.done() for login in logins)
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200]
+    held_hashing.set()
+    assert {(await login).status_code for login in logins} == {200}
+
+
+async def test_a_full_queue_is_said_at_once(databases, run_site, held_hashing):
+    async with run_site(databases, hash_threads=1) as site:
+        await site.add_user(Population.SLM, "marta")
+        logins = [asyncio.create_task(site.try_login("marta")) for _ in range(65)]
+        await asyncio.sleep(1)
+        refused = await site.try_login("marta")
+        assert refused.status_code == 503
+        assert refused.json()["code"] == "hash_queue_full"
+        assert int(refused.headers["retry-after"]) >= 1
+        held_hashing.set()
+        assert {(await login).status_code for login in logins} == {200}
+
+
+async def test_passwords_of_128_characters_and_shared_beginnings(admin, site):
+    beginning = "é" * 36  # 72 bytes
+    passwords = [beginning + ending for ending in ("-first-ending", "-other-ending")]
+    long = "".join(chr(0x4E00 + number) for number in range(128))
+    for name, password in zip(("one", "two", "long"), (*passwords, long), strict=True):
+        created = await admin.post(
+            "/api/slm-users",
+            json={"username": name, "email": f"{name}@autobot.local", "password": password},
+        )
+        assert created.status_code == 201, created.text
+    assert (await site.try_login("one", passwords[0])).status_code == 200
+    assert (await site.try_login("one", passwords[1])).status_code == 401
+    assert (await site.try_login("two", passwords[0])).status_code == 401
+    assert (await site.try_login("one", beginning)).status_code == 401
+    assert (await site.try_login("long", long)).status_code == 200
+    assert (await site.try_login("long", long[:-1])).status_code == 401
+
+
+async def test_logout_ends_the_session_at_once_and_no_other(site):
+    user_id = await site.add_user(Population.SLM, "marta")
+    first, second = await site.login("marta"), await site.login("marta")
+    response = await site.client.post("/api/slm-auth/logout", headers=first)
+    assert (response.status_code, response.content) == (204, b"")
+    for method, path in (("GET", "/api/slm-auth/me"), ("POST", "/api/slm-auth/logout")):
+        refused = await site.client.request(method, path, headers=first)
+        assert refused.status_code == 401
+        assert refused.json()["code"] == "not_authenticated"
+    assert (await site.client.get("/api/slm-auth/me", headers=second)).status_code == 200
+    [row] = site.audit(Population.SLM, "logout")
+    assert row["user_id"] == str(user_id)
+    assert row["ip_address"] == "203.0.113.7"
+
+
+async def test_a_session_expires(site):
+    await site.add_user(Population.SLM, "marta")
+    headers = await site.login("marta")
+    site.databases[Population.SLM].sql("UPDATE auth_sessions SET expires_at = now()")
+    assert (await site.client.get("/api/slm-auth/me", headers=headers)).status_code == 401
+
+
+async def test_who_is_calling_is_one_statement(admin, statements):
+    assert (await admin.get("/api/slm-auth/me")).status_code == 200
+    assert [statement.split()[0] for statement in statements] == ["SELECT", "COMMIT"]
+
+
+async def change_password(site, headers, current, new):
+    return await site.client.post(
+        "/api/slm-auth/change-password",
+        headers=headers,
+        json={"current_password": current, "new_password": new},
+    )
+
+
+async def test_changing_the_password_ends_all_other_sessions(site):
+    user_id = await site.add_user(Population.SLM, "marta")
+    other, own = await site.login("marta"), await site.login("marta")
+    changed = await change_password(site, own, site.password, NEW_PASSWORD)
+    assert (changed.status_code, changed.content) == (204, b"")
+    assert (await site.client.get("/api/slm-auth/me", headers=own)).status_code == 200
+    assert (await site.client.get("/api/slm-auth/me", headers=other)).status_code == 401
+    assert (await site.try_login("marta")).status_code == 401
+    assert (await site.try_login("marta", NEW_PASSWORD)).status_code == 200
+    [row] = site.audit(Population.SLM, "password_changed")
+    assert (row["outcome"], row["user_id"]) == ("success", str(user_id))
+    assert "hash" not in str(row["details"])
+
+
+async def test_a_wrong_current_password_changes_nothing_and_is_recorded(site):
+    await site.add_user(Population.SLM, "marta")
+    headers = await site.login("marta")
+    refused = await change_password(site, headers, "not-the-password-11", NEW_PASSWORD)
+    assert refused.status_code == 403
+    assert refused.json()["code"] == "current_password_wrong"
+    assert (await site.try_login("marta")).status_code == 200
+    [row] = site.audit(Population.SLM, "password_changed")
+    assert row["outcome"] == "failure"
+
+
+@pytest.mark.parametrize(
+    "new", ["violet-anchor-77-meadow", "short", "ChangeMe123!", "marta-marta-1", "x" * 200]
+)
+async def test_a_new_password_must_be_new_and_good(site, new):
+    await site.add_user(Population.SLM, "marta")
+    headers = await site.login("marta")
+    refused = await change_password(site, headers, site.password, new)
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "password_refused"
+    assert (await site.try_login("marta")).status_code == 200
+
+
+async def test_two_changes_at_once_do_not_both_succeed(site):
+    await site.add_user(Population.SLM, "marta")
+    headers = await site.login("marta")
+    answers = await asyncio.gather(
+        change_password(site, headers, site.password, NEW_PASSWORD),
+        change_password(site, headers, site.password, f"{NEW_PASSWORD}-b"),
+    )
+    assert sorted(answer.status_code for answer in answers) == [204, 403]
+
+
+async def test_a_one_time_password_allows_nothing_but_its_change(site):
+    user_id = await site.add_user(Population.SLM, "marta", is_admin=True)
+    site.give_one_time_password(user_id)
+    response = await site.try_login("marta")
+    assert response.json()["must_change_password"] is True
+    headers = {"Authorization": f"Bearer {response.json()['access_token']}"}
+    for method, path in (
+        ("GET", "/api/slm-auth/me"),
+        ("POST", "/api/slm-auth/logout"),
+        ("GET", "/api/slm-users"),
+        ("GET", "/api/autobot-users"),
+        ("GET", "/api/openapi.json"),
+    ):
+        refused = await site.client.request(method, path, headers=headers)
+        assert refused.status_code == 403, path
+        assert refused.json()["code"] == "password_change_required"
+    changed = await change_password(site, headers, site.password, NEW_PASSWORD)
+    assert changed.status_code == 204
+    me = await site.client.get("/api/slm-auth/me", headers=headers)
+    assert (me.status_code, me.json()["must_change_password"]) == (200, False)
+    assert (await site.client.get("/api/slm-users", headers=headers)).status_code == 200
+    again = await site.try_login("marta", NEW_PASSWORD)
+    assert again.json()["must_change_password"] is False
+
+
+async def test_a_session_of_a_one_time_password_ends_with_it(site):
+    user_id = await site.add_user(Population.SLM, "marta")
+    site.give_one_time_password(user_id)
+    headers = await site.login("marta")
+    site.databases[Population.SLM].sql("UPDATE user_credentials SET one_time_expires_at = now()")
+    refused = await change_password(site, headers, site.password, NEW_PASSWORD)
+    assert refused.status_code == 401

@@ -1,0 +1,157 @@
+"""The API's description: complete, up to date, and true."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from slm_server.app import create_app
+from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
+from user_management.population import Population
+
+ROOT = Path(__file__).parents[2]
+METHODS = {"get", "post", "patch", "delete"}
+
+
+@pytest.fixture(scope="module")
+def document():
+    return create_app().openapi()
+
+
+def operations(document):
+    for path, item in document["paths"].items():
+        for method in METHODS & item.keys():
+            yield path, method, item[method]
+
+
+def test_the_published_document_is_that_of_the_application():
+    written = subprocess.run(
+        [sys.executable, "-m", "slm_server.api.openapi"],
+        cwd=ROOT,
+        env={"PYTHONPATH": "service"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ROOT / "docs/openapi.json").read_text() == written.stdout, (
+        "run: PYTHONPATH=service python -m slm_server.api.openapi > docs/openapi.json"
+    )
+
+
+def test_every_problem_is_in_the_guide_for_clients():
+    guide = (ROOT / "docs/api-problems.md").read_text()
+    for code, (status, title) in PROBLEMS.items():
+        assert f"| `{code}` | {status} | {title} |" in guide
+
+
+def test_the_routes_are_those_that_exist(document):
+    routes = {f"{method.upper()} {path}" for path, method, _ in operations(document)}
+    users = {
+        f"{method} /api/{population}-users{suffix}"
+        for population in ("slm", "autobot")
+        for method, suffix in (
+            ("POST", ""),
+            ("GET", ""),
+            ("GET", "/{user_id}"),
+            ("PATCH", "/{user_id}"),
+            ("DELETE", "/{user_id}"),
+        )
+    }
+    assert routes == users | {
+        "POST /api/slm-auth/login",
+        "GET /api/slm-auth/me",
+        "POST /api/slm-auth/logout",
+        "POST /api/slm-auth/change-password",
+        "POST /api/auth/login",
+        "GET /api/openapi.json",
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /.well-known/jwks.json",
+    }
+
+
+def test_operations_have_names_and_their_errors_are_problems(document):
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    for path, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if status >= "400" and path != "/health/ready":
+                assert list(response["content"]) == [MEDIA_TYPE], (path, status)
+        assert "500" in operation["responses"]
+
+
+def test_who_needs_a_token(document):
+    without = {path for path, _, operation in operations(document) if "security" not in operation}
+    assert without == {
+        "/api/slm-auth/login",
+        "/api/auth/login",
+        "/health/live",
+        "/health/ready",
+        "/.well-known/jwks.json",
+    }
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+async def test_only_administrators_read_it(admin, document):
+    response = await admin.get("/api/openapi.json")
+    assert (response.status_code, response.json()) == (200, document)
+    del admin.headers["Authorization"]
+    assert (await admin.get("/api/openapi.json")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs", "/redoc", "/openapi.json", "/api/docs", "/api/slm-users/"]
+)
+async def test_there_is_no_other_way_to_it(admin, path):
+    assert (await admin.get(path)).status_code == 404
+
+
+async def fuzz(site, schema: Path, *arguments: str) -> str:
+    """Let schemathesis try the served application, all checks on; its report."""
+    headers = await site.administrate()
+    await asyncio.to_thread(schema.write_text, json.dumps(site.app.openapi()))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(site.app, lifespan="off", log_config=None, access_log=False)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "schemathesis.cli", "run", str(schema)),
+            *("--url", f"http://127.0.0.1:{listener.getsockname()[1]}"),
+            *("--header", f"Authorization: {headers['Authorization']}"),
+            *("--checks", "all", "--generation-deterministic", *arguments),
+            cwd=schema.parent,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        report, _ = await process.communicate()
+        server.should_exit = True
+        await serving
+    assert process.returncode == 0, report.decode()
+    return report.decode()
+
+
+async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path):
+    report = await fuzz(
+        site,
+        tmp_path / "openapi.json",
+        *("--max-examples", "10", "--exclude-operation-id", "logout"),
+    )
+    assert "Tested: 18" in report
+    # Were the session lost on the way, all the rest would only be refused.
+    done = {row["action"] for each in Population for row in site.audit(each, "user_%")}
+    assert {"user_created", "user_updated"} <= done
+
+
+async def test_logout_is_answered_as_described(site, tmp_path):
+    report = await fuzz(
+        site,
+        tmp_path / "openapi.json",
+        *("--max-examples", "10", "--include-operation-id", "logout"),
+    )
+    assert "Tested: 1" in report

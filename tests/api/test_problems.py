@@ -1,0 +1,189 @@
+"""Every error is a problem, and what surrounds a request."""
+
+import io
+import json
+import sys
+
+import pytest
+from fastapi import APIRouter
+
+from slm_server.logs import configure_logging
+from user_management.errors import DomainError
+from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
+from user_management.population import Population
+
+
+def problem_of(response, code):
+    """The problem in a response, its form checked."""
+    status, title = PROBLEMS[code]
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == MEDIA_TYPE
+    assert response.headers["cache-control"] == "no-store"
+    body = response.json()
+    assert body["code"] == code
+    assert body["type"] == f"/problems/{code}"
+    assert (body["title"], body["status"]) == (title, status)
+    assert body["detail"]
+    assert ("www-authenticate" in response.headers) == (status == 401)
+    return body
+
+
+def test_every_error_of_the_domain_has_an_entry():
+    def subclasses(kind):
+        for each in kind.__subclasses__():
+            yield each
+            yield from subclasses(each)
+
+    codes = {kind.code for kind in subclasses(DomainError) if not kind.__subclasses__()}
+    assert codes <= set(PROBLEMS)
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/nothing", "/api/slm-auth/login/", "/%00"])
+async def test_nothing_there(site, path):
+    problem_of(await site.client.get(path), "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/slm-users", "GET, HEAD, POST"),
+        ("GET", "/api/slm-auth/login", "POST"),
+        ("HEAD", "/api/slm-auth/login", "POST"),
+        ("OPTIONS", "/api/autobot-users/1", "DELETE, GET, HEAD, PATCH"),
+        ("TRACE", "/health/live", "GET, HEAD"),
+        ("PROPFIND", "/health/live", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_is_not_allowed(site, method, path, allowed):
+    response = await site.client.request(method, path)
+    assert response.status_code == 405
+    assert response.headers["allow"] == allowed
+    if method != "HEAD":
+        problem_of(response, "method_not_allowed")
+
+
+async def test_head_is_get_without_the_body(admin):
+    for path in ("/health/live", "/api/slm-auth/me", "/api/slm-users"):
+        got, head = await admin.get(path), await admin.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == got.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json", ""],
+)
+async def test_bodies_are_json(site, media_type):
+    response = await site.client.post(
+        "/api/slm-auth/login",
+        content=b'{"username": "x", "password": "y"}',
+        headers={"Content-Type": media_type},
+    )
+    problem_of(response, "unsupported_media_type")
+
+
+async def test_json_may_name_its_character_set(site):
+    response = await site.client.post(
+        "/api/slm-auth/login",
+        content=b'{"username": "x", "password": "y"}',
+        headers={"Content-Type": "Application/JSON; charset=utf-8"},
+    )
+    problem_of(response, "invalid_credentials")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_has_a_limit(site, chunked):
+    async def parts():
+        yield b'{"username": "'
+        for _ in range(70):
+            yield b"x" * 1024
+        yield b'"}'
+
+    content = parts() if chunked else b"".join([part async for part in parts()])
+    response = await site.client.post(
+        "/api/slm-auth/login", content=content, headers={"Content-Type": "application/json"}
+    )
+    problem_of(response, "body_too_large")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 60_000, b'{"a": ' + b"1" * 5000 + b"}"])
+async def test_what_is_no_json(site, content):
+    response = await site.client.post(
+        "/api/slm-auth/login", content=content, headers={"Content-Type": "application/json"}
+    )
+    problem_of(response, "bad_request")
+
+
+async def test_a_fault_is_named_and_its_value_is_not_repeated(site):
+    response = await site.client.post(
+        "/api/slm-auth/login", json={"username": ["secret-1"], "password": {"a/b~": "secret-2"}}
+    )
+    body = problem_of(response, "validation_error")
+    assert "secret" not in response.text
+    assert [(fault["in"], fault["pointer"]) for fault in body["errors"]] == [
+        ("body", "/username"),
+        ("body", "/password"),
+    ]
+    many = {f"field/{number}": "secret" for number in range(100)}
+    response = await site.client.post("/api/slm-auth/login", json=many)
+    body = problem_of(response, "validation_error")
+    assert len(body["errors"]) == 20
+    assert body["errors"][5]["pointer"].startswith("/field~1")
+    assert "secret" not in response.text
+
+
+@pytest.fixture
+async def log(site, monkeypatch):
+    """What the journal got since the application started."""
+    out = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        configure_logging()
+    # Not before the application, which configures the same on its start.
+    assert site.app.state.resources
+    yield out.getvalue
+    configure_logging()
+
+
+async def test_a_fault_of_ours_is_logged_and_not_shown(site, log):
+    router = APIRouter()
+
+    @router.get("/fault")
+    async def fault():
+        raise RuntimeError("the first line\nDETAIL: a secret row")
+
+    site.app.include_router(router)
+    response = await site.client.get("/fault")
+    problem_of(response, "internal_error")
+    assert "first line" not in response.text
+    lines = [json.loads(line) for line in log().splitlines()]
+    [logged] = [line for line in lines if line["logger"] == "user_management.errors"]
+    assert "RuntimeError: the first line" in logged["error"]
+    assert any("test_problems.py" in frame for frame in logged["error"])
+    assert "secret row" not in str(lines)
+
+
+async def test_the_log_holds_no_secret_and_no_control_character(site, log):
+    await site.add_user(Population.SLM, "marta")
+    headers = await site.login("marta")
+    await site.client.get("/api/slm-users?search=confidential", headers=headers)
+    await site.client.get("/api/%1b%5b31m%0aforged", headers=headers)
+    await site.try_login("nobody", "a-typed-password-99")
+    out = log()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["message"] for line in lines if line["logger"] == "user_management.access"] == [
+        "POST /api/slm-auth/login",
+        "GET /api/slm-users",
+        "GET /api/\x1b[31m\nforged",
+        "POST /api/slm-auth/login",
+    ]
+    assert [line["status"] for line in lines] == [200, 403, 404, 401]
+    assert "\x1b" not in out
+    token = headers["Authorization"].removeprefix("Bearer ")
+    for secret in (site.password, token, "confidential", "a-typed-password-99", "$2b$"):
+        assert secret not in out
+
+
+async def test_answers_are_not_kept(admin):
+    for path in ("/health/live", "/api/slm-auth/me", "/api/slm-users", "/api/openapi.json"):
+        assert (await admin.get(path)).headers["cache-control"] == "no-store"

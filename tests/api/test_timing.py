@@ -1,0 +1,128 @@
+"""A refused login takes as long for one reason as for another.
+
+Each reason is tried TRIES times, all reasons in random order within each round, so that whatever
+else the machine does falls on all of them alike. Two reasons count as distinguishable when both
+hold: the Mann-Whitney U test (two-sided, Bonferroni-corrected over all pairs) rejects that they
+come from one distribution at ALPHA, and their medians differ by more than BOUND. The first alone
+would report differences that no network lets through; the second alone would report noise.
+
+The hash is cheap here, so that it does not drown the rest; the last test shows that the criterion
+finds one that is left out. That the statements are the same is counted, not timed, in
+test_login.py.
+"""
+
+import gc
+import itertools
+import math
+import random
+import statistics
+import time
+from collections import Counter
+
+import pytest
+
+from user_management.population import Population
+
+TRIES = 200
+WARM_UP = 10
+ALPHA = 0.001
+BOUND = 0.5e-3  # seconds
+BCRYPT_COST = 6
+
+
+def mann_whitney(first, second) -> float:
+    """Two-sided p-value, by the normal approximation with correction for ties."""
+    pooled = sorted(
+        (value, number) for number, group in enumerate((first, second)) for value in group
+    )
+    ranks = {}
+    position = 0
+    ties = Counter(value for value, _ in pooled)
+    for value in sorted(ties):
+        ranks[value] = position + (ties[value] + 1) / 2
+        position += ties[value]
+    n, m = len(first), len(second)
+    statistic = sum(ranks[value] for value in first) - n * (n + 1) / 2
+    total = n + m
+    tied = sum(count**3 - count for count in ties.values()) / (total * (total - 1))
+    deviation = math.sqrt(n * m / 12 * (total + 1 - tied))
+    if deviation == 0:
+        return 1.0
+    return math.erfc(abs(statistic - n * m / 2) / deviation / math.sqrt(2))
+
+
+def distinguishable(times: dict[str, list[float]]) -> dict[tuple[str, str], tuple[float, float]]:
+    """The pairs that can be told apart: p-value and difference of the medians."""
+    pairs = list(itertools.combinations(times, 2))
+    found = {}
+    for pair in pairs:
+        first, second = (times[name] for name in pair)
+        p_value = mann_whitney(first, second)
+        difference = abs(statistics.median(first) - statistics.median(second))
+        if p_value < ALPHA / len(pairs) and difference > BOUND:
+            found[pair] = (p_value, difference)
+    return found
+
+
+@pytest.fixture
+async def slow_site(databases, run_site):
+    async with run_site(databases, bcrypt_cost=BCRYPT_COST) as site:
+        yield site
+
+
+@pytest.fixture
+async def ways(slow_site):
+    """Name and password for each way not to get in."""
+    add = slow_site.add_user
+    users = {
+        name: await add(Population.SLM, name, password=password)
+        for name, password in {
+            "wrong_password": slow_site.password,
+            "disabled": slow_site.password,
+            "deleted": slow_site.password,
+            "no_password": None,
+            "expired": slow_site.password,
+        }.items()
+    }
+    sql = slow_site.databases[Population.SLM].sql
+    sql(f"UPDATE users SET is_active = false WHERE id = '{users['disabled']}'")
+    sql(f"UPDATE users SET deleted_at = now() WHERE id = '{users['deleted']}'")
+    slow_site.give_one_time_password(users["expired"], "-1 second")
+    return {name: (name, slow_site.password) for name in users} | {
+        "wrong_password": ("wrong_password", "not-the-password-11"),
+        "unknown": ("nobody", slow_site.password),
+    }
+
+
+async def measure(site, ways, tries) -> dict[str, list[float]]:
+    """Seconds per way."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    order = list(ways)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(WARM_UP + tries):
+            random.shuffle(order)
+            for name in order:
+                started = time.perf_counter()
+                response = await site.try_login(*ways[name])
+                times[name].append(time.perf_counter() - started)
+                assert response.status_code == 401
+    finally:
+        gc.enable()
+    return {name: values[WARM_UP:] for name, values in times.items()}
+
+
+async def test_the_reason_of_a_refusal_does_not_show_in_its_time(slow_site, ways):
+    assert distinguishable(await measure(slow_site, ways, TRIES)) == {}
+
+
+async def test_a_hash_left_out_would_show(slow_site, ways, monkeypatch):
+    verify = slow_site.resources.hasher.verify
+
+    async def only_if_stored(password, stored):
+        return stored is not None and await verify(password, stored)
+
+    monkeypatch.setattr(slow_site.resources.hasher, "verify", only_if_stored)
+    two = {name: ways[name] for name in ("wrong_password", "unknown")}
+    assert distinguishable(await measure(slow_site, two, 50)) != {}

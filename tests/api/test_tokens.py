@@ -1,0 +1,200 @@
+"""Tokens that must not be taken."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+import uuid
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from user_management.population import Population
+
+
+def encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode(segment: str) -> dict[str, object]:
+    return json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+
+
+def sign(header, claims, key) -> str:
+    """A token, made without the code under test. `key`: EC private, bytes (HMAC) or None."""
+    signed = f"{encode(json.dumps(header).encode())}.{encode(json.dumps(claims).encode())}"
+    if key is None:
+        return f"{signed}."
+    if isinstance(key, bytes):
+        return f"{signed}.{encode(hmac.digest(key, signed.encode(), hashlib.sha256))}"
+    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(SHA256())))
+    return f"{signed}.{encode(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+@pytest.fixture
+async def token(admin):
+    """A good token of the administrator."""
+    return admin.headers.pop("Authorization").removeprefix("Bearer ")
+
+
+@pytest.fixture
+def parts(token):
+    header, claims, _ = token.split(".")
+    return decode(header), decode(claims)
+
+
+@pytest.fixture
+def key(site):
+    return load_pem_private_key(site.settings.slm_signing_key.get_secret_value().encode(), None)
+
+
+async def status(site, token) -> int:
+    response = await site.client.get(
+        "/api/slm-auth/me", headers={"Authorization": f"Bearer {token}"}
+    )
+    if response.status_code == 401:
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert response.json()["code"] == "not_authenticated"
+    return response.status_code
+
+
+async def test_the_forger_of_these_tests_makes_good_tokens_too(site, parts, key):
+    assert await status(site, sign(*parts, key)) == 200
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", ""])
+async def test_no_signature(site, parts, algorithm):
+    header, claims = parts
+    assert await status(site, sign(header | {"alg": algorithm}, claims, None)) == 401
+
+
+@pytest.mark.parametrize(
+    ("encoding", "form"),
+    [
+        (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        (Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        (Encoding.OpenSSH, PublicFormat.OpenSSH),
+        (Encoding.X962, PublicFormat.UncompressedPoint),
+    ],
+)
+async def test_hmac_with_the_public_key(site, parts, key, encoding, form):
+    header, claims = parts
+    public = key.public_key().public_bytes(encoding, form)
+    assert await status(site, sign(header | {"alg": "HS256"}, claims, public)) == 401
+
+
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf", "sub", "aud", "iss", "jti", "sid", "uid"])
+async def test_a_claim_is_missing(site, parts, key, claim):
+    header, claims = parts
+    del claims[claim]
+    assert await status(site, sign(header, claims, key)) == 401
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"aud": "autobot-api"},
+        {"aud": ["slm-api", "autobot-api"]},
+        {"iss": "https://autobot.autobot.internal"},
+        {"exp": int(time.time()) - 60},
+        {"nbf": int(time.time()) + 600},
+        {"sid": str(uuid.uuid4())},
+        {"uid": str(uuid.uuid4())},
+        {"sid": "1 OR 1=1"},
+    ],
+)
+async def test_a_claim_is_wrong(site, parts, key, changed):
+    header, claims = parts
+    assert await status(site, sign(header, claims | changed, key)) == 401
+
+
+@pytest.mark.parametrize(
+    "changed", [{"typ": "JWT"}, {"kid": "unknown"}, {"kid": "../../key"}, {"crit": ["exp"]}]
+)
+async def test_a_header_is_wrong(site, parts, key, changed):
+    header, claims = parts
+    assert await status(site, sign(header | changed, claims, key)) == 401
+
+
+async def test_another_key(site, parts):
+    assert await status(site, sign(*parts, ec.generate_private_key(ec.SECP256R1()))) == 401
+
+
+@pytest.mark.parametrize("token_text", ["", "x", "a.b.c", "Bearer", "é", "a" * 5000])
+async def test_no_token_at_all(site, token_text):
+    response = await site.client.get(
+        "/api/slm-auth/me", headers={"Authorization": f"Bearer {token_text}".encode()}
+    )
+    assert response.status_code == 401
+    assert (await site.client.get("/api/slm-auth/me")).status_code == 401
+    basic = await site.client.get("/api/slm-auth/me", headers={"Authorization": "Basic eDp5"})
+    assert basic.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("UPDATE users SET is_active = false", 401),
+        ("UPDATE users SET deleted_at = now()", 401),
+        ("UPDATE auth_sessions SET ended_at = now()", 401),
+        ("DELETE FROM auth_sessions", 401),
+        ("UPDATE users SET is_platform_admin = false", 403),
+    ],
+)
+async def test_a_good_token_whose_user_changed(site, token, change, expected):
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await site.client.get("/api/slm-users", headers=headers)).status_code == 200
+    site.databases[Population.SLM].sql(change)
+    assert (await site.client.get("/api/slm-users", headers=headers)).status_code == expected
+
+
+async def test_the_claim_admin_makes_no_administrator(site, key):
+    await site.add_user(Population.SLM, "marta")
+    token = (await site.login("marta"))["Authorization"].removeprefix("Bearer ")
+    header, claims, _ = token.split(".")
+    forged = sign(decode(header), decode(claims) | {"admin": True}, key)
+    response = await site.client.get(
+        "/api/slm-users", headers={"Authorization": f"Bearer {forged}"}
+    )
+    assert response.status_code == 403
+
+
+async def test_existing_clients_find_their_claims(parts, site):
+    _, claims = parts
+    assert (claims["sub"], claims["admin"]) == (site.administrator, True)
+
+
+async def test_the_public_key_is_published_and_the_private_one_is_not(site, parts, key):
+    response = await site.client.get("/.well-known/jwks.json")
+    assert response.headers["cache-control"] == "public, max-age=300"
+    [published] = response.json()["keys"]
+    numbers = key.public_key().public_numbers()
+    assert published == {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": encode(numbers.x.to_bytes(32)),
+        "y": encode(numbers.y.to_bytes(32)),
+        "kid": parts[0]["kid"],
+        "use": "sig",
+        "alg": "ES256",
+    }
+
+
+async def test_tokens_survive_a_rotation_of_the_key(databases, run_site, site, token):
+    old = site.settings.slm_signing_key
+    async with run_site(databases, slm_previous_signing_key=old) as rotated:
+        assert await status(rotated, token) == 200
+        keys = (await rotated.client.get("/.well-known/jwks.json")).json()["keys"]
+        assert len(keys) == 2
+        new = (await rotated.login(site.administrator))["Authorization"].removeprefix("Bearer ")
+        assert decode(new.split(".")[0])["kid"] == keys[0]["kid"]
+    async with run_site(databases) as later:
+        assert await status(later, token) == 401
