@@ -195,15 +195,16 @@ class Database:
     def _translate(self, context: ExceptionContext) -> DatabaseUnavailable | None:
         """Turn what the caller cannot help into DatabaseUnavailable."""
         error = context.original_exception
-        if context.connection is not None and isinstance(error, OSError):
+        if context.connection is None or not isinstance(error, Exception):
+            # Still connecting, or the caller was cancelled.
+            return None
+        if isinstance(error, OSError):
             # Deadline or network: this connection is lost.
             context.is_disconnect = True
             # The others in the pool lead to the same server.
             context.invalidate_pool_on_disconnect = True
         transient = str(getattr(error, "sqlstate", None) or "").startswith(_TRANSIENT_CLASSES)
-        if context.connection is not None and (context.is_disconnect or transient):
-            return self._unavailable(error)
-        return None
+        return self._unavailable(error) if context.is_disconnect or transient else None
 
     async def ping(self) -> None:
         """Ask for one row. Raises DatabaseUnavailable."""

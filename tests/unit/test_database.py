@@ -322,6 +322,23 @@ async def test_a_cancelled_probe_does_not_close_the_door(own_server: Any) -> Non
         await database.ping()
 
 
+async def test_a_cancelled_request_is_cancelled(postgres: Any) -> None:
+    async with opened(postgres.settings("postgres", "postgres"), pool_size=1) as database:
+
+        async def sleep() -> None:
+            async with database.session() as session:
+                await session.execute(text("SELECT pg_sleep(1)"))
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sleep(), 0.2)
+        request = asyncio.create_task(sleep())
+        await asyncio.sleep(0.2)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        await database.ping()
+
+
 async def test_an_exhausted_pool_refuses_but_the_circuit_stays_closed(postgres: Any) -> None:
     settings = postgres.settings("postgres", "postgres")
     async with opened(settings, pool_size=1) as database:
