@@ -28,9 +28,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "service"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "service"), str(ROOT / "tests" / "support")]
 
-from conftest import PostgresServer, ProvisionedDatabase  # noqa: E402  needs the path above
+from database_server import PostgresServer, ProvisionedDatabase  # noqa: E402  needs the path above
+
 from user_management.population import Population  # noqa: E402
 from user_management.security.hashing import NICENESS  # noqa: E402
 
