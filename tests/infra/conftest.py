@@ -29,7 +29,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if whole and not (options.keyword or options.markexpr) and len(mine) < FEWEST_TESTS:
         pytest.exit(f"{len(mine)} tests collected in {HERE}, expected {FEWEST_TESTS}", 1)
     try:
-        Site.load()
+        Site.check()
     except LabError as error:
         pytest.exit(f"The lab is not ready ({error}). Run `make up` first.", 1)
 

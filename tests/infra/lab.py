@@ -142,7 +142,7 @@ def inside(name: str, *command: str, timeout: float = 60) -> Result:
     return execute(["podman", "exec", name, *command], timeout=timeout)
 
 
-def superuser(name: str, database: str, sql: str, **variables: str) -> list[list[str]]:
+def superuser(name: str, database: str, sql: str, /, **variables: str) -> list[list[str]]:
     """Rows of a query as PostgreSQL's superuser, over the host's own socket.
 
     A variable `x` stands in the query as :'x'.
@@ -328,14 +328,18 @@ class Site:
     one_time: dict[str, dict[str, str]]
     vault: dict[str, str] = field(repr=False)
 
-    @classmethod
-    def load(cls) -> Site:
-        """Read the lab as it stands; LabError when there is none."""
+    @staticmethod
+    def check() -> None:
+        """LabError when there is no deployed lab."""
         if shutil.which("podman") is None or not (STATE / "site.json").is_file():
             raise LabError("there is no lab, or nothing is deployed into it yet")
         names = execute(["podman", "ps", "--format", "{{.Names}}"]).stdout.split()
         if missing := sorted({*HOSTS, "outsider"} - set(names)):
             raise LabError(f"these containers do not run: {', '.join(missing)}")
+
+    @classmethod
+    def load(cls) -> Site:
+        """Read the lab as it stands."""
         written = json.loads((STATE / "site.json").read_text())
         programs = Path(sys.executable).parent
         inventory = subprocess.run(
