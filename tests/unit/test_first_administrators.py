@@ -169,6 +169,17 @@ def test_the_password_is_on_disk_before_it_is_valid(controller: Controller) -> N
     assert controller.host.passwords["slm"] in controller.path.read_text()
 
 
+def test_the_password_of_a_killed_run_stays_good(controller: Controller) -> None:
+    controller.host.kill = "after"
+    with pytest.raises(Killed):
+        controller.run()
+    controller.host.kill = None
+    promised = controller.host.passwords["slm"]
+
+    controller.run()
+    assert controller.host.passwords["slm"] == promised
+
+
 def test_an_established_administrator_is_left_alone(controller: Controller) -> None:
     controller.run()
     controller.host.states["slm"] = "established"
