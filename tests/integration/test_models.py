@@ -102,7 +102,7 @@ async def test_defaults_of_the_orm_and_of_the_server_agree(autobot_database: Any
             given = column.default.arg
             expected = given(None) if callable(given) else given
             default = autobot_database.sql(
-                "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef JOIN pg_attribute"  # noqa: S608
+                "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef JOIN pg_attribute"
                 " ON (attrelid, attnum) = (adrelid, adnum)"
                 f" WHERE attrelid = '{table.name}'::regclass AND attname = '{column.name}'"
             )

@@ -79,7 +79,7 @@ def test_the_service_works_with_all_other_tables(database: Any) -> None:
     assert len(tables) == 14
     for table in tables:
         rights = database.sql(
-            "SELECT string_agg(privilege_type, ',' ORDER BY privilege_type)"  # noqa: S608
+            "SELECT string_agg(privilege_type, ',' ORDER BY privilege_type)"
             " FROM information_schema.table_privileges"
             f" WHERE table_name = '{table}' AND grantee = 'slm_service'"
         )
