@@ -1,0 +1,185 @@
+"""The documents name only what there is: targets, paths, variables, links, commands."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from user_management.config import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROLE_DOCUMENTS = sorted((ROOT / "roles").glob("*/README.md"))
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+
+# Made by a run, or by the operator; a checkout has none of them.
+MADE = (
+    ".lab",
+    ".venv",
+    "inventory/production/build",
+    "inventory/production/ca.crt",
+    "inventory/production/host_vars",
+    "inventory/production/site.json",
+    "inventory/production/vault.yml",
+)
+OTHER_VARIABLES = {
+    "CREDENTIALS_DIRECTORY",  # systemd's
+    "EXPECTED_REVISION",  # a constant of the code
+    "LAB_DEBIAN",  # inventory/lab
+    "LAB_SLM_PORT",
+    "SECRET_KEY",  # the plan's, which is read no more
+}
+
+
+def without_fences(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def commands(text: str) -> Iterator[str]:
+    """The lines of the shell examples, and what stands between backticks."""
+    for language, body in FENCE.findall(text):
+        if language in {"sh", "console"}:
+            yield from body.splitlines()
+    yield from CODE.findall(without_fences(text))
+
+
+def top_level() -> set[str]:
+    """What a path of the repository begins with."""
+    return {path.name for path in ROOT.iterdir()} - {".git"}
+
+
+def paths(text: str) -> Iterator[str]:
+    """Words that look like paths of the repository, without patterns and gaps to fill."""
+    names = top_level()
+    for line in commands(text):
+        for word in re.split(r"[\s,;=()\"']+", line):
+            word = word.removeprefix("./").rstrip(":.…")
+            if (
+                word.partition("/")[0] in names
+                and "/" in word
+                and not re.search(r"[<>*{}$…]", word)
+            ):
+                yield word.rstrip("/")
+
+
+def anchor(heading: str) -> str:
+    """What a heading is called in a link."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text()
+    return set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def each(find: Callable[[str], Iterator[str]]) -> list[tuple[str, str]]:
+    """What is found in each document, with the document's name."""
+    found = {
+        (str(document.relative_to(ROOT)), item)
+        for document in DOCUMENTS
+        for item in find(document.read_text())
+    }
+    return sorted(found)
+
+
+def test_make_targets_exist() -> None:
+    def named(text: str) -> Iterator[str]:
+        for command in commands(text):
+            yield from re.findall(r"\bmake ([a-z]+)\b", command)
+
+    found = each(named)
+    assert {name for _, name in found} >= {"up", "down", "test"}
+    assert [item for item in found if item[1] not in targets()] == []
+
+
+def test_paths_exist() -> None:
+    found = each(paths)
+    assert len(found) > 30
+    missing = [
+        (document, path)
+        for document, path in found
+        if not path.startswith(MADE) and not (ROOT / path).exists()
+    ]
+    assert missing == []
+
+
+def test_variables_are_settings_of_the_service() -> None:
+    def named(text: str) -> Iterator[str]:
+        for code in CODE.findall(without_fences(text)):
+            yield from VARIABLE.findall(code)
+
+    known = {name.upper() for name in Settings.model_fields}
+    found = each(named)
+    assert {name for _, name in found} >= {"LAB_DEBIAN", "BCRYPT_COST"}
+    assert [item for item in found if item[1] not in known | OTHER_VARIABLES] == []
+
+
+def test_every_setting_of_the_service_is_documented() -> None:
+    text = (ROOT / "docs" / "development.md").read_text()
+    assert [name for name in Settings.model_fields if f"`{name.upper()}`" not in text] == []
+
+
+def test_variables_of_the_lab_are_read_by_it() -> None:
+    lab = (ROOT / "inventory/lab/group_vars/all/lab.yml").read_text()
+    assert {name for name in OTHER_VARIABLES if name.startswith("LAB_")} == set(
+        re.findall(r"'(LAB_[A-Z_]+)'", lab)
+    )
+
+
+@pytest.mark.parametrize(
+    "document",
+    [*DOCUMENTS, *ROLE_DOCUMENTS],
+    ids=lambda document: str(document.relative_to(ROOT)),
+)
+def test_links_resolve(document: Path) -> None:
+    broken = []
+    for link in LINK.findall(without_fences(document.read_text())):
+        path, _, fragment = link.partition("#")
+        target = document.parent / path if path else document
+        headings = map(anchor, HEADING.findall(target.read_text())) if target.is_file() else ()
+        if not target.exists() or (fragment and fragment not in headings):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_document_is_linked_from_the_readme() -> None:
+    links = LINK.findall((ROOT / "README.md").read_text())
+    assert [
+        name for document in DOCUMENTS[1:] if (name := str(document.relative_to(ROOT))) not in links
+    ] == []
+
+
+def test_variables_of_roles_exist() -> None:
+    """What the operator is told to set is an option of a role, or data of the site."""
+    specified = "\n".join(
+        path.read_text()
+        for path in [
+            *ROOT.glob("roles/*/meta/argument_specs.yml"),
+            *ROOT.glob("inventory/**/*.yml"),
+            *ROOT.glob("playbooks/group_vars/*.yml"),
+        ]
+    )
+    names = set(re.findall(r"^ *([a-z][a-z0-9_]+):", specified, re.MULTILINE))
+    prefixes = (*(f"{path.name}_" for path in (ROOT / "roles").iterdir()), "site_", "vault_")
+
+    def named(text: str) -> Iterator[str]:
+        for code in CODE.findall(without_fences(text)):
+            if re.fullmatch(r"[a-z][a-z0-9_]+", code) and code.startswith(prefixes):
+                yield code
+
+    found = each(named)
+    assert "postgresql_version" in {name for _, name in found}
+    secrets = (ROOT / "roles/controller/defaults/main.yml").read_text()
+    assert [item for item in found if item[1] not in names and item[1] not in secrets] == []
+
+
+def test_alembics_next_revision_is_the_one_that_the_guide_adds() -> None:
+    revisions = sorted(path.name[:4] for path in (ROOT / "migrations/versions").glob("*.py"))
+    guide = (ROOT / "docs" / "development.md").read_text()
+    assert f"--rev-id {int(revisions[-1]) + 1:04}" in guide
