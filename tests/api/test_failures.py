@@ -4,6 +4,8 @@ import asyncio
 import time
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from user_management.database import EXPECTED_REVISION
 from user_management.population import Population
@@ -169,3 +171,24 @@ async def test_a_database_that_is_lost_during_the_hash(proxied, run_site, held_h
         response, seconds = await timed(attempt)
         assert_away(response, SLM)
         assert seconds < 3
+
+
+async def test_no_connection_is_held_while_another_one_is_waited_for(admin):
+    seen: list[str] = []
+
+    def checkout(*_):
+        seen.append("taken")
+
+    def checkin(*_):
+        seen.append("returned")
+
+    event.listen(Pool, "checkout", checkout)
+    event.listen(Pool, "checkin", checkin)
+    try:
+        response = await admin.get("/api/autobot-users")
+    finally:
+        event.remove(Pool, "checkout", checkout)
+        event.remove(Pool, "checkin", checkin)
+    assert response.status_code == 200
+    # One of each database, one after the other.
+    assert seen == ["taken", "returned", "taken", "returned"]
