@@ -1,6 +1,7 @@
 # Starts a throwaway server of the installed version with one file of its configuration, and shows
 # what the server says when it does not start.
-# $1: directory of the programs; $2: settings (conf.d) or access (pg_hba); $3: the file
+# $1: directory of the programs; $2: settings (conf.d) or access (pg_hba); $3: the file;
+# $4 and $5: certificate and key of the server
 set -eu
 scratch=$(mktemp --directory)
 trap "rm --recursive --force $scratch" EXIT
@@ -9,10 +10,15 @@ chown --recursive postgres: "$scratch"
 cd "$scratch"
 as_postgres="runuser -u postgres --"
 $as_postgres "$1/initdb" --pgdata=data --no-sync --auth=peer --locale=C.UTF-8 >/dev/null
-case $2 in
-  settings) echo "include '$scratch/settings'" >>data/postgresql.conf ;;
-  access) echo "hba_file = '$scratch/access'" >>data/postgresql.conf ;;
-esac
+{
+  echo "ssl = on"
+  echo "ssl_cert_file = '$4'"
+  echo "ssl_key_file = '$5'"
+  case $2 in
+    settings) echo "include '$scratch/settings'" ;;
+    access) echo "hba_file = '$scratch/access'" ;;
+  esac
+} >>data/postgresql.conf
 # It must not meet the real server: no address, a socket of its own, little memory.
 if ! $as_postgres "$1/pg_ctl" start --pgdata=data --wait --silent --log=log \
   --options="-c listen_addresses= -c unix_socket_directories=$scratch -c shared_buffers=16MB"
