@@ -32,17 +32,8 @@ options:
 ITERATIONS = 4096
 
 
-def scram_verifier(password: str, context: str) -> str:
-    """The verifier of one password. Raises AnsibleFilterError unless it is printable ASCII.
-
-    A salt must be unlike any other, not secret: it is made of `context`, which names host and role.
-    """
-    if not password or not (password.isascii() and password.isprintable()):
-        raise AnsibleFilterError(
-            f"The password of {context} must be printable ASCII and not empty. "
-            "Generate it anew, or change it in the vault file."
-        )
-    salt = hashlib.sha256(context.encode()).digest()[:16]
+def verifier(password: str, salt: bytes) -> str:
+    """What pg_authid keeps of a password (RFC 5803)."""
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
     server_key = hmac.digest(salted, b"Server Key", "sha256")
@@ -52,10 +43,18 @@ def scram_verifier(password: str, context: str) -> str:
 
 
 def scram_verifiers(passwords: Mapping[str, str], host: str) -> dict[str, str]:
-    """The verifier of each role of a host."""
-    return {
-        role: scram_verifier(password, f"{host}/{role}") for role, password in passwords.items()
-    }
+    """See DOCUMENTATION. Raises AnsibleFilterError for a password that is not printable ASCII."""
+    verifiers = {}
+    for role, password in passwords.items():
+        context = f"{host}/{role}"
+        if not password or not (password.isascii() and password.isprintable()):
+            raise AnsibleFilterError(
+                f"The password of {context} must be printable ASCII and not empty. "
+                "Generate it anew, or change it in the vault file."
+            )
+        # A salt must be unlike any other, not secret.
+        verifiers[role] = verifier(password, hashlib.sha256(context.encode()).digest()[:16])
+    return verifiers
 
 
 def psql_quote(value: Any) -> str:

@@ -118,7 +118,7 @@ SELECT statement FROM change ORDER BY position \gexec
 -- What is inside the database; in check mode it may not be there.
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS present \gset
 \if :present
-\connect :database
+\connect :"database"
 
 CREATE TEMPORARY TABLE change (position int GENERATED ALWAYS AS IDENTITY, what text, statement text);
 

@@ -1,0 +1,198 @@
+"""The script that brings roles, database and privileges to what is wanted."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from database_server import PostgresServer
+from role_files import ROOT, load_filter
+
+SCRIPT = ROOT / "roles" / "postgresql" / "files" / "database.sql"
+
+
+class Site:
+    """What is wanted of a server, and the script that brings it about."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self.filters = load_filter("postgresql")
+        self.passwords = {"owner": "owner's password", "service": "service's \\password"}
+        self.roles: list[dict[str, Any]] = [
+            {"name": "owner", "connection_limit": 5},
+            {
+                "name": "service",
+                "connection_limit": 60,
+                "settings": {"statement_timeout": "5s", "lock_timeout": "2s"},
+            },
+        ]
+        self.database = "people"
+
+    def run(self, *, check: bool = False) -> list[str]:
+        """The changes; raises AssertionError with what psql says when it fails."""
+        wanted = {
+            "database": self.database,
+            "owner": "owner",
+            "roles": self.roles,
+            "verifiers": self.filters.scram_verifiers(self.passwords, "host"),
+        }
+        quoted = self.filters.psql_quote(json.dumps(wanted))
+        head = f"\\set check {str(check).lower()}\n\\set wanted {quoted}\n"
+        return self.server.sql(head + SCRIPT.read_text()).splitlines()
+
+    def sql(self, statements: str, database: str = "postgres") -> str:
+        return self.server.sql(statements, database=database)
+
+    def log_in(self, role: str, password: str) -> str:
+        """Connect with a password; psql's message."""
+        done = subprocess.run(
+            [self.server.bin / "psql", "-XAtc", "SELECT 'welcome'"],
+            env={
+                **os.environ,
+                "PGHOST": str(self.server.directory),
+                "PGUSER": role,
+                "PGPASSWORD": password,
+                "PGDATABASE": self.database,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def site(new_server: Callable[[], PostgresServer]) -> Iterator[Site]:
+    server = new_server()
+    try:
+        server.start()
+        yield Site(server)
+    finally:
+        server.remove()
+
+
+def test_a_fresh_server_gets_everything_and_the_next_run_changes_nothing(site: Site) -> None:
+    changes = site.run()
+    assert "role service: create" in changes
+    assert "database people: create" in changes
+    assert site.run() == []
+    assert (
+        site.sql(
+            "SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate "
+            "FROM pg_database WHERE datname = 'people'"
+        )
+        == "owner|UTF8|C.UTF-8"
+    )
+
+
+def test_check_mode_says_the_same_and_does_nothing(site: Site) -> None:
+    predicted = site.run(check=True)
+    assert site.sql("SELECT count(*) FROM pg_roles WHERE rolname IN ('owner', 'service')") == "0"
+    assert site.sql("SELECT count(*) FROM pg_database WHERE datname = 'people'") == "0"
+    changes = site.run()
+    # What is inside the database can be said only when it is there.
+    assert predicted == [change for change in changes if "schema public" not in change]
+    site.sql("ALTER SCHEMA public OWNER TO postgres", database="people")
+    assert site.run(check=True) == ["database people: owner of schema public"]
+    assert site.run() == ["database people: owner of schema public"]
+
+
+def test_the_password_opens_and_no_other(site: Site) -> None:
+    site.run()
+    access = site.server.data / "pg_hba.conf"
+    access.write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+    site.sql("SELECT pg_reload_conf()")
+    assert "welcome" in site.log_in("service", site.passwords["service"])
+    assert "password authentication failed" in site.log_in("service", "another")
+    site.passwords["service"] = "a new password"
+    assert site.run() == ["role service: password"]
+    assert "welcome" in site.log_in("service", "a new password")
+
+
+def test_public_has_nothing_and_the_service_owns_nothing(site: Site) -> None:
+    site.run()
+    site.sql("CREATE ROLE stranger")
+    rights = "has_database_privilege('{0}', 'people', 'CONNECT'), has_database_privilege('{0}', 'people', 'TEMP'), has_schema_privilege('{0}', 'public', 'USAGE'), has_schema_privilege('{0}', 'public', 'CREATE')"  # noqa: E501
+    for role, expected in (
+        ("stranger", "f|f|f|f"),
+        ("service", "t|f|t|f"),
+        ("owner", "t|t|t|t"),
+    ):
+        assert site.sql(f"SELECT {rights.format(role)}", database="people") == expected
+
+
+@pytest.mark.parametrize(
+    ("database", "drift", "change"),
+    [
+        ("postgres", "ALTER ROLE service SUPERUSER", "role service: attributes"),
+        ("postgres", "ALTER ROLE service CONNECTION LIMIT 3", "role service: attributes"),
+        ("postgres", "ALTER ROLE service NOLOGIN", "role service: attributes"),
+        ("postgres", "ALTER ROLE service PASSWORD NULL", "role service: password"),
+        (
+            "postgres",
+            "ALTER ROLE service SET statement_timeout = '1h'",
+            "role service: statement_timeout",
+        ),
+        ("postgres", "ALTER ROLE service RESET lock_timeout", "role service: lock_timeout"),
+        ("postgres", "ALTER ROLE owner SET work_mem = '8MB'", "role owner: work_mem"),
+        ("postgres", "ALTER DATABASE people OWNER TO postgres", "database people: owner"),
+        (
+            "postgres",
+            "GRANT TEMP ON DATABASE people TO PUBLIC",
+            "database people: nothing for PUBLIC",
+        ),
+        (
+            "postgres",
+            "REVOKE CONNECT ON DATABASE people FROM service",
+            "database people: service may connect",
+        ),
+        (
+            "people",
+            "GRANT CREATE ON SCHEMA public TO PUBLIC",
+            "database people: nothing for PUBLIC in schema public",
+        ),
+        (
+            "people",
+            "REVOKE USAGE ON SCHEMA public FROM service",
+            "database people: service may use schema public",
+        ),
+    ],
+)
+def test_drift_is_named_and_undone(site: Site, database: str, drift: str, change: str) -> None:
+    site.run()
+    site.sql(drift, database=database)
+    assert site.run() == [change]
+    assert site.run() == []
+
+
+def test_an_earlier_database_keeps_its_data(site: Site) -> None:
+    site.sql("CREATE DATABASE people")
+    site.sql("CREATE TABLE users (name text); INSERT INTO users VALUES ('ada')", database="people")
+    changes = site.run()
+    assert "database people: create" not in changes
+    assert "database people: owner" in changes
+    assert site.sql("SELECT name FROM users", database="people") == "ada"
+    assert site.run() == []
+
+
+def test_a_database_in_another_encoding_is_refused_before_anything_changes(site: Site) -> None:
+    site.sql("CREATE DATABASE people TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(AssertionError, match="LATIN1 and must have UTF8") as raised:
+        site.run()
+    assert "SCRAM" not in str(raised.value)
+    assert site.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'owner'") == "0"
+
+
+def test_an_error_does_not_quote_the_statement(site: Site) -> None:
+    site.roles[1]["settings"] = {"no_such_setting": "1"}
+    with pytest.raises(AssertionError, match="no_such_setting") as raised:
+        site.run()
+    assert "SCRAM" not in str(raised.value)
+
+
+def test_names_that_need_quotes_stay_names(site: Site) -> None:
+    site.database = 'peo"ple; DROP'
+    site.run()
+    assert site.run() == []

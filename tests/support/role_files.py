@@ -1,0 +1,28 @@
+"""The roles' templates and filters, as Ansible renders and loads them."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).parents[2]
+
+
+def render(role: str, template: str, **variables: Any) -> str:
+    """A template of a role with these variables, as it comes to a host."""
+    text = (ROOT / "roles" / role / "templates" / template).read_text()
+    templar = Templar(DataLoader(), variables={"ansible_managed": "Ansible managed", **variables})
+    return str(templar.template(trust_as_template(text)))
+
+
+def load_filter(name: str) -> Any:
+    """A module of plugins/filter."""
+    file = ROOT / "plugins" / "filter" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"filter_{name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

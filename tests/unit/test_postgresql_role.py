@@ -1,0 +1,187 @@
+"""What the role postgresql writes to a host, and what it makes of passwords."""
+
+import base64
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from role_files import ROOT, load_filter, render
+
+RFC_7677 = {
+    "password": "pencil",
+    "salt": "W22ZaJ0SNY7soEsUEjb6gQ==",
+    "messages": b"n=user,r=rOprNGfwEbeRWgbNEkqO,"
+    b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
+    b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+    "client_proof": "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+    "server_signature": "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+}
+
+
+@pytest.fixture(scope="module")
+def filters() -> Any:
+    return load_filter("postgresql")
+
+
+def access(*lines: dict[str, Any]) -> list[list[str]]:
+    """The lines of pg_hba.conf in their order, as words."""
+    text = render("postgresql", "etc/postgresql/pg_hba.conf.j2", postgresql_hba=list(lines))
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def line(*addresses: str, database: str = "people", role: str = "service") -> dict[str, Any]:
+    return {"database": database, "role": role, "addresses": list(addresses)}
+
+
+def settings(**variables: Any) -> dict[str, str]:
+    text = render(
+        "postgresql",
+        "etc/postgresql/50-autobot.conf.j2",
+        **{
+            "postgresql_listen_addresses": ["127.0.0.1"],
+            "postgresql_tls_certificate": "/tls/server.crt",
+            "postgresql_tls_key": "/tls/server.key",
+            "postgresql_memory_mb": 2048,
+            **variables,
+        },
+    )
+    pairs = (entry.partition(" = ") for entry in text.splitlines() if " = " in entry)
+    return {name: value for name, _, value in pairs}
+
+
+def test_nobody_comes_in_over_the_network_when_nothing_is_listed() -> None:
+    assert access() == [
+        ["local", "all", "postgres", "peer"],
+        ["local", "all", "all", "reject"],
+        ["host", "all", "postgres", "all", "reject"],
+        ["host", "all", "all", "all", "reject"],
+    ]
+
+
+def test_listed_lines_stand_between_the_superuser_and_the_final_reject() -> None:
+    lines = access(line("192.0.2.19"), line("192.0.2.20", role="reader"))
+    assert lines[2] == ["host", "all", "postgres", "all", "reject"]
+    assert lines[3:] == [
+        ["hostssl", '"people"', '"service"', "192.0.2.19/32", "scram-sha-256"],
+        ["hostssl", '"people"', '"reader"', "192.0.2.20/32", "scram-sha-256"],
+        ["host", "all", "all", "all", "reject"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("2001:db8::1", "2001:db8::1/128"),
+        ("2001:db8::/64", "2001:db8::/64"),
+    ],
+)
+def test_an_address_alone_means_that_address(address: str, written: str) -> None:
+    assert access(line(address))[3][3] == written
+
+
+def test_a_keyword_as_a_name_means_the_name() -> None:
+    assert access(line("192.0.2.1", database="all", role="all"))[3][1:3] == ['"all"', '"all"']
+
+
+def test_a_line_has_one_entry_for_each_of_its_addresses() -> None:
+    assert [entry[3] for entry in access(line("192.0.2.1", "192.0.2.2"))[3:-1]] == [
+        "192.0.2.1/32",
+        "192.0.2.2/32",
+    ]
+
+
+def test_the_server_listens_where_the_inventory_says() -> None:
+    written = settings(postgresql_listen_addresses=["127.0.0.1", "192.0.2.23"])
+    assert written["listen_addresses"] == "'127.0.0.1, 192.0.2.23'"
+
+
+def test_connections_are_encrypted_and_passwords_are_scram() -> None:
+    written = settings()
+    assert written["ssl"] == "on"
+    assert written["ssl_cert_file"] == "'/tls/server.crt'"
+    assert written["ssl_key_file"] == "'/tls/server.key'"
+    assert written["ssl_min_protocol_version"] == "'TLSv1.2'"
+    assert written["password_encryption"] == "'scram-sha-256'"
+
+
+def test_the_log_never_holds_the_values_of_a_statement() -> None:
+    written = settings()
+    assert written["log_parameter_max_length"] == "0"
+    assert written["log_parameter_max_length_on_error"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("memory", "shared_buffers", "maintenance", "work"),
+    [
+        (128, "64MB", "16MB", "4MB"),
+        (2048, "1024MB", "128MB", "8MB"),
+        (65536, "32768MB", "1024MB", "64MB"),
+    ],
+)
+def test_memory_follows_the_budget_within_bounds(
+    memory: int, shared_buffers: str, maintenance: str, work: str
+) -> None:
+    written = settings(postgresql_memory_mb=memory)
+    assert written["shared_buffers"] == shared_buffers
+    assert written["effective_cache_size"] == f"{memory}MB"
+    assert written["maintenance_work_mem"] == maintenance
+    assert written["work_mem"] == work
+
+
+def test_the_trial_can_be_passed_as_an_argument() -> None:
+    """Ansible puts the file's path in place of the only %s, and would trip over another %."""
+    script: Path = ROOT / "roles" / "postgresql" / "files" / "try_configuration.sh"
+    assert "%" not in script.read_text()
+
+
+def test_a_verifier_answers_the_exchange_of_the_rfc(filters: Any) -> None:
+    verifier = filters.verifier(str(RFC_7677["password"]), base64.b64decode(RFC_7677["salt"]))
+    head, salt, keys = verifier.split("$")
+    assert head == "SCRAM-SHA-256"
+    assert salt == f"4096:{RFC_7677['salt']}"
+    stored_key, server_key = map(base64.b64decode, keys.split(":"))
+    messages = bytes(RFC_7677["messages"])  # type: ignore[arg-type]
+    assert (
+        base64.b64encode(hmac.digest(server_key, messages, "sha256")).decode()
+        == RFC_7677["server_signature"]
+    )
+    signature = hmac.digest(stored_key, messages, "sha256")
+    proof = base64.b64decode(RFC_7677["client_proof"])
+    client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+    assert hashlib.sha256(client_key).digest() == stored_key
+
+
+def test_verifiers_are_the_same_in_every_run_and_differ_between_roles_and_hosts(
+    filters: Any,
+) -> None:
+    passwords = {"one": "same password", "two": "same password"}
+    here, again, there = (filters.scram_verifiers(passwords, host) for host in ("a", "a", "b"))
+    assert here == again
+    assert len({*here.values(), *there.values()}) == 4
+
+
+@pytest.mark.parametrize("password", ["", "gehéim", "line\nbreak", "nul\0"])
+def test_a_password_that_would_need_saslprep_is_refused_by_name(
+    filters: Any, password: str
+) -> None:
+    with pytest.raises(AnsibleFilterError, match="redis/service must be printable ASCII") as raised:
+        filters.scram_verifiers({"service": password}, "redis")
+    assert not password or password not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("plain", "'plain'"),
+        ("it's", r"'it\'s'"),
+        ("back\\slash", r"'back\\slash'"),
+        ("two\nlines", r"'two\nlines'"),
+    ],
+)
+def test_psql_reads_a_quoted_value_as_it_was(filters: Any, value: str, quoted: str) -> None:
+    assert filters.psql_quote(value) == quoted
