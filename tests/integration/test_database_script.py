@@ -185,11 +185,17 @@ def test_a_database_in_another_encoding_is_refused_before_anything_changes(site:
     assert site.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'owner'") == "0"
 
 
-def test_an_error_does_not_quote_the_statement(site: Site) -> None:
-    site.roles[1]["settings"] = {"no_such_setting": "1"}
-    with pytest.raises(AssertionError, match="no_such_setting") as raised:
-        site.run()
+def test_an_error_does_not_quote_what_it_was_given(site: Site) -> None:
+    damaged = load_filter("postgresql").psql_quote('{"verifiers": {"owner": "SCRAM-SHA-256$4096:')
+    with pytest.raises(AssertionError, match="invalid input syntax for type json") as raised:
+        site.sql(f"\\set check false\n\\set wanted {damaged}\n{SCRIPT.read_text()}")
     assert "SCRAM" not in str(raised.value)
+
+
+def test_a_setting_that_does_not_exist_is_named(site: Site) -> None:
+    site.roles[1]["settings"] = {"no_such_setting": "1"}
+    with pytest.raises(AssertionError, match="no_such_setting"):
+        site.run()
 
 
 def test_names_that_need_quotes_stay_names(site: Site) -> None:
