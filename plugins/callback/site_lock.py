@@ -35,8 +35,12 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "site_lock"
     CALLBACK_NEEDS_ENABLED = True
 
+    _descriptor: int | None = None
+
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Lock, or end the process with EX_TEMPFAIL and a sentence that says why."""
+        if self._descriptor is not None:
+            return  # a further playbook of the same command
         inventory = Path(context.CLIARGS["inventory"][-1]).resolve().name
         path = Path.home() / ".ansible" / f"autobot-{inventory}.lock"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -268,6 +268,8 @@ def ansible_process(*arguments: str, **environment: str) -> Iterator[subprocess.
         if process.poll() is None:
             kill(process.pid)
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def ansible(*arguments: str, **environment: str) -> Run:

@@ -31,7 +31,8 @@ table inet tests_cut {
 @contextmanager
 def stopped() -> Iterator[None]:
     """PostgreSQL on redis is stopped."""
-    must("redis", "systemctl", "stop", "postgresql")
+    # The cluster's own unit too: stopping the general one does not wait for it.
+    must("redis", "systemctl", "stop", "postgresql", "postgresql@*")
     try:
         yield
     finally:

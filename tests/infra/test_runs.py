@@ -43,7 +43,12 @@ class Runs:
 def damage() -> None:
     """Leave the hosts as an older deployment would have: files, and what runs by them."""
     setting = f"log_min_duration_statement = {OLD_VALUE}"
-    must("redis", "sh", "-c", f"echo '{setting}' >> /etc/postgresql/*/main/conf.d/50-autobot.conf")
+    must(
+        "redis",
+        "sh",
+        "-c",
+        f"echo '{setting}' | tee -a /etc/postgresql/*/main/conf.d/50-autobot.conf",
+    )
     must("redis", "systemctl", "reload", "postgresql")
     must("slm", "sh", "-c", f"echo '# old' >> {NGINX}")
     must("slm", "rm", "-f", CREDENTIAL)
