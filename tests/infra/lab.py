@@ -327,7 +327,7 @@ class Site:
     addresses: dict[str, str]
     slm_url: str
     ca: Path
-    one_time: dict[str, dict[str, str]]
+    one_time: dict[str, dict[str, str]] = field(repr=False)
     vault: dict[str, str] = field(repr=False)
 
     @staticmethod

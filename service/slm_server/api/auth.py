@@ -32,7 +32,7 @@ async def get_login_service(
     resources: ResourcesDep, origin: OriginDep
 ) -> AsyncIterator[AuthenticationService]:
     """For requests that need no token."""
-    async with resources.databases[Population.SLM].session() as session:
+    async with resources.session(Population.SLM) as session:
         yield AuthenticationService(session, origin, resources.hasher)
 
 
@@ -40,7 +40,7 @@ async def get_own_service(
     resources: ResourcesDep, origin: OriginDep, user: SessionUserDep
 ) -> AsyncIterator[AuthenticationService]:
     """For what users do about themselves."""
-    async with resources.databases[Population.SLM].session() as session:
+    async with resources.session(Population.SLM) as session:
         yield AuthenticationService(session, context_of(origin, user), resources.hasher)
 
 

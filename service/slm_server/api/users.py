@@ -26,7 +26,7 @@ def create_router(population: Population) -> APIRouter:
     async def get_service(
         resources: ResourcesDep, origin: OriginDep, administrator: AdministratorDep
     ) -> AsyncIterator[UserService]:
-        async with resources.databases[population].session() as session:
+        async with resources.session(population) as session:
             yield UserService(session, context_of(origin, administrator), resources.hasher)
 
     # The commit comes before the response: with scope="function" a failed one still shows in it.

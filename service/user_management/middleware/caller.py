@@ -10,9 +10,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from user_management.database import SlmSession
 from user_management.errors import NotAuthenticated, PasswordChangeRequired, PermissionDenied
 from user_management.middleware.resources import ResourcesDep
 from user_management.population import Population
+from user_management.security.hashing import PasswordHasher
+from user_management.security.tokens import AccessClaims
 from user_management.services import AuthenticatedUser, AuthenticationService, RequestContext
 
 _USER_AGENT_LENGTH = 500
@@ -55,9 +58,18 @@ async def get_session_user(
     if credentials is None:
         raise NotAuthenticated
     claims = resources.verifier.verify(credentials.credentials)
-    async with resources.databases[Population.SLM].session() as session:
-        service = AuthenticationService(session, origin, resources.hasher)
-        return await service.authenticate(claims)
+    async with resources.session(Population.SLM) as session:
+        return await authenticated(session, claims, resources.hasher, origin)
+
+
+async def authenticated(
+    session: SlmSession, claims: AccessClaims, hasher: PasswordHasher, origin: RequestContext
+) -> AuthenticatedUser:
+    """The fleet administrator that the claims name; nobody else has tokens of this issuer.
+
+    Raises NotAuthenticated.
+    """
+    return await AuthenticationService(session, origin, hasher).authenticate(claims)
 
 
 SessionUserDep = Annotated[AuthenticatedUser, Depends(get_session_user)]

@@ -1,12 +1,14 @@
 """What lives as long as the application, and how a request reaches it."""
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, overload
 
 from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.database import Database
+from user_management.database import AutobotSession, Database, SlmSession
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher
 from user_management.security.tokens import TokenIssuer, TokenVerifier
@@ -20,6 +22,23 @@ class Resources:
     hasher: PasswordHasher
     issuer: TokenIssuer
     verifier: TokenVerifier
+
+    @overload
+    def session(
+        self, population: Literal[Population.SLM]
+    ) -> AbstractAsyncContextManager[SlmSession]: ...
+
+    @overload
+    def session(
+        self, population: Literal[Population.AUTOBOT]
+    ) -> AbstractAsyncContextManager[AutobotSession]: ...
+
+    @overload
+    def session(self, population: Population) -> AbstractAsyncContextManager[AsyncSession]: ...
+
+    def session(self, population: Population) -> AbstractAsyncContextManager[AsyncSession]:
+        """A session of that population's database, typed as such: see Database.session."""
+        return self.databases[population].session()
 
 
 def get_resources(request: Request) -> Resources:
