@@ -64,6 +64,12 @@ def configure(population: Population, **options: object) -> None:
         compare_server_default=True,
         # Tables of AutoBot and others live in the same database and are not ours.
         include_name=lambda name, kind, _: kind != "table" or name in Base.metadata.tables,
+        # Fleet administrators belong to organizations of the other database (revision 0003).
+        include_object=lambda item, _, kind, *__: (
+            population is Population.AUTOBOT
+            or kind != "foreign_key_constraint"
+            or (item.parent.name, item.column_keys) != ("users", ["org_id"])
+        ),
         # A comment marks an adopted table (revision 0001); the models know nothing of it.
         autogenerate_plugins=["alembic.autogenerate.*", "~alembic.autogenerate.comments"],
         population=population,

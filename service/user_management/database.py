@@ -31,7 +31,7 @@ SlmSession = NewType("SlmSession", AsyncSession)
 AutobotSession = NewType("AutobotSession", AsyncSession)
 
 # The schema that this release works with: Alembic's head.
-EXPECTED_REVISION: Final = "0002"
+EXPECTED_REVISION: Final = "0003"
 VERSION_TABLE: Final = "user_management_version"
 
 CONNECT_TIMEOUT: Final = 2.0  # seconds, for all hosts together

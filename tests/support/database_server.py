@@ -28,6 +28,7 @@ SUPERUSER = "postgres"
 OWNERS = {Population.SLM: "slm_admin", Population.AUTOBOT: "autobot_user_admin"}
 SERVICE = "slm_service"
 BACKEND = "autobot_backend"
+TENANT = "slm_tenant"
 # Nothing waits for a disk: a lost test server is no loss.
 FAST = (
     "fsync=off",
@@ -212,12 +213,13 @@ class PostgresServer:
         """The login roles, as the deployment makes them."""
         self.sql(
             "".join(f"CREATE ROLE {role} LOGIN;" for role in (*OWNERS.values(), SERVICE, BACKEND))
+            + f"CREATE ROLE {TENANT} NOLOGIN; GRANT {TENANT} TO {SERVICE};"
         )
 
     def provision_database(self, name: str, population: Population, template: str | None) -> None:
         """A database with owner and privileges as the deployment makes it."""
         owner = OWNERS[population]
-        others = SERVICE if population is Population.SLM else f"{SERVICE}, {BACKEND}"
+        others = SERVICE if population is Population.SLM else f"{SERVICE}, {BACKEND}, {TENANT}"
         source = f"TEMPLATE {template}" if template else ""
         if int(self.bin.parent.name) >= 15:
             source += " STRATEGY file_copy"

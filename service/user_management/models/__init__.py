@@ -1,25 +1,44 @@
-"""The tables of a user database, as AutoBot names them, and the two that sessions need."""
+"""The tables of a user database: AutoBot's, by its names, and those that it lacks."""
 
 from user_management.models.api_key import APIKey
-from user_management.models.audit import AuditAction, AuditLog, AuditResourceType
+from user_management.models.audit import (
+    AuditAction,
+    AuditAnchor,
+    AuditLog,
+    AuditResourceType,
+    AuditSeal,
+)
 from user_management.models.base import Base, UtcDateTime
 from user_management.models.mfa import MFAMethod, UserMFA
 from user_management.models.organization import Organization
+from user_management.models.request import IdempotencyRecord, RateLimit
 from user_management.models.role import Permission, Role, RolePermission, UserRole
 from user_management.models.sso import SSOProvider, UserSSOLink
 from user_management.models.team import Team, TeamMembership, TeamRole
-from user_management.models.user import AuthSession, User, UserCredential
+from user_management.models.user import (
+    AuthSession,
+    PasswordHistory,
+    RefreshToken,
+    User,
+    UserCredential,
+)
 
 __all__ = [
     "APIKey",
     "AuditAction",
+    "AuditAnchor",
     "AuditLog",
     "AuditResourceType",
+    "AuditSeal",
     "AuthSession",
     "Base",
+    "IdempotencyRecord",
     "MFAMethod",
     "Organization",
+    "PasswordHistory",
     "Permission",
+    "RateLimit",
+    "RefreshToken",
     "Role",
     "RolePermission",
     "SSOProvider",

@@ -4,12 +4,13 @@ import uuid
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, String, func
+from sqlalchemy import BigInteger, ForeignKey, Index, String, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from user_management.models.base import (
     Base,
     JsonSettings,
+    Now,
     PrimaryKey,
     Str45,
     Str500,
@@ -83,6 +84,7 @@ class AuditLog(Base):
 
     __tablename__ = "audit_logs"
     __table_args__ = (
+        Index("ix_audit_logs_created_at_id", "created_at", "id"),
         Index("idx_audit_org_created", "org_id", "created_at"),
         Index("idx_audit_user_created", "user_id", "created_at"),
         Index("idx_audit_action_created", "action", "created_at"),
@@ -110,3 +112,32 @@ class AuditLog(Base):
     # Also what makes one flush write the user before the row about it.
     organization: Mapped["Organization | None"] = relationship(lazy="raise")
     user: Mapped["User | None"] = relationship(lazy="raise")
+
+
+class AuditSeal(Base):
+    """A link of the chain over the audit log: `hash` covers the row and the hash before it.
+
+    A seal outlives its row, so that a missing row is noticed.
+    """
+
+    __tablename__ = "audit_seals"
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    audit_id: Mapped[uuid.UUID] = mapped_column(unique=True, index=True)
+    hash: Mapped[bytes]
+    sealed_at: Mapped[Now]
+
+
+class AuditAnchor(Base):
+    """The head of a population's chain, kept in the database of the *other* population.
+
+    The server lets it move forward only.
+    """
+
+    __tablename__ = "audit_anchors"
+
+    population: Mapped[str] = mapped_column(String(20), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes]
+    anchored_at: Mapped[Now]

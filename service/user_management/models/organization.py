@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, text
+from sqlalchemy import Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from user_management.models.base import (
@@ -11,6 +11,7 @@ from user_management.models.base import (
     JsonSettings,
     LongText,
     PrimaryKey,
+    Str100,
     Str255,
     TimestampMixin,
     TrueFlag,
@@ -28,7 +29,7 @@ class Organization(TimestampMixin, Base):
 
     id: Mapped[PrimaryKey]
     name: Mapped[Str255]
-    slug: Mapped[str] = mapped_column(String(100), unique=True, index=True)
+    slug: Mapped[Str100]
     description: Mapped[LongText | None]
     settings: Mapped[JsonSettings]
     subscription_tier: Mapped[str | None] = mapped_column(
@@ -45,3 +46,11 @@ class Organization(TimestampMixin, Base):
     teams: Mapped[list["Team"]] = relationship(
         back_populates="organization", lazy="raise", passive_deletes=True
     )
+
+
+Index(
+    "ix_organizations_slug",
+    Organization.slug,
+    unique=True,
+    postgresql_where=Organization.deleted_at.is_(None),
+)

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from user_management.models.base import (
@@ -36,7 +36,6 @@ class Team(TimestampMixin, Base):
     """A group of users of one organization."""
 
     __tablename__ = "teams"
-    __table_args__ = (UniqueConstraint("org_id", "name", name="uq_team_org_name"),)
 
     id: Mapped[PrimaryKey]
     org_id: Mapped[uuid.UUID] = mapped_column(
@@ -52,6 +51,15 @@ class Team(TimestampMixin, Base):
     memberships: Mapped[list["TeamMembership"]] = relationship(
         back_populates="team", lazy="raise", passive_deletes=True
     )
+
+
+Index(
+    "uq_team_org_name",
+    Team.org_id,
+    func.lower(Team.name),
+    unique=True,
+    postgresql_where=Team.deleted_at.is_(None),
+)
 
 
 class TeamMembership(TimestampMixin, Base):

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, Index, String, func
+from sqlalchemy import ForeignKey, Index, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from user_management.models.base import (
@@ -16,6 +16,7 @@ from user_management.models.base import (
     PrimaryKey,
     Str45,
     Str50,
+    Str100,
     Str255,
     Str500,
     TimestampMixin,
@@ -31,18 +32,19 @@ if TYPE_CHECKING:
 class User(TimestampMixin, Base):
     """A person of this population. Deleted softly: other tables of AutoBot refer to it.
 
-    `email` and `username` are stored in lower case and are unique over deleted users too.
+    `email` and `username` are stored in lower case and are unique among those not deleted.
     """
 
     __tablename__ = "users"
 
     id: Mapped[PrimaryKey]
-    # None: not bound to an organization (fleet administrators, platform administrators).
+    # None: not bound to an organization. Of a fleet administrator, whose database has no
+    # organizations and no such foreign key: the one of AutoBot that they are limited to.
     org_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("organizations.id", ondelete="CASCADE"), index=True
     )
-    email: Mapped[str] = mapped_column(String(255), unique=True, index=True)
-    username: Mapped[str] = mapped_column(String(100), unique=True, index=True)
+    email: Mapped[Str255]
+    username: Mapped[Str100]
     # None: this user cannot log in with a password.
     password_hash: Mapped[Str255 | None]
     display_name: Mapped[Str255 | None]
@@ -81,8 +83,13 @@ class User(TimestampMixin, Base):
     )
 
 
+for _column in (User.email, User.username):
+    Index(
+        f"ix_users_{_column.key}", _column, unique=True, postgresql_where=User.deleted_at.is_(None)
+    )
 # Newest first, page by page from the last row seen.
-Index("ix_users_created_at_id", User.created_at.desc(), User.id)
+Index("ix_users_created_at_id", User.created_at, User.id)
+Index("ix_users_org_id_created_at_id", User.org_id, User.created_at, User.id)
 # Search for a part of a word, as `lower(column) LIKE '%part%'`.
 Index(
     "ix_users_search",
@@ -114,8 +121,24 @@ class UserCredential(TimestampMixin, Base):
     user: Mapped["User"] = relationship(back_populates="credentials", lazy="raise")
 
 
+class PasswordHistory(Base):
+    """A password that a user had before; it may not be used again for a while."""
+
+    __tablename__ = "password_history"
+
+    id: Mapped[PrimaryKey]
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    password_hash: Mapped[Str255]
+    created_at: Mapped[Now]
+
+
 class AuthSession(Base):
-    """A login. An access token is good for as long as its session is neither ended nor expired."""
+    """A login. An access token is good for as long as its session is neither ended nor expired.
+
+    `expires_at` moves on with each refresh, up to the absolute limit.
+    """
 
     __tablename__ = "auth_sessions"
 
@@ -124,10 +147,26 @@ class AuthSession(Base):
         ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
     created_at: Mapped[Now]
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    refreshed_at: Mapped[datetime | None]
+    # From it and a refresh token follows the next token; worth nothing without one.
+    refresh_secret: Mapped[bytes | None]
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[Str50 | None]
     ip_address: Mapped[Str45 | None]
     user_agent: Mapped[Str500 | None]
 
     user: Mapped["User"] = relationship(lazy="raise")
+
+
+class RefreshToken(Base):
+    """A refresh token that was issued, as its SHA-256. Used once; kept to know it again."""
+
+    __tablename__ = "refresh_tokens"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("auth_sessions.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[Now]
+    used_at: Mapped[datetime | None]
