@@ -1,4 +1,4 @@
-"""The command `slm`."""
+"""`slm admin`: the first administrators."""
 
 import asyncio
 import json
@@ -6,30 +6,26 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from slm_server.cli.common import connected, fail
 from user_management.config import Settings, load_settings
-from user_management.database import Database
 from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
-from user_management.security.hashing import PasswordHasher
 from user_management.services import (
     AdministratorService,
     AdministratorStatus,
     FirstAdministrator,
-    RequestContext,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Tools of the SLM server for operators.")
-admin = typer.Typer(no_args_is_help=True, help="Administrators.")
-app.add_typer(admin, name="admin")
+app = typer.Typer(no_args_is_help=True, help="Administrators.")
 
 
-@admin.command()
+@app.command()
 def create(
     population: Annotated[Population, typer.Option(help="Whose administrator.")],
     username: Annotated[str, typer.Option(help="3 to 100 letters, digits, underscores.")],
@@ -54,13 +50,13 @@ def create(
         password = sys.stdin.readline().rstrip("\n") if password_stdin else None
         result = asyncio.run(_create(load_settings(), population, new, password))
     except ValidationError as error:
-        _fail("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))
+        fail("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))
     except (ConfigurationError, DomainError) as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(json.dumps(_report(result)) if as_json else _sentence(population, result))
 
 
-@admin.command()
+@app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -72,7 +68,7 @@ def status(
     try:
         statuses = asyncio.run(_statuses(load_settings()))
     except (ConfigurationError, DomainError) as error:
-        _fail(str(error))
+        fail(str(error))
     if as_json:
         report = {
             population: {"state": found.state, "username": found.username}
@@ -105,15 +101,8 @@ async def _statuses(settings: Settings) -> dict[Population, AdministratorStatus]
 async def _administrators(
     settings: Settings, population: Population
 ) -> AsyncIterator[AdministratorService]:
-    """The service on a session of its own, which is committed at the end."""
-    database = Database(population, settings.database(population), pool_size=1)
-    hasher = PasswordHasher(settings.bcrypt_cost, threads=1)
-    try:
-        async with database.session() as session:
-            yield AdministratorService(session, RequestContext(), hasher)
-    finally:
-        hasher.close()
-        await database.dispose()
+    async with connected(settings, population) as connection:
+        yield AdministratorService(connection.session, connection.context, connection.hasher)
 
 
 def _report(result: FirstAdministrator) -> dict[str, Any]:
@@ -138,12 +127,3 @@ def _sentence(population: Population, result: FirstAdministrator) -> str:
 
 def _utc(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, file=sys.stderr)
-    raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    app()

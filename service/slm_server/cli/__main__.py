@@ -1,0 +1,5 @@
+"""`python -m slm_server.cli`."""
+
+from slm_server.cli import app
+
+app()
