@@ -16,6 +16,7 @@ from user_management.middleware.asgi import BodyLimit, HeadAsGet, JsonOnly, NoSt
 from user_management.middleware.problems import add_problem_handlers
 from user_management.middleware.resources import Resources
 from user_management.population import Population
+from user_management.security.cursors import CursorCodec
 from user_management.security.hashing import PasswordHasher
 from user_management.security.tokens import SigningKey, TokenIssuer, TokenVerifier
 
@@ -69,6 +70,7 @@ async def _open(settings: Settings) -> AsyncIterator[Resources]:
     verified = _signing_keys(settings)
     lifetime = timedelta(minutes=settings.access_token_expire_minutes)
     resources = Resources(
+        callers=Population.SLM,
         databases={
             population: Database(population, settings.database(population))
             for population in Population
@@ -76,6 +78,7 @@ async def _open(settings: Settings) -> AsyncIterator[Resources]:
         hasher=PasswordHasher(settings.bcrypt_cost, settings.hash_threads),
         issuer=TokenIssuer(verified[0], issuer=ISSUER, audience=AUDIENCE, lifetime=lifetime),
         verifier=TokenVerifier(verified, issuer=ISSUER, audience=AUDIENCE),
+        cursors=CursorCodec(verified[0].derive("cursors of lists")),
     )
     try:
         yield resources

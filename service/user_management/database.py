@@ -6,11 +6,12 @@ each statement have their own deadline, and after a failed connect a circuit ref
 
 import logging
 import time
-from asyncio import timeout
+from asyncio import Semaphore, timeout
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NewType
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import event, exc, text
@@ -21,10 +22,12 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.orm import Session
 
 from user_management.config import DatabaseSettings
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
+from user_management.tenancy import SCOPE, enter_scope, restrict
 
 # Two databases with the same tables: mixing up their sessions is a type error.
 SlmSession = NewType("SlmSession", AsyncSession)
@@ -36,6 +39,7 @@ VERSION_TABLE: Final = "user_management_version"
 
 CONNECT_TIMEOUT: Final = 2.0  # seconds, for all hosts together
 POOL_TIMEOUT: Final = 2.0  # seconds
+READERS: Final = 4  # connections of `fetch_row`
 # The server ends a slow statement itself; if even that does not happen, nobody is there.
 STATEMENT_TIMEOUT: Final = 2.0  # seconds
 COMMAND_TIMEOUT: Final = 2.5  # seconds
@@ -74,12 +78,21 @@ def create_engine(
     Without `deadlines` a statement may take as long as it likes: for migrations.
     Raises ConfigurationError when the CA file cannot be used.
     """
+    connect = _connector(settings, deadlines=deadlines, application_name=application_name)
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options
+    )
+
+
+def _connector(
+    settings: DatabaseSettings, *, deadlines: bool, application_name: str
+) -> Callable[[], Awaitable[asyncpg.Connection]]:
+    """What opens a connection to the first host that will do."""
     arguments = settings.connect_arguments()
     server_settings = {
         "application_name": application_name,
         "statement_timeout": f"{STATEMENT_TIMEOUT if deadlines else 0:.0f}s",
     }
-
     hosts = deque(zip(arguments.pop("host"), arguments.pop("port"), strict=True))
 
     async def connect() -> asyncpg.Connection:
@@ -101,9 +114,15 @@ def create_engine(
                     hosts.rotate(-1)
         raise failure
 
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options
-    )
+    return connect
+
+
+class _Session(Session):
+    """A session that knows which organization it is limited to."""
+
+
+event.listen(_Session, "after_begin", enter_scope)
+event.listen(_Session, "do_orm_execute", restrict)
 
 
 class _Circuit:
@@ -145,18 +164,24 @@ class Database:
         self._engine = create_engine(
             settings, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT
         )
+        self._connect = _connector(settings, deadlines=True, application_name="user_management")
+        self._readers: list[asyncpg.Connection] = []
+        self._reading = Semaphore(READERS)
         event.listen(self._engine.sync_engine, "handle_error", self._translate)
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._sessions = async_sessionmaker(
+            self._engine, expire_on_commit=False, sync_session_class=_Session
+        )
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self, org_id: UUID | None = None) -> AsyncIterator[AsyncSession]:
         """A session with its connection: commits at the end, rolls back on an error.
 
-        An error whose attribute `commits` is true keeps what was written. Raises
-        DatabaseUnavailable when the database does not answer in time.
+        With `org_id` it sees and writes rows of that organization only. An error whose attribute
+        `commits` is true keeps what was written. Raises DatabaseUnavailable when the database does
+        not answer in time.
         """
-        async with self._sessions(info={"database": self}) as session:
+        async with self._sessions(info={"database": self, SCOPE: org_id}) as session:
             await self._acquire(session)
             try:
                 yield session
@@ -206,6 +231,48 @@ class Database:
         transient = str(getattr(error, "sqlstate", None) or "").startswith(_TRANSIENT_CLASSES)
         return self._unavailable(error) if context.is_disconnect or transient else None
 
+    async def fetch_row(self, statement: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row of a SELECT, past SQLAlchemy: a session costs more than the statement
+        that every request begins with.
+
+        Raises DatabaseUnavailable when there is no answer within COMMAND_TIMEOUT, waiting and
+        connecting included.
+        """
+        try:
+            async with timeout(COMMAND_TIMEOUT), self._reading:
+                reader = await self._reader()
+                try:
+                    row = await reader.fetchrow(statement, *arguments)
+                except BaseException:
+                    reader.terminate()
+                    raise
+                self._readers.append(reader)
+                return row
+        except (OSError, asyncpg.InterfaceError) as error:
+            # The others lead to the same server.
+            self._forget_readers()
+            raise self._unavailable(error) from error
+        except asyncpg.PostgresError as error:
+            if not error.sqlstate.startswith(_TRANSIENT_CLASSES):
+                raise
+            raise self._unavailable(error) from error
+
+    async def _reader(self) -> asyncpg.Connection:
+        while self._readers:
+            reader = self._readers.pop()
+            # The server's good-bye is seen without a round trip.
+            if not reader.is_closed():
+                return reader
+        with self._circuit.attempt(self.population):
+            try:
+                return await self._connect()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise self._unavailable(error) from error
+
+    def _forget_readers(self) -> None:
+        while self._readers:
+            self._readers.pop().terminate()
+
     async def ping(self) -> None:
         """Ask for one row. Raises DatabaseUnavailable."""
         async with self.session() as session:
@@ -228,6 +295,7 @@ class Database:
 
     async def dispose(self) -> None:
         """Close all connections."""
+        self._forget_readers()
         await self._engine.dispose()
 
 

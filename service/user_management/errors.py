@@ -43,6 +43,46 @@ class Duplicate(DomainError):
     default_detail = "It exists already."
 
 
+class PreconditionFailed(DomainError):
+    """The caller wants to change a version that is no longer the current one."""
+
+    code = "precondition_failed"
+    default_detail = (
+        "Somebody else has changed it since you read it. Read it again, and repeat your change if "
+        "it is still wanted."
+    )
+
+
+class IdempotencyKeyReused(DomainError):
+    """The key came with another request before."""
+
+    code = "idempotency_key_reused"
+    default_detail = (
+        "This Idempotency-Key was used for a different request. Send a new key with a new request."
+    )
+
+
+class QuotaExceeded(DomainError):
+    """The organization has as many users as it may have."""
+
+    code = "quota_exceeded"
+    default_detail = "The organization has as many users as it may have."
+
+
+class LastOwner(DomainError):
+    """The change would leave the team without an owner."""
+
+    code = "last_owner"
+    default_detail = "This is the team's last owner. Make another member an owner first."
+
+
+class SystemRole(DomainError):
+    """System roles stay as they are."""
+
+    code = "system_role"
+    default_detail = "This is a system role, which cannot be changed. Create a role of your own."
+
+
 class LastAdministrator(DomainError):
     """The change would leave the population without an active administrator."""
 
@@ -69,13 +109,17 @@ class CurrentPasswordWrong(DomainError):
 
 
 class InvalidValue(DomainError):
-    """A value breaks a rule that only the service can check. `field` is its name."""
+    """A value breaks a rule that only the service can check. `field` is its name.
+
+    `where` is the part of the request that it stands in: `body`, `path` or `query`.
+    """
 
     code = "validation_error"
 
-    def __init__(self, field: str, detail: str) -> None:
+    def __init__(self, field: str, detail: str, *, where: str = "body") -> None:
         super().__init__(detail)
         self.field = field
+        self.where = where
 
 
 class PasswordRefused(DomainError):
@@ -130,6 +174,17 @@ class DatabaseUnavailable(TemporarilyUnavailable):
             retry_after, f"The database of the {population} users is unavailable. Try again later."
         )
         self.population = population
+
+
+class TooManyAttempts(TemporarilyUnavailable):
+    """Too many failed attempts. The detail is the same whoever is concerned."""
+
+    code = "too_many_attempts"
+    default_detail = "Too many failed attempts. Try again later."
+    commits = True
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
 
 
 class HashQueueFull(TemporarilyUnavailable):

@@ -25,7 +25,7 @@ from user_management.config import Settings
 from user_management.middleware.resources import Resources
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
-from user_management.services import RequestContext, UserService
+from user_management.services import OPERATOR, RequestContext, UserService
 
 # The lowest that bcrypt takes: what is tested here are rules, not hashes.
 BCRYPT_COST = 4
@@ -64,7 +64,7 @@ class Site:
     ) -> UUID:
         """Create a user past the API."""
         async with self.resources.databases[population].session() as session:
-            user = await UserService(session, RequestContext(), self.resources.hasher).create(
+            user = await UserService(session, RequestContext(authority=OPERATOR), self.resources.hasher).create(
                 UserCreate(
                     username=username,
                     email=f"{username}@autobot.local",

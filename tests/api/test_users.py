@@ -117,13 +117,13 @@ async def test_create_refuses_a_bad_password(admin, site, population, path, pass
 @pytest.mark.parametrize(
     "change", [{"username": "Other"}, {"email": "other@autobot.local"}], ids=["email", "username"]
 )
-async def test_a_name_is_taken_once_also_by_a_deleted_user(admin, path, change):
+async def test_a_name_is_taken_once_and_freed_by_deleting(admin, path, change):
     user = await create(admin, path, "marta")
     again = await admin.post(path, json=new_user("MARTA") | change)
     assert again.status_code == 409
     assert again.json()["code"] == "duplicate"
     assert (await admin.delete(f"{path}/{user['id']}")).status_code == 204
-    assert (await admin.post(path, json=new_user("MARTA") | change)).status_code == 409
+    assert (await admin.post(path, json=new_user("MARTA") | change)).status_code == 201
 
 
 async def test_of_fifty_at_once_one_gets_the_name(admin, path):

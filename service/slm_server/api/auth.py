@@ -12,6 +12,7 @@ from user_management.middleware.caller import (
     context_of,
 )
 from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import public
 from user_management.middleware.resources import ResourcesDep
 from user_management.population import Population
 from user_management.schemas.auth import (
@@ -52,6 +53,7 @@ OwnServiceDep = Annotated[AuthenticationService, Depends(get_own_service, scope=
 @router.post(
     "/slm-auth/login",
     operation_id="login",
+    dependencies=[Depends(public)],
     responses=problem_responses(
         *_BODY, "invalid_credentials", "database_unavailable", "hash_queue_full"
     ),
@@ -59,6 +61,7 @@ OwnServiceDep = Annotated[AuthenticationService, Depends(get_own_service, scope=
 @router.post(
     "/auth/login",
     operation_id="login_of_playbooks",
+    dependencies=[Depends(public)],
     responses=problem_responses(
         *_BODY, "invalid_credentials", "database_unavailable", "hash_queue_full"
     ),
@@ -93,7 +96,9 @@ async def me(user: CurrentUserDep) -> CurrentUserResponse:
         id=user.user_id,
         username=user.username,
         email=user.email,
-        is_admin=user.is_admin,
+        is_admin=user.authority.is_platform_admin,
+        permissions=sorted(user.authority.permissions),
+        org_id=user.authority.scope,
         must_change_password=user.must_change_password,
         last_login_at=user.last_login_at,
     )

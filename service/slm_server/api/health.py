@@ -3,12 +3,13 @@
 import asyncio
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
 from user_management.database import EXPECTED_REVISION, Database
 from user_management.errors import DatabaseUnavailable
 from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import public
 from user_management.middleware.resources import ResourcesDep
 from user_management.population import Population
 
@@ -36,7 +37,7 @@ class Readiness(BaseModel):
     databases: dict[Population, DatabaseHealth]
 
 
-@router.get("/live", operation_id="get_liveness")
+@router.get("/live", operation_id="get_liveness", dependencies=[Depends(public)])
 async def live() -> Liveness:
     """Answers as long as the process does; asks no database."""
     return Liveness()
@@ -45,6 +46,7 @@ async def live() -> Liveness:
 @router.get(
     "/ready",
     operation_id="get_readiness",
+    dependencies=[Depends(public)],
     responses={503: {"model": Readiness, "description": "Something is missing; it is named."}},
 )
 async def ready(resources: ResourcesDep, response: Response) -> Readiness:

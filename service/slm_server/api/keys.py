@@ -1,9 +1,10 @@
 """The public keys, for whoever verifies this server's tokens."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
 from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import public
 from user_management.middleware.resources import ResourcesDep
 
 router = APIRouter(tags=["keys"], responses=problem_responses("internal_error"))
@@ -15,7 +16,7 @@ class KeySet(BaseModel):
     keys: list[dict[str, str]]
 
 
-@router.get("/.well-known/jwks.json", operation_id="get_keys")
+@router.get("/.well-known/jwks.json", operation_id="get_keys", dependencies=[Depends(public)])
 async def get_keys(resources: ResourcesDep, response: Response) -> KeySet:
     """The current key and, during a rotation, the previous one."""
     response.headers["Cache-Control"] = "public, max-age=300"

@@ -7,8 +7,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 
-from user_management.middleware.caller import get_administrator
 from user_management.middleware.problems import PROBLEM_SCHEMA, problem_responses
+from user_management.middleware.rbac import require_permission
+from user_management.permissions import Permission
 from user_management.schemas.fields import JSON_VALUE_SCHEMA
 
 API_VERSION: Final = "1.0.0"
@@ -42,7 +43,7 @@ def describe(app: FastAPI) -> None:
 @router.get(
     "/openapi.json",
     operation_id="get_openapi",
-    dependencies=[Depends(get_administrator)],
+    dependencies=[Depends(require_permission(Permission.ADMIN_ACCESS))],
     responses=problem_responses(
         "not_authenticated",
         "permission_denied",

@@ -1,36 +1,77 @@
 """The routes for users, one set for each population."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from user_management.middleware.caller import AdministratorDep, OriginDep, context_of
+from slm_server.api.paging import PageDep, Search, next_cursor
+from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from user_management.middleware.idempotency import OnceDep
+from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
 from user_management.middleware.problems import problem_responses
-from user_management.middleware.resources import ResourcesDep
+from user_management.middleware.rbac import require_permission
+from user_management.middleware.resources import Resources, ResourcesDep
+from user_management.permissions import Permission
 from user_management.population import Population
-from user_management.schemas.fields import TEXT_LENGTH, TEXT_PATTERN
 from user_management.schemas.users import UserCreate, UserListResponse, UserResponse, UserUpdate
 from user_management.services import UserService
-
-# PostgreSQL counts rows in 64 bits; nobody turns pages for that long.
-_MAX_SKIP = 1_000_000_000
+from user_management.services.organizations import check_organization
+from user_management.services.users import UserFilter
 
 _BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
+_CREATED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "headers": {
+            **ETAG_HEADER,
+            "Location": {
+                "required": True,
+                "description": "The address of the new user.",
+                "schema": {"type": "string"},
+            },
+        }
+    }
+}
+_CHANGED: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG_HEADER}}
+
+
+async def get_filter(
+    search: Search = None,
+    is_active: bool | None = None,
+    role: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
+    org_id: UUID | None = None,
+    team_id: UUID | None = None,
+    last_login_before: datetime | None = None,
+    last_login_after: datetime | None = None,
+) -> UserFilter:
+    """Which users are asked for."""
+    return UserFilter(
+        search=search,
+        is_active=is_active,
+        role=role,
+        org_id=org_id,
+        team_id=team_id,
+        last_login_before=last_login_before,
+        last_login_after=last_login_after,
+    )
 
 
 def create_router(population: Population) -> APIRouter:
-    """The five routes under `/<population>-users`, for fleet administrators."""
+    """The routes under `/<population>-users`, for fleet administrators."""
 
     async def get_service(
-        resources: ResourcesDep, origin: OriginDep, administrator: AdministratorDep
+        resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
     ) -> AsyncIterator[UserService]:
-        async with resources.session(population) as session:
-            yield UserService(session, context_of(origin, administrator), resources.hasher)
+        async with resources.session(population, user.authority.scope) as session:
+            yield UserService(session, context_of(origin, user), resources.hasher)
 
     # The commit comes before the response: with scope="function" a failed one still shows in it.
     service_dep = Depends(get_service, scope="function")
+
+    def needs(permission: Permission) -> list[Any]:
+        return [Depends(require_permission(permission, population=population))]
 
     router = APIRouter(
         prefix=f"/{population}-users",
@@ -49,83 +90,122 @@ def create_router(population: Population) -> APIRouter:
         "",
         operation_id=f"create_{population}_user",
         status_code=201,
-        responses={
-            201: {
-                "headers": {
-                    "Location": {
-                        "required": True,
-                        "description": "The address of the new user.",
-                        "schema": {"type": "string"},
-                    }
-                }
-            },
-            **problem_responses(
-                *_BODY, "password_refused", "duplicate", "database_unavailable", "hash_queue_full"
-            ),
-        },
+        dependencies=needs(Permission.USERS_CREATE),
+        responses=_CREATED
+        | problem_responses(
+            *_BODY,
+            "password_refused",
+            "idempotency_key_reused",
+            "duplicate",
+            "quota_exceeded",
+            "database_unavailable",
+            "hash_queue_full",
+        ),
     )
     async def create_user(
         body: UserCreate,
         request: Request,
         response: Response,
         service: Annotated[UserService, service_dep],
+        once: OnceDep,
+        resources: ResourcesDep,
     ) -> UserResponse:
         """Create a user."""
-        user = await service.create(body)
+        await _check_limit(population, resources, body.org_id)
+        user = await once.create(service.session, lambda: service.create(body), service.get)
         response.headers["Location"] = f"{request.url.path}/{user.id}"
+        response.headers["ETag"] = etag_of(user.updated_at)
         return UserResponse.of(user)
 
-    @router.get("", operation_id=f"list_{population}_users")
+    @router.get(
+        "", operation_id=f"list_{population}_users", dependencies=needs(Permission.USERS_READ)
+    )
     async def list_users(
         service: Annotated[UserService, service_dep],
-        skip: Annotated[int, Query(ge=0, le=_MAX_SKIP)] = 0,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        search: Annotated[
-            str | None,
-            Query(
-                max_length=TEXT_LENGTH,
-                pattern=TEXT_PATTERN,
-                description="A part of the user name, e-mail address or display name.",
-            ),
-        ] = None,
+        wanted: Annotated[UserFilter, Depends(get_filter)],
+        page: PageDep,
+        resources: ResourcesDep,
     ) -> UserListResponse:
-        """List users, newest first. Deleted ones are not shown, disabled ones are."""
-        page = await service.list(limit=limit, offset=skip, search=search)
+        """List users, newest first. Deleted ones are not shown, disabled ones are.
+
+        `search` is a part of the user name, e-mail address or display name; with fewer than three
+        characters it is their beginning.
+        """
+        found = await service.list(
+            wanted,
+            limit=page.limit,
+            offset=page.offset,
+            after=page.after,
+            with_total=page.with_total,
+        )
         return UserListResponse(
-            users=[UserResponse.of(user) for user in page.users],
-            total=page.total,
-            limit=limit,
-            offset=skip,
+            users=[UserResponse.of(user) for user in found.users],
+            total=found.total,
+            next_cursor=next_cursor(resources, found.following),
+            limit=page.limit,
+            offset=page.offset,
         )
 
     @router.get(
         "/{user_id}",
         operation_id=f"get_{population}_user",
-        responses=problem_responses("not_found"),
+        dependencies=needs(Permission.USERS_READ),
+        responses=_CHANGED | problem_responses("not_found"),
     )
-    async def get_user(user_id: UUID, service: Annotated[UserService, service_dep]) -> UserResponse:
+    async def get_user(
+        user_id: UUID, response: Response, service: Annotated[UserService, service_dep]
+    ) -> UserResponse:
         """Read one user."""
-        return UserResponse.of(await service.get(user_id))
+        user = await service.get(user_id)
+        response.headers["ETag"] = etag_of(user.updated_at)
+        return UserResponse.of(user)
 
     @router.patch(
         "/{user_id}",
         operation_id=f"update_{population}_user",
-        responses=problem_responses(*_BODY, "not_found", "duplicate", "last_administrator"),
+        dependencies=needs(Permission.USERS_UPDATE),
+        responses=_CHANGED
+        | problem_responses(
+            *_BODY,
+            "not_found",
+            "duplicate",
+            "last_administrator",
+            "quota_exceeded",
+            "precondition_failed",
+        ),
     )
     async def update_user(
-        user_id: UUID, body: UserUpdate, service: Annotated[UserService, service_dep]
+        user_id: UUID,
+        body: UserUpdate,
+        response: Response,
+        service: Annotated[UserService, service_dep],
+        expected: IfMatchDep,
+        resources: ResourcesDep,
     ) -> UserResponse:
-        """Change the fields that are given. Disabling a user ends their sessions."""
-        return UserResponse.of(await service.update(user_id, body))
+        """Change the fields that are given. Disabling or demoting a user ends their sessions."""
+        await _check_limit(population, resources, body.org_id)
+        user = await service.update(user_id, body, expected)
+        response.headers["ETag"] = etag_of(user.updated_at)
+        return UserResponse.of(user)
 
     @router.delete(
         "/{user_id}",
         operation_id=f"delete_{population}_user",
         status_code=204,
-        responses=problem_responses("not_found", "last_administrator"),
+        dependencies=needs(Permission.USERS_DELETE),
+        responses=problem_responses("not_found", "last_administrator", "precondition_failed"),
     )
-    async def delete_user(user_id: UUID, service: Annotated[UserService, service_dep]) -> None:
-        """Delete a user softly and end their sessions. The names stay taken."""
-        await service.delete(user_id)
+    async def delete_user(
+        user_id: UUID, service: Annotated[UserService, service_dep], expected: IfMatchDep
+    ) -> None:
+        """Delete a user softly and end their sessions. The names are free again."""
+        await service.delete(user_id, expected)
 
     return router
+
+
+async def _check_limit(population: Population, resources: Resources, org_id: UUID | None) -> None:
+    """Fleet administrators are limited to an organization of the other database."""
+    if population is Population.SLM and org_id is not None:
+        async with resources.session(Population.AUTOBOT) as session:
+            await check_organization(session, org_id)

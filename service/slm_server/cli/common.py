@@ -13,7 +13,7 @@ from user_management.config import Settings
 from user_management.database import Database
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher
-from user_management.services import RequestContext
+from user_management.services import OPERATOR, RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ async def connected(settings: Settings, population: Population) -> AsyncIterator
     hasher = PasswordHasher(settings.bcrypt_cost, threads=1)
     try:
         async with database.session() as session:
-            yield Connection(session, RequestContext(), hasher)
+            yield Connection(session, RequestContext(authority=OPERATOR), hasher)
     finally:
         hasher.close()
         await database.dispose()

@@ -29,10 +29,16 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "method_not_allowed": (405, "Method not allowed"),
     "duplicate": (409, "The value is taken"),
     "last_administrator": (409, "The last administrator must stay"),
+    "last_owner": (409, "The last owner must stay"),
+    "quota_exceeded": (409, "The organization is full"),
+    "system_role": (409, "System roles stay as they are"),
+    "precondition_failed": (412, "Somebody else has changed it"),
     "body_too_large": (413, "The request body is too large"),
     "unsupported_media_type": (415, "The request body must be JSON"),
+    "idempotency_key_reused": (422, "The Idempotency-Key belongs to another request"),
     "password_refused": (422, "The new password was refused"),
     "validation_error": (422, "The request is not valid"),
+    "too_many_attempts": (429, "Too many failed attempts"),
     "internal_error": (500, "Internal error"),
     "database_unavailable": (503, "A database is unavailable"),
     "hash_queue_full": (503, "Too many logins at once"),
@@ -73,7 +79,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
                 "type": "object",
                 "required": ["in", "pointer", "detail"],
                 "properties": {
-                    "in": {"type": "string", "enum": ["body", "path", "query"]},
+                    "in": {"type": "string", "enum": ["body", "header", "path", "query"]},
                     "pointer": {
                         "type": "string",
                         "description": "A JSON pointer to the value.",
@@ -134,6 +140,7 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 def _described_headers(status: int) -> dict[str, Any]:
     name, schema = {
         401: ("WWW-Authenticate", {"type": "string"}),
+        429: ("Retry-After", {"type": "integer", "minimum": 1}),
         503: ("Retry-After", {"type": "integer", "minimum": 1}),
     }.get(status, (None, None))
     return {} if name is None else {name: {"required": True, "schema": schema}}
@@ -152,7 +159,7 @@ async def _domain_error(_request: Request, error: DomainError) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after)
     errors = []
     if isinstance(error, InvalidValue):
-        errors.append({"in": "body", "pointer": f"/{error.field}", "detail": error.detail})
+        errors.append({"in": error.where, "pointer": f"/{error.field}", "detail": error.detail})
     return problem(error.code, error.detail, headers=headers, errors=errors)
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, Literal, overload
+from uuid import UUID
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import AutobotSession, Database, SlmSession
 from user_management.population import Population
+from user_management.security.cursors import CursorCodec
 from user_management.security.hashing import PasswordHasher
 from user_management.security.tokens import TokenIssuer, TokenVerifier
 
@@ -18,30 +20,37 @@ from user_management.security.tokens import TokenIssuer, TokenVerifier
 class Resources:
     """Databases, the pool of hashing threads, and the keys."""
 
+    # Whose tokens are taken.
+    callers: Population
     databases: Mapping[Population, Database]
     hasher: PasswordHasher
     issuer: TokenIssuer
     verifier: TokenVerifier
+    cursors: CursorCodec
 
     @overload
     def session(
-        self, population: Literal[Population.SLM]
+        self, population: Literal[Population.SLM], org_id: UUID | None = None
     ) -> AbstractAsyncContextManager[SlmSession]: ...
 
     @overload
     def session(
-        self, population: Literal[Population.AUTOBOT]
+        self, population: Literal[Population.AUTOBOT], org_id: UUID | None = None
     ) -> AbstractAsyncContextManager[AutobotSession]: ...
 
     @overload
-    def session(self, population: Population) -> AbstractAsyncContextManager[AsyncSession]: ...
+    def session(
+        self, population: Population, org_id: UUID | None = None
+    ) -> AbstractAsyncContextManager[AsyncSession]: ...
 
-    def session(self, population: Population) -> AbstractAsyncContextManager[AsyncSession]:
+    def session(
+        self, population: Population, org_id: UUID | None = None
+    ) -> AbstractAsyncContextManager[AsyncSession]:
         """A session of that population's database, typed as such: see Database.session."""
-        return self.databases[population].session()
+        return self.databases[population].session(org_id)
 
 
-def get_resources(request: Request) -> Resources:
+async def get_resources(request: Request) -> Resources:
     """The resources that the application's lifespan made."""
     resources: Resources = request.app.state.resources
     return resources

@@ -50,6 +50,9 @@ class CurrentUserResponse(BaseModel):
     username: str
     email: str
     is_admin: bool
+    permissions: list[str]
+    # The organization of application users that they are limited to.
+    org_id: UUID | None
     user_type: Literal["slm_admin"] = "slm_admin"
     must_change_password: bool
     last_login_at: datetime | None

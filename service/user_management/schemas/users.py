@@ -18,6 +18,9 @@ from user_management.schemas.fields import (
     Username,
 )
 
+# More roles than there can be sense in.
+ROLES_LENGTH = 100
+
 
 def _either_admin(schema: dict[str, Any]) -> None:
     properties = schema["properties"]
@@ -26,6 +29,16 @@ def _either_admin(schema: dict[str, Any]) -> None:
 
 
 IsAdmin = Annotated[bool, Field(validation_alias=AliasChoices("is_admin", "is_platform_admin"))]
+
+
+OrganizationOfUser = Annotated[
+    UUID | None,
+    Field(
+        strict=False,
+        description="The user's organization; of a fleet administrator the one organization of "
+        "application users that they are limited to.",
+    ),
+]
 
 
 class UserCreate(BaseModel):
@@ -38,6 +51,14 @@ class UserCreate(BaseModel):
     password: NewPassword | None = None
     display_name: Text | None = None
     is_admin: IsAdmin = False
+    must_change_password: Annotated[
+        bool, Field(description="Whether the password serves only to choose another one.")
+    ] = False
+    org_id: OrganizationOfUser = None
+    role_ids: Annotated[
+        list[Annotated[UUID, Field(strict=False)]],
+        Field(max_length=ROLES_LENGTH, json_schema_extra={"uniqueItems": True}),
+    ] = []
 
 
 class UserUpdate(BaseModel):
@@ -53,6 +74,7 @@ class UserUpdate(BaseModel):
     preferences: Preferences = Field(default_factory=dict)
     is_active: bool = Field(default_factory=bool)
     is_admin: IsAdmin = Field(default_factory=bool)
+    org_id: OrganizationOfUser = None
 
     def given(self) -> dict[str, Any]:
         """The fields that the caller sent, with their new values."""
@@ -119,9 +141,14 @@ class UserResponse(BaseModel):
 
 
 class UserListResponse(BaseModel):
-    """One page of users. `total` is exact up to 10 000 and estimated above."""
+    """One page of users.
+
+    `total` is null unless asked for, exact up to 10 000 and estimated above. `next_cursor` is null
+    on the last page.
+    """
 
     users: list[UserResponse]
-    total: int
+    total: int | None
+    next_cursor: str | None
     limit: int
     offset: int

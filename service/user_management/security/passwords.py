@@ -9,6 +9,7 @@ import re
 import runpy
 import secrets
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from user_management.security.hashing import MAX_PASSWORD_LENGTH, normalize_pass
 
 MIN_LENGTH = 12
 MAX_LENGTH = 128
+# Long enough for a site that is set up on a Friday and first used on Monday.
+ONE_TIME_PASSWORD_LIFETIME = timedelta(hours=72)
 
 # Without a context word, this much must be left of a password.
 _MIN_REMAINDER = 8

@@ -9,6 +9,7 @@ as objects of one type; nothing is ever parsed as a key on behalf of a token.
 import base64
 import binascii
 import hashlib
+import hmac
 import json
 import secrets
 import time
@@ -93,6 +94,11 @@ class SigningKey:
     def signer(self) -> CryptographyECKey:
         """The private key as python-jose takes it."""
         return CryptographyECKey(self._private_key, ALGORITHM)
+
+    def derive(self, purpose: str) -> bytes:
+        """32 secret bytes for another use: they follow from the key and tell nothing of it."""
+        secret = self._private_key.private_numbers().private_value.to_bytes(32)
+        return hmac.digest(secret, purpose.encode(), "sha256")
 
     def verifier(self) -> CryptographyECKey:
         """The public key as python-jose takes it."""

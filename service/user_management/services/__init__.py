@@ -6,20 +6,28 @@ from user_management.services.administrators import (
     FirstAdministrator,
 )
 from user_management.services.audit import AuditService
-from user_management.services.authentication import AuthenticatedUser, AuthenticationService, Login
-from user_management.services.context import Actor, RequestContext
+from user_management.services.authentication import (
+    AuthenticatedUser,
+    AuthenticationService,
+    Login,
+    authenticate,
+)
+from user_management.services.context import OPERATOR, Actor, Authority, RequestContext
 from user_management.services.users import UserPage, UserService
 
 __all__ = [
+    "OPERATOR",
     "Actor",
     "AdministratorService",
     "AdministratorStatus",
     "AuditService",
     "AuthenticatedUser",
     "AuthenticationService",
+    "Authority",
     "FirstAdministrator",
     "Login",
     "RequestContext",
     "UserPage",
     "UserService",
+    "authenticate",
 ]

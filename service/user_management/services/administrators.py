@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID
@@ -15,14 +15,15 @@ from user_management.database import connection_released
 from user_management.models import AuditAction, AuditResourceType, User, UserCredential
 from user_management.schemas.users import UserCreate
 from user_management.security.hashing import PasswordHasher
-from user_management.security.passwords import check_new_password, generate_one_time_password
+from user_management.security.passwords import (
+    ONE_TIME_PASSWORD_LIFETIME,
+    check_new_password,
+    generate_one_time_password,
+)
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
 from user_management.services.sessions import end_sessions
 from user_management.services.users import UserService
-
-# Long enough for a site that is set up on a Friday and first used on Monday.
-ONE_TIME_PASSWORD_LIFETIME = timedelta(hours=72)
 
 # Any number, as long as nobody else locks the same one.
 _ADVISORY_LOCK = 0x736C6D61646D696E

@@ -8,6 +8,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.models import AuditAction, AuditLog, AuditResourceType
+from user_management.population import Population
 from user_management.services.context import Actor, RequestContext, population_of
 
 SUCCESS = "success"
@@ -30,15 +31,18 @@ class AuditService:
         outcome: str = SUCCESS,
         details: Mapping[str, Any] | None = None,
         actor: Actor | None = None,
+        org_id: UUID | None = None,
     ) -> None:
         """Add one event. `actor` is the context's unless given; `details` hold no secret.
 
+        `org_id` is the organization that the event belongs to, for application users.
         An actor of the other population has no row in this database that `user_id` could refer
         to; `details.actor` names them instead.
         """
         actor = actor or self._context.actor
         kept = dict(details or {})
-        is_local = actor is not None and actor.population is population_of(self._session)
+        population = population_of(self._session)
+        is_local = actor is not None and actor.population is population
         if actor is not None and not is_local:
             kept["actor"] = {
                 "population": actor.population,
@@ -47,6 +51,8 @@ class AuditService:
             }
         await self._session.execute(
             insert(AuditLog).values(
+                # Fleet administrators' organizations are in the other database.
+                org_id=org_id if population is Population.AUTOBOT else None,
                 user_id=actor.user_id if actor is not None and is_local else None,
                 action=action,
                 resource_type=resource_type,

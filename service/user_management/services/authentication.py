@@ -6,14 +6,14 @@ work of one hash, and raises the same error; the reason stands in the audit log 
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.database import connection_released
+from user_management.database import Database, connection_released
 from user_management.errors import (
     CurrentPasswordWrong,
     HashQueueFull,
@@ -28,12 +28,13 @@ from user_management.models import (
     User,
     UserCredential,
 )
+from user_management.permissions import ALL_PERMISSIONS
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import check_new_password
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
-from user_management.services.context import Actor, RequestContext, population_of
+from user_management.services.context import Actor, Authority, RequestContext, population_of
 from user_management.services.sessions import end_session, end_sessions
 
 _UserRow = Row[*tuple[Any, ...]]
@@ -56,22 +57,23 @@ _CANDIDATE = (
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
     .limit(1)
 )
-_CALLER = (
-    select(
-        AuthSession.expires_at,
-        AuthSession.ended_at,
-        User.username,
-        User.email,
-        User.is_active,
-        User.is_platform_admin,
-        User.deleted_at,
-        User.last_login_at,
-        UserCredential.must_change_password,
-        UserCredential.one_time_expires_at,
-    )
-    .join(User, User.id == AuthSession.user_id)
-    .outerjoin(UserCredential, UserCredential.user_id == User.id)
-)
+# One statement for each request: plain SQL, for `Database.fetch_row`.
+_CALLER: Final = """
+    SELECT s.expires_at, s.ended_at,
+        u.username, u.email, u.org_id, u.is_active, u.is_platform_admin, u.deleted_at,
+        u.last_login_at, c.must_change_password, c.one_time_expires_at,
+        ARRAY(
+            SELECT p.name
+            FROM user_roles ur
+            JOIN role_permissions rp ON rp.role_id = ur.role_id
+            JOIN permissions p ON p.id = rp.permission_id
+            WHERE ur.user_id = u.id
+        ) AS permissions
+    FROM auth_sessions s
+    JOIN users u ON u.id = s.user_id
+    LEFT JOIN user_credentials c ON c.user_id = u.id
+    WHERE s.id = $1 AND s.user_id = $2
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class AuthenticatedUser:
     user_id: UUID
     username: str
     email: str
-    is_admin: bool
+    authority: Authority
     must_change_password: bool
     last_login_at: datetime | None
 
@@ -103,6 +105,40 @@ class AuthenticatedUser:
     def actor(self) -> Actor:
         """The caller, for the audit log."""
         return Actor(self.population, self.user_id, self.username)
+
+
+async def authenticate(database: Database, claims: AccessClaims) -> AuthenticatedUser:
+    """The caller behind a verified token, read in one statement.
+
+    Raises NotAuthenticated when the session or the user is no more, or the one-time password
+    with which the session began has expired; DatabaseUnavailable.
+    """
+    caller = await database.fetch_row(_CALLER, claims.session_id, claims.user_id)
+    now = datetime.now(UTC)
+    if (
+        caller is None
+        or caller["ended_at"] is not None
+        or caller["expires_at"] <= now
+        or not caller["is_active"]
+        or caller["deleted_at"] is not None
+        or _has_expired(caller["must_change_password"], caller["one_time_expires_at"], now)
+    ):
+        raise NotAuthenticated("The session has ended. Log in again.")
+    is_platform_admin: bool = caller["is_platform_admin"]
+    return AuthenticatedUser(
+        population=database.population,
+        session_id=claims.session_id,
+        user_id=claims.user_id,
+        username=caller["username"],
+        email=caller["email"],
+        authority=Authority(
+            ALL_PERMISSIONS if is_platform_admin else frozenset(caller["permissions"]),
+            is_platform_admin,
+            caller["org_id"],
+        ),
+        must_change_password=bool(caller["must_change_password"]),
+        last_login_at=caller["last_login_at"],
+    )
 
 
 class AuthenticationService:
@@ -136,39 +172,6 @@ class AuthenticationService:
                 return await self._begin(user, now, lifetime)
         await self._record_refusal(user, "changed_meanwhile")
         raise InvalidCredentials
-
-    async def authenticate(self, claims: AccessClaims) -> AuthenticatedUser:
-        """The caller behind a verified token, read in one statement.
-
-        Raises NotAuthenticated when the session or the user is no more, or the one-time password
-        with which the session began has expired.
-        """
-        found = await self._session.execute(
-            _CALLER.where(
-                AuthSession.id == claims.session_id, AuthSession.user_id == claims.user_id
-            )
-        )
-        caller = found.one_or_none()
-        now = datetime.now(UTC)
-        if (
-            caller is None
-            or caller.ended_at is not None
-            or caller.expires_at <= now
-            or not caller.is_active
-            or caller.deleted_at is not None
-            or _has_expired(caller, now)
-        ):
-            raise NotAuthenticated("The session has ended. Log in again.")
-        return AuthenticatedUser(
-            population=population_of(self._session),
-            session_id=claims.session_id,
-            user_id=claims.user_id,
-            username=caller.username,
-            email=caller.email,
-            is_admin=caller.is_platform_admin,
-            must_change_password=bool(caller.must_change_password),
-            last_login_at=caller.last_login_at,
-        )
 
     async def logout(self, user: AuthenticatedUser) -> None:
         """End the caller's session."""
@@ -318,15 +321,15 @@ def _refusal(user: _UserRow | None, matches: bool, now: datetime) -> str | None:
         return "no_password_set"
     if not matches:
         return "invalid_password"
-    if _has_expired(user, now):
+    if _has_expired(user.must_change_password, user.one_time_expires_at, now):
         return "one_time_password_expired"
     return None
 
 
-def _has_expired(user: _UserRow, now: datetime) -> bool:
-    """Whether all that this user has is a one-time password that is too old."""
+def _has_expired(
+    must_change_password: bool | None, one_time_expires_at: datetime | None, now: datetime
+) -> bool:
+    """Whether all that a user has is a one-time password that is too old."""
     return bool(
-        user.must_change_password
-        and user.one_time_expires_at is not None
-        and user.one_time_expires_at <= now
+        must_change_password and one_time_expires_at is not None and one_time_expires_at <= now
     )

@@ -1,10 +1,12 @@
-"""Who asks, and from where."""
+"""Who asks, from where, and what they may do."""
 
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from user_management.permissions import ALL_PERMISSIONS
 from user_management.population import Population
 
 
@@ -18,12 +20,39 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Authority:
+    """What somebody may do: all that `permissions` name, and a platform administrator everything.
+
+    With `org_id` they may do it to that organization of AutoBot only.
+    """
+
+    permissions: frozenset[str] = frozenset()
+    is_platform_admin: bool = False
+    org_id: UUID | None = None
+
+    @property
+    def scope(self) -> UUID | None:
+        """The organization that this authority is limited to, None when it is not."""
+        return None if self.is_platform_admin else self.org_id
+
+    def holds(self, permissions: frozenset[str]) -> bool:
+        """Whether all of the permissions are held."""
+        return self.is_platform_admin or permissions <= self.permissions
+
+
+# Whoever runs a command on the host has the databases' passwords: nothing can be kept from them.
+OPERATOR: Final = Authority(ALL_PERMISSIONS, is_platform_admin=True)
+NOBODY: Final = Authority()
+
+
+@dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What the audit log keeps of a request. Nothing is known of a command's caller."""
+    """What the audit log keeps of a request, and what the caller may do."""
 
     actor: Actor | None = None
     ip_address: str | None = None
     user_agent: str | None = None
+    authority: Authority = NOBODY
 
 
 def population_of(session: AsyncSession) -> Population:

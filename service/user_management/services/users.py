@@ -1,13 +1,23 @@
 """Managing the users of one population."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from sqlalchemy import ClauseElement, ColumnElement, Executable, Select, func, or_, select
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Executable,
+    Select,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
@@ -17,17 +27,33 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from user_management.database import connection_released
 from user_management.errors import Duplicate, InvalidValue, LastAdministrator, NotFound
-from user_management.models import AuditAction, AuditResourceType, User
+from user_management.models import (
+    AuditAction,
+    AuditResourceType,
+    Role,
+    TeamMembership,
+    User,
+    UserCredential,
+    UserRole,
+)
+from user_management.population import Population
 from user_management.schemas.fields import check_email
 from user_management.schemas.users import UserCreate, UserUpdate
+from user_management.security.cursors import Position
 from user_management.security.hashing import PasswordHasher
-from user_management.security.passwords import check_new_password
+from user_management.security.passwords import ONE_TIME_PASSWORD_LIFETIME, check_new_password
 from user_management.services.audit import AuditService
-from user_management.services.context import RequestContext
+from user_management.services.authorization import check_may_make_administrator, check_may_manage
+from user_management.services.context import RequestContext, population_of
+from user_management.services.organizations import take_place
+from user_management.services.roles import find_grantable_roles
 from user_management.services.sessions import end_sessions
+from user_management.services.versions import check_version
 
 # Counting further than this is slower than anybody needs the figure to be exact.
 EXACT_TOTAL = 10_000
+# From here on, `search` is looked for anywhere in a name.
+SEARCH_LENGTH = 3
 
 _USER_NOT_FOUND = "User not found."
 _UNIQUE = {
@@ -39,11 +65,32 @@ _COLUMNS = {"is_admin": "is_platform_admin"}
 
 
 @dataclass(frozen=True, slots=True)
-class UserPage:
-    """Some users, newest first, and how many there are in all (estimated above EXACT_TOTAL)."""
+class UserFilter:
+    """Which users are meant; what is None does not matter.
 
-    users: list[User]
-    total: int
+    `search` is a part of the user name, e-mail address or display name, below SEARCH_LENGTH
+    characters their beginning; `role` a role's name.
+    """
+
+    search: str | None = None
+    is_active: bool | None = None
+    role: str | None = None
+    org_id: UUID | None = None
+    team_id: UUID | None = None
+    last_login_before: datetime | None = None
+    last_login_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """Some users, newest first, where the next ones begin, and how many there are in all.
+
+    `total` is estimated above EXACT_TOTAL, and None unless asked for.
+    """
+
+    users: Sequence[User]
+    following: Position | None
+    total: int | None
 
 
 class UserService:
@@ -52,38 +99,64 @@ class UserService:
     def __init__(
         self, session: AsyncSession, context: RequestContext, hasher: PasswordHasher
     ) -> None:
-        self._session = session
+        self.session = session
+        self._authority = context.authority
+        self._context = context
         self._hasher = hasher
         self._audit = AuditService(session, context)
 
     async def create(self, new: UserCreate) -> User:
-        """Create a user.
+        """Create a user, in the caller's organization if they are limited to one.
 
-        Raises Duplicate, PasswordRefused, HashQueueFull.
+        Raises Duplicate, InvalidValue, PasswordRefused, PermissionDenied, QuotaExceeded,
+        HashQueueFull.
         """
+        org_id = self._organization_of(new)
+        if new.is_admin:
+            check_may_make_administrator(self._authority)
+        await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
         password_hash = None
         if new.password is not None:
             check_new_password(new.password, context_words=(new.username, new.email))
-            async with connection_released(self._session):
+            async with connection_released(self.session):
                 password_hash = await self._hasher.hash(new.password)
+        if org_id is not None and self._has_organizations:
+            await take_place(self.session, org_id)
         user = User(
+            id=uuid4(),
             username=new.username.lower(),
             email=new.email.lower(),
             password_hash=password_hash,
             display_name=new.display_name or new.username,
             is_platform_admin=new.is_admin,
+            org_id=org_id,
         )
-        set_committed_value(user, "roles", [])
-        self._session.add(user)
+        if new.must_change_password and password_hash is not None:
+            user.credentials = UserCredential(
+                must_change_password=True,
+                one_time_expires_at=datetime.now(UTC) + ONE_TIME_PASSWORD_LIFETIME,
+            )
+        self.session.add(user)
+        await self._flush()
+        # Once more: the connection was given back meanwhile, and a role may be gone.
+        roles = await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
+        for role in roles:
+            self.session.add(
+                UserRole(user_id=user.id, role_id=role.id, assigned_by=self._local_actor())
+            )
+        set_committed_value(user, "roles", list(roles))
         await self._flush()
         await self._audit.record(
             AuditAction.USER_CREATED,
             AuditResourceType.USER,
             user.id,
+            org_id=org_id,
             details={
                 "username": user.username,
                 "email": user.email,
                 "is_platform_admin": user.is_platform_admin,
+                "org_id": str(org_id) if org_id else None,
+                "roles": [role.name for role in roles],
             },
         )
         return user
@@ -92,29 +165,42 @@ class UserService:
         """A user with their roles. Raises NotFound, also for a deleted one."""
         return await self._one(_visible().where(User.id == user_id))
 
-    async def list(self, *, limit: int, offset: int, search: str | None) -> UserPage:
-        """A page of users whose name, address or display name contains `search`."""
-        matching = _visible()
-        if search:
-            matching = matching.where(_contains(search))
-        page = (
-            matching.options(selectinload(User.roles))
-            .order_by(User.created_at.desc(), User.id)
-            .limit(limit)
-            .offset(offset)
+    async def list(
+        self,
+        wanted: UserFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        after: Position | None = None,
+        with_total: bool = False,
+    ) -> UserPage:
+        """A page of users, newest first; `after` is where the page before ended."""
+        matching = _visible().where(*_conditions(wanted))
+        page = matching.options(selectinload(User.roles)).order_by(
+            User.created_at.desc(), User.id.desc()
         )
-        users = list(await self._session.scalars(page))
-        return UserPage(users, await self._total(matching))
+        if after is not None:
+            page = page.where(tuple_(User.created_at, User.id) < tuple_(*after))
+        users = (await self.session.scalars(page.limit(limit + 1).offset(offset))).all()
+        following = None
+        if len(users) > limit:
+            last = users[limit - 1]
+            following = Position(last.created_at, last.id)
+        total = await self._total(matching) if with_total else None
+        return UserPage(users[:limit], following, total)
 
-    async def update(self, user_id: UUID, changes: UserUpdate) -> User:
-        """Change the fields that are given.
+    async def update(
+        self, user_id: UUID, changes: UserUpdate, expected: Collection[datetime] | None = None
+    ) -> User:
+        """Change the fields that are given, if the user is still in one of the `expected` versions.
 
-        Raises NotFound, Duplicate, InvalidValue, LastAdministrator. Disabling a user ends their
-        sessions.
+        Raises NotFound, Duplicate, InvalidValue, LastAdministrator, PermissionDenied,
+        PreconditionFailed, QuotaExceeded. Disabling or demoting a user ends their sessions.
         """
         given = {_COLUMNS.get(name, name): value for name, value in changes.given().items()}
         user = await self._lock(
             user_id,
+            expected,
             takes_administrator=given.get("is_active") is False
             or given.get("is_platform_admin") is False,
         )
@@ -132,47 +218,104 @@ class UserService:
             for name, value in given.items()
             if getattr(user, name) != value
         }
+        if "is_platform_admin" in changed:
+            check_may_make_administrator(self._authority)
+        if "org_id" in changed:
+            await self._check_move(user, given["org_id"])
         for name, change in changed.items():
             setattr(user, name, change["new"])
         await self._flush()
-        await self._record_update(user.id, changed)
+        await self._record_update(user, changed)
         if "is_active" in changed and not user.is_active:
-            await end_sessions(self._session, user.id, AuditAction.USER_DEACTIVATED)
+            await end_sessions(self.session, user.id, AuditAction.USER_DEACTIVATED)
+        if "is_platform_admin" in changed and not user.is_platform_admin:
+            await end_sessions(self.session, user.id, AuditAction.ROLE_REVOKED)
         return user
 
-    async def delete(self, user_id: UUID) -> None:
-        """Delete softly: the row stays for what refers to it, and its names stay taken.
+    async def delete(self, user_id: UUID, expected: Collection[datetime] | None = None) -> None:
+        """Delete softly: the row stays for what refers to it, its names are free again.
 
-        Raises NotFound, LastAdministrator. Ends the user's sessions.
+        Raises NotFound, LastAdministrator, PermissionDenied, PreconditionFailed. Ends the user's
+        sessions.
         """
-        user = await self._lock(user_id, takes_administrator=True)
+        user = await self._lock(user_id, expected, takes_administrator=True)
         user.deleted_at = datetime.now(UTC)
         user.is_active = False
-        await self._session.flush()
-        await end_sessions(self._session, user.id, AuditAction.USER_DELETED)
+        await self.session.flush()
+        await end_sessions(self.session, user.id, AuditAction.USER_DELETED)
         await self._audit.record(
             AuditAction.USER_DELETED,
             AuditResourceType.USER,
             user.id,
+            org_id=user.org_id,
             details={"username": user.username, "email": user.email},
         )
 
+    @property
+    def _has_organizations(self) -> bool:
+        """Fleet administrators are limited to organizations of the other database."""
+        return population_of(self.session) is Population.AUTOBOT
+
+    def _organization_of(self, new: UserCreate) -> UUID | None:
+        scope = self._authority.scope
+        if scope is not None and new.org_id not in (None, scope):
+            raise InvalidValue("org_id", "There is no such organization.")
+        if new.is_admin and new.org_id is not None and not self._has_organizations:
+            raise InvalidValue("org_id", "A platform administrator is not limited to anything.")
+        return scope or new.org_id
+
+    async def _check_move(self, user: User, org_id: UUID | None) -> None:
+        """Raise InvalidValue unless nothing holds the user in their organization."""
+        if self._authority.scope is not None:
+            raise InvalidValue("org_id", "You cannot move users to another organization.")
+        if not self._has_organizations:
+            return
+        held = await self.session.scalar(
+            select(
+                exists().where(TeamMembership.user_id == user.id)
+                | exists().where(
+                    UserRole.user_id == user.id,
+                    UserRole.role_id == Role.id,
+                    Role.org_id.is_not(None),
+                )
+            )
+        )
+        if held:
+            raise InvalidValue(
+                "org_id",
+                "The user is in teams or has roles of their organization. Take them out first.",
+            )
+        if org_id is not None:
+            await take_place(self.session, org_id)
+
+    def _local_actor(self) -> UUID | None:
+        """The caller's id, if it is one of this database."""
+        actor = self._context.actor
+        is_local = actor is not None and actor.population is population_of(self.session)
+        return actor.user_id if actor is not None and is_local else None
+
     async def _one(self, statement: Select[User]) -> User:
-        user = await self._session.scalar(statement.options(selectinload(User.roles)))
+        user = await self.session.scalar(statement.options(selectinload(User.roles)))
         if user is None:
             raise NotFound(_USER_NOT_FOUND)
         return user
 
-    async def _lock(self, user_id: UUID, *, takes_administrator: bool) -> User:
-        """Read a user for a change. Raises NotFound, and LastAdministrator if the change takes
-        the last administrator who can log in away.
+    async def _lock(
+        self,
+        user_id: UUID,
+        expected: Collection[datetime] | None,
+        *,
+        takes_administrator: bool,
+    ) -> User:
+        """Read a user for a change. Raises NotFound, PermissionDenied, PreconditionFailed, and
+        LastAdministrator if the change takes the last administrator who can log in away.
 
         The administrators are locked first and in one order, so that two such changes wait for
         each other and the second sees what the first left.
         """
         administrators: dict[UUID, bool] = {}
         if takes_administrator:
-            rows = await self._session.execute(
+            rows = await self.session.execute(
                 select(User.id, User.password_hash.is_not(None))
                 .where(User.is_platform_admin, User.is_active, User.deleted_at.is_(None))
                 .order_by(User.id)
@@ -186,18 +329,20 @@ class UserService:
             could_log_in = administrators.pop(user_id)
             if not administrators or (could_log_in and not any(administrators.values())):
                 raise LastAdministrator
+        check_version(user, expected)
+        await check_may_manage(self.session, self._authority, user)
         return user
 
     async def _flush(self) -> None:
         try:
-            await self._session.flush()
+            await self.session.flush()
         except IntegrityError as error:
             constraint = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
             if constraint not in _UNIQUE:
                 raise
             raise Duplicate(f"This {_UNIQUE[constraint]} is taken.") from None
 
-    async def _record_update(self, user_id: UUID, changed: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _record_update(self, user: User, changed: Mapping[str, Mapping[str, Any]]) -> None:
         """One event for the switch that turns a user on or off, one for all other fields."""
         others = {name: change for name, change in changed.items() if name != "is_active"}
         if "is_active" in changed:
@@ -206,19 +351,21 @@ class UserService:
                 if changed["is_active"]["new"]
                 else AuditAction.USER_DEACTIVATED,
                 AuditResourceType.USER,
-                user_id,
+                user.id,
+                org_id=user.org_id,
                 details={"changes": {"is_active": changed["is_active"]}},
             )
         if others:
             await self._audit.record(
                 AuditAction.USER_UPDATED,
                 AuditResourceType.USER,
-                user_id,
-                details={"changes": others},
+                user.id,
+                org_id=user.org_id,
+                details={"changes": others | _plain_org(others)},
             )
 
     async def _total(self, matching: Select[User]) -> int:
-        counted = await self._session.scalar(
+        counted = await self.session.scalar(
             select(func.count()).select_from(
                 matching.with_only_columns(User.id).limit(EXACT_TOTAL + 1).subquery()
             )
@@ -229,7 +376,7 @@ class UserService:
         return max(await self._estimate(matching), counted)
 
     async def _estimate(self, matching: Select[User]) -> int:
-        plan = await self._session.scalar(_Explain(matching.with_only_columns(User.id)))
+        plan = await self.session.scalar(_Explain(matching.with_only_columns(User.id)))
         return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
 
 
@@ -251,11 +398,46 @@ def _visible() -> Select[User]:
     return select(User).where(User.deleted_at.is_(None))
 
 
-def _contains(search: str) -> ColumnElement[bool]:
-    """In the form that the trigram index has."""
+def _conditions(wanted: UserFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.search:
+        yield _matches(wanted.search)
+    if wanted.is_active is not None:
+        yield User.is_active.is_(wanted.is_active)
+    if wanted.role is not None:
+        yield User.id.in_(
+            select(UserRole.user_id)
+            .join(Role, Role.id == UserRole.role_id)
+            .where(Role.name == wanted.role)
+        )
+    if wanted.org_id is not None:
+        yield User.org_id == wanted.org_id
+    if wanted.team_id is not None:
+        yield User.id.in_(
+            select(TeamMembership.user_id).where(TeamMembership.team_id == wanted.team_id)
+        )
+    if wanted.last_login_before is not None:
+        yield User.last_login_at < wanted.last_login_before
+    if wanted.last_login_after is not None:
+        yield User.last_login_at >= wanted.last_login_after
+
+
+def _matches(search: str) -> ColumnElement[bool]:
+    """In the form that the trigram index has; it knows no part shorter than SEARCH_LENGTH, but
+    how each word begins.
+    """
     part = search.lower()
-    return or_(
-        func.lower(User.email).contains(part, autoescape=True),
-        func.lower(User.username).contains(part, autoescape=True),
-        func.lower(User.display_name).contains(part, autoescape=True),
-    )
+    columns = (func.lower(User.email), func.lower(User.username), func.lower(User.display_name))
+    if len(part) < SEARCH_LENGTH:
+        return or_(*(column.startswith(part, autoescape=True) for column in columns))
+    return or_(*(column.contains(part, autoescape=True) for column in columns))
+
+
+def _plain_org(changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A change of organization as JSON can hold it."""
+    if "org_id" not in changes:
+        return {}
+    return {
+        "org_id": {
+            key: None if value is None else str(value) for key, value in changes["org_id"].items()
+        }
+    }

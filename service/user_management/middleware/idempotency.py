@@ -1,0 +1,109 @@
+"""Idempotency-Key: a request that creates something can be repeated without creating it twice."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Protocol, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Header, Request
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from user_management.errors import Duplicate, IdempotencyKeyReused
+from user_management.middleware.caller import CurrentUserDep
+from user_management.models import IdempotencyRecord
+
+
+class Created(Protocol):
+    """What a creation gives."""
+
+    @property
+    def id(self) -> UUID: ...
+
+
+T = TypeVar("T", bound=Created)
+
+
+class Once:
+    """Creates once per key and caller. Without a key each request creates."""
+
+    def __init__(self, caller_id: UUID, key: str | None, request_hash: bytes) -> None:
+        self._caller_id = caller_id
+        self._key = key
+        self._request_hash = request_hash
+
+    async def create(
+        self,
+        session: AsyncSession,
+        make: Callable[[], Awaitable[T]],
+        read: Callable[[UUID], Awaitable[T]],
+    ) -> T:
+        """What `make` creates, or `read` of what an earlier request with this key created.
+
+        The key is kept in the transaction of the creation. Raises IdempotencyKeyReused, and what
+        `make` and `read` raise.
+        """
+        if self._key is None:
+            return await make()
+        if (known := await self._created(session)) is not None:
+            return await read(known)
+        try:
+            made = await make()
+            await self._remember(session, made.id)
+        except (Duplicate, IntegrityError):
+            # Perhaps the same request, at the same time, was first.
+            await session.rollback()
+            if (known := await self._created(session)) is None:
+                raise
+            return await read(known)
+        return made
+
+    async def _created(self, session: AsyncSession) -> UUID | None:
+        found = await session.execute(
+            select(IdempotencyRecord.resource_id, IdempotencyRecord.request_hash).where(
+                IdempotencyRecord.caller_id == self._caller_id, IdempotencyRecord.key == self._key
+            )
+        )
+        record = found.one_or_none()
+        if record is None:
+            return None
+        if record.request_hash != self._request_hash:
+            raise IdempotencyKeyReused
+        resource_id: UUID = record.resource_id
+        return resource_id
+
+    async def _remember(self, session: AsyncSession, resource_id: UUID) -> None:
+        await session.execute(
+            insert(IdempotencyRecord).values(
+                caller_id=self._caller_id,
+                key=self._key,
+                request_hash=self._request_hash,
+                resource_id=resource_id,
+                created_at=datetime.now(UTC),
+            )
+        )
+
+
+async def get_once(
+    request: Request,
+    user: CurrentUserDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="A word of your choice for this request. Repeated within a day with the "
+            "same body, the request answers with what the first one created.",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[!-~]+$",
+        ),
+    ] = None,
+) -> Once:
+    """What the request's key stands for: its method, address and body."""
+    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
+    digest.update(await request.body())
+    return Once(user.user_id, idempotency_key, digest.digest())
+
+
+OnceDep = Annotated[Once, Depends(get_once)]

@@ -1,0 +1,57 @@
+"""Nobody gives what they do not hold, and nobody rules over those who hold more."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from user_management.errors import PermissionDenied
+from user_management.models import Permission, RolePermission, User, UserRole
+from user_management.services.context import Authority
+
+
+def permissions_of_user(user_id: UUID) -> Select[str]:
+    """The names of all permissions that a user's roles have, each once."""
+    return (
+        select(Permission.name)
+        .distinct()
+        .join(RolePermission, RolePermission.permission_id == Permission.id)
+        .join(UserRole, UserRole.role_id == RolePermission.role_id)
+        .where(UserRole.user_id == user_id)
+    )
+
+
+def permissions_of_roles(role_ids: Iterable[UUID]) -> Select[str]:
+    """The names of all permissions of some roles, each once."""
+    return (
+        select(Permission.name)
+        .distinct()
+        .join(RolePermission, RolePermission.permission_id == Permission.id)
+        .where(RolePermission.role_id.in_(list(role_ids)))
+    )
+
+
+def check_may_grant(authority: Authority, permissions: Iterable[str]) -> None:
+    """Raise PermissionDenied unless the caller holds all that they want to give."""
+    if not authority.holds(frozenset(permissions)):
+        raise PermissionDenied("You cannot give a permission that you do not have yourself.")
+
+
+def check_may_make_administrator(authority: Authority) -> None:
+    """Raise PermissionDenied unless the caller is a platform administrator."""
+    if not authority.is_platform_admin:
+        raise PermissionDenied("Only a platform administrator can make others one.")
+
+
+async def check_may_manage(session: AsyncSession, authority: Authority, user: User) -> None:
+    """Raise PermissionDenied when the user holds more than the caller does.
+
+    Otherwise whoever may change users could change the password or address of an administrator,
+    and become one.
+    """
+    if authority.is_platform_admin:
+        return
+    held = frozenset(await session.scalars(permissions_of_user(user.id)))
+    if user.is_platform_admin or not authority.holds(held):
+        raise PermissionDenied("This user holds more permissions than you do.")
