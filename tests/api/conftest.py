@@ -64,7 +64,9 @@ class Site:
     ) -> UUID:
         """Create a user past the API."""
         async with self.resources.databases[population].session() as session:
-            user = await UserService(session, RequestContext(authority=OPERATOR), self.resources.hasher).create(
+            user = await UserService(
+                session, RequestContext(authority=OPERATOR), self.resources.hasher
+            ).create(
                 UserCreate(
                     username=username,
                     email=f"{username}@autobot.local",

@@ -51,6 +51,8 @@ async def test_the_life_of_a_user(admin, site, population):
         "username": "marta",
         "email": "m@autobot.local",
         "is_platform_admin": False,
+        "org_id": None,
+        "roles": [],
     }
     assert details["user_deactivated"] == {"changes": {"is_active": {"old": True, "new": False}}}
     assert details["user_deleted"] == {"username": "marta", "email": "m@autobot.local"}

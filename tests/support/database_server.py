@@ -214,6 +214,7 @@ class PostgresServer:
         self.sql(
             "".join(f"CREATE ROLE {role} LOGIN;" for role in (*OWNERS.values(), SERVICE, BACKEND))
             + f"CREATE ROLE {TENANT} NOLOGIN; GRANT {TENANT} TO {SERVICE};"
+            f"ALTER ROLE {SERVICE} BYPASSRLS; ALTER ROLE {BACKEND} BYPASSRLS;"
         )
 
     def provision_database(self, name: str, population: Population, template: str | None) -> None:

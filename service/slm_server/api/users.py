@@ -1,11 +1,11 @@
 """The routes for users, one set for each population."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import AwareDatetime
 
 from slm_server.api.paging import PageDep, Search, next_cursor
 from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
@@ -43,8 +43,8 @@ async def get_filter(
     role: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
     org_id: UUID | None = None,
     team_id: UUID | None = None,
-    last_login_before: datetime | None = None,
-    last_login_after: datetime | None = None,
+    last_login_before: AwareDatetime | None = None,
+    last_login_after: AwareDatetime | None = None,
 ) -> UserFilter:
     """Which users are asked for."""
     return UserFilter(

@@ -1,0 +1,166 @@
+"""Pages by cursor, filters, and what a list costs."""
+
+import asyncio
+import base64
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from user_management.population import Population
+
+PATH = "/api/autobot-users"
+
+
+def add_users(site, count, moment="timestamptz '2020-01-01'"):
+    site.databases[Population.AUTOBOT].sql(
+        "INSERT INTO users (username, email, created_at) SELECT 'user' || n, 'u' || n || '@x.y', "
+        f"{moment} FROM generate_series(1, {count}) n"
+    )
+
+
+async def pages(client, **params):
+    """All pages, following the cursors."""
+    while True:
+        response = await client.get(PATH, params=params)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        yield answer
+        if answer["next_cursor"] is None:
+            return
+        params["cursor"] = answer["next_cursor"]
+
+
+@pytest.mark.parametrize("moment", ["timestamptz '2020-01-01'", "now() - n * interval '1 day'"])
+async def test_cursors_lead_through_the_whole_list_once(admin, site, moment):
+    add_users(site, 23, moment)
+    whole = (await admin.get(PATH)).json()
+    assert whole["next_cursor"] is None
+    seen = [page["users"] async for page in pages(admin, limit=5)]
+    assert [len(users) for users in seen] == [5, 5, 5, 5, 3]
+    assert [user for users in seen for user in users] == whole["users"]
+
+
+async def test_a_full_last_page_leads_nowhere(admin, site):
+    add_users(site, 4)
+    answer = (await admin.get(PATH, params={"limit": 4})).json()
+    assert (len(answer["users"]), answer["next_cursor"]) == (4, None)
+
+
+async def test_what_is_added_or_removed_meanwhile_moves_no_page(admin, site):
+    add_users(site, 6, "now() - n * interval '1 day'")
+    first = (await admin.get(PATH, params={"limit": 3})).json()
+    site.databases[Population.AUTOBOT].sql(
+        "INSERT INTO users (username, email) VALUES ('newest', 'n@x.y');"
+        f"UPDATE users SET deleted_at = now() WHERE id = '{first['users'][2]['id']}'"
+    )
+    params = {"limit": 3, "cursor": first["next_cursor"]}
+    second = (await admin.get(PATH, params=params)).json()
+    assert [user["username"] for user in second["users"]] == ["user4", "user5", "user6"]
+
+
+def forged(cursor):
+    yield "x"
+    yield cursor[:-4]
+    yield cursor + "AAAA"
+    data = bytearray(base64.urlsafe_b64decode(cursor))
+    for position in (0, 9, len(data) - 1):
+        changed = bytearray(data)
+        changed[position] ^= 1
+        yield base64.urlsafe_b64encode(bytes(changed)).decode()
+    yield "%00"
+    yield "é" * 8
+
+
+async def test_forged_cursors_are_refused(admin, site):
+    add_users(site, 3)
+    cursor = (await admin.get(PATH, params={"limit": 1})).json()["next_cursor"]
+    for wrong in forged(cursor):
+        response = await admin.get(PATH, params={"cursor": wrong})
+        assert response.status_code == 422, wrong
+        [fault] = response.json()["errors"]
+        assert (fault["in"], fault["pointer"]) == ("query", "/cursor")
+
+
+async def test_a_cursor_of_another_installation_is_refused(admin, site, databases, run_site):
+    add_users(site, 3)
+    cursor = (await admin.get(PATH, params={"limit": 1})).json()["next_cursor"]
+    async with run_site(databases) as other:
+        headers = await other.login(other.administrator)
+        response = await other.client.get(PATH, params={"cursor": cursor}, headers=headers)
+    assert response.status_code == 422
+
+
+async def test_either_a_cursor_or_skip(admin, site):
+    add_users(site, 3)
+    cursor = (await admin.get(PATH, params={"limit": 1})).json()["next_cursor"]
+    response = await admin.get(PATH, params={"cursor": cursor, "skip": 1})
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "/skip")
+
+
+async def test_nothing_is_counted_unless_asked_for(admin, site, statements):
+    add_users(site, 3)
+    await admin.get(PATH, params={"search": "user"})
+    assert not any("count(" in statement.lower() for statement in statements)
+    await admin.get(PATH, params={"search": "user", "include_total": "true"})
+    assert any("count(" in statement.lower() for statement in statements)
+
+
+async def names(client, **params):
+    response = await client.get(PATH, params=params)
+    assert response.status_code == 200, response.text
+    return {user["username"] for user in response.json()["users"]}
+
+
+async def test_filters(admin, site):
+    ids = {name: str(uuid.uuid4()) for name in ("ada", "bob", "cay", "org", "team", "role")}
+    now = datetime.now(UTC)
+    site.databases[Population.AUTOBOT].sql(
+        f"""
+        INSERT INTO organizations (id, name, slug) VALUES ('{ids["org"]}', 'Acme', 'acme');
+        INSERT INTO users (id, username, email, is_active, org_id, last_login_at) VALUES
+            ('{ids["ada"]}', 'ada', 'ada@x.y', true, '{ids["org"]}', now() - interval '1 day'),
+            ('{ids["bob"]}', 'bob', 'bob@x.y', false, NULL, now() - interval '10 days'),
+            ('{ids["cay"]}', 'cay', 'cay@x.y', true, NULL, NULL);
+        INSERT INTO teams (id, org_id, name) VALUES ('{ids["team"]}', '{ids["org"]}', 'Crew');
+        INSERT INTO team_memberships (team_id, user_id) VALUES ('{ids["team"]}', '{ids["ada"]}');
+        INSERT INTO user_roles (user_id, role_id)
+            SELECT '{ids["bob"]}', id FROM roles WHERE name = 'readonly';
+        """
+    )
+    week_ago = (now - timedelta(days=7)).isoformat()
+    assert await names(admin, is_active=True) == {"ada", "cay"}
+    assert await names(admin, is_active=False) == {"bob"}
+    assert await names(admin, role="readonly") == {"bob"}
+    assert await names(admin, role="admin") == set()
+    assert await names(admin, org_id=ids["org"]) == {"ada"}
+    assert await names(admin, team_id=ids["team"]) == {"ada"}
+    assert await names(admin, last_login_before=week_ago) == {"bob"}
+    assert await names(admin, last_login_after=week_ago) == {"ada"}
+    assert await names(admin, is_active=True, last_login_after=week_ago, search="a") == {"ada"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"last_login_before": "2026-01-01T00:00:00"},
+        {"last_login_after": "yesterday"},
+        {"last_login_after": "9999999999999999"},
+        {"org_id": "acme"},
+        {"team_id": "x"},
+        {"role": "a\0b"},
+        {"is_active": "perhaps"},
+        {"include_total": "maybe"},
+    ],
+)
+async def test_filters_that_make_no_sense_are_refused(admin, query):
+    response = await admin.get(PATH, params=query)
+    assert response.status_code == 422, response.text
+    assert response.json()["errors"][0]["pointer"] == f"/{next(iter(query))}"
+
+
+async def test_fifty_creations_of_one_name_make_one_user(admin):
+    new = {"username": "marta", "email": "marta@autobot.local"}
+    answers = await asyncio.gather(*(admin.post(PATH, json=new) for _ in range(50)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [201] + [409] * 49

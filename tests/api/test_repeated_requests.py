@@ -1,0 +1,120 @@
+"""ETag with If-Match, and Idempotency-Key: nothing is overwritten unseen, nothing made twice."""
+
+import asyncio
+
+import pytest
+
+from user_management.population import Population
+
+PATH = "/api/autobot-users"
+NEW = {"username": "marta", "email": "marta@autobot.local"}
+
+
+async def test_every_answer_with_a_user_names_its_version(admin):
+    created = await admin.post(PATH, json=NEW)
+    where = created.headers["location"]
+    read = await admin.get(where)
+    assert read.headers["etag"] == created.headers["etag"]
+    assert read.headers["etag"].strip('"').isalnum()
+    changed = await admin.patch(where, json={"bio": "x"})
+    assert changed.headers["etag"] not in ("", read.headers["etag"])
+
+
+@pytest.mark.parametrize("path", ["/api/slm-users", "/api/autobot-users"])
+async def test_of_two_who_read_the_same_version_one_changes_it(admin, path):
+    created = await admin.post(path, json=NEW)
+    where, seen = created.headers["location"], {"If-Match": created.headers["etag"]}
+    first, second = await asyncio.gather(
+        admin.patch(where, json={"bio": "first"}, headers=seen),
+        admin.patch(where, json={"bio": "second"}, headers=seen),
+    )
+    assert sorted((first.status_code, second.status_code)) == [200, 412]
+    stale, made = sorted((first, second), key=lambda response: -response.status_code)
+    assert stale.json()["code"] == "precondition_failed"
+    assert (await admin.get(where)).json()["bio"] == made.json()["bio"]
+    assert (await admin.delete(where, headers=seen)).status_code == 412
+    current = {"If-Match": made.headers["etag"]}
+    assert (await admin.delete(where, headers=current)).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [
+        ("*", 200),
+        ('"0"', 412),
+        ('"x", {etag}', 200),
+        ("W/{etag}", 412),
+        ('"' + "f" * 40 + '"', 412),
+        ("nonsense", 412),
+        ("", 412),
+    ],
+)
+async def test_forms_of_if_match(admin, tags, status):
+    created = await admin.post(PATH, json=NEW)
+    headers = {"If-Match": tags.format(etag=created.headers["etag"])}
+    response = await admin.patch(created.headers["location"], json={"bio": "x"}, headers=headers)
+    assert response.status_code == status
+
+
+async def test_a_login_is_no_other_version(admin, site):
+    await site.add_user(Population.SLM, "marta")
+    where = "/api/slm-users"
+    user = (await admin.get(where, params={"search": "marta"})).json()["users"][0]
+    before = (await admin.get(f"{where}/{user['id']}")).headers["etag"]
+    await site.login("marta")
+    assert (await admin.get(f"{where}/{user['id']}")).headers["etag"] == before
+
+
+def with_key(key):
+    return {"Idempotency-Key": key}
+
+
+async def test_the_same_request_again_creates_nothing(admin, site):
+    first = await admin.post(PATH, json=NEW, headers=with_key("a-1"))
+    again = await admin.post(PATH, json=NEW, headers=with_key("a-1"))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["location"] == first.headers["location"]
+    assert len(site.audit(Population.AUTOBOT, "user_created")) == 1
+
+
+async def test_at_the_same_time_too(admin, site):
+    answers = await asyncio.gather(
+        *(admin.post(PATH, json=NEW, headers=with_key("a-1")) for _ in range(10))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(site.audit(Population.AUTOBOT, "user_created")) == 1
+
+
+async def test_a_key_stands_for_one_request(admin):
+    await admin.post(PATH, json=NEW, headers=with_key("a-1"))
+    other = NEW | {"display_name": "M"}
+    for where in (PATH, "/api/slm-users"):
+        response = await admin.post(where, json=other, headers=with_key("a-1"))
+        assert response.status_code == (422 if where == PATH else 201)
+    assert (await admin.get(PATH, params={"search": "marta"})).json()["users"][0][
+        "display_name"
+    ] == "marta"
+
+
+async def test_another_callers_key_is_another_one(admin, site):
+    await admin.post(PATH, json=NEW, headers=with_key("a-1"))
+    await site.add_user(Population.SLM, "second", is_admin=True)
+    headers = await site.login("second")
+    response = await site.client.post(PATH, json=NEW, headers=headers | with_key("a-1"))
+    assert (response.status_code, response.json()["code"]) == (409, "duplicate")
+
+
+async def test_a_refused_request_uses_no_key_up(admin):
+    wrong = NEW | {"password": "password"}
+    assert (await admin.post(PATH, json=wrong, headers=with_key("a-1"))).status_code == 422
+    assert (await admin.post(PATH, json=NEW, headers=with_key("a-1"))).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "ä"])
+async def test_keys_that_are_none(admin, key):
+    headers = {"Idempotency-Key": key.encode()}
+    response = await admin.post(PATH, json=NEW, headers=headers)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["in"] == "header"
