@@ -1,6 +1,8 @@
 """What surrounds every request, as plain ASGI: no request is buffered or wrapped for it."""
 
 import logging
+import re
+import secrets
 import time
 import traceback
 from typing import Final
@@ -14,6 +16,8 @@ from user_management.middleware.problems import problem, problem_of_status
 _access = logging.getLogger("user_management.access")
 _errors = logging.getLogger("user_management.errors")
 
+_REQUEST_ID: Final = b"x-request-id"
+_PLAIN_WORD: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _INTERNAL_ERROR: Final = "Something went wrong here. The log of the service says more."
 
@@ -21,7 +25,9 @@ _INTERNAL_ERROR: Final = "Something went wrong here. The log of the service says
 class RequestLog:
     """One line per request, and the last resort when one fails.
 
-    A log line has no query string and no header: both may hold what is nobody's business.
+    Each request has an id: the caller's `X-Request-ID` if it is a plain word, else a new one. It
+    stands in the answer and in the log. A log line has no query string and no other header: both
+    may hold what is nobody's business.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,18 +39,22 @@ class RequestLog:
             return
         started = time.perf_counter()
         status = 0
+        request_id = _request_id(scope)
 
         async def observe(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (_REQUEST_ID, request_id)]
             await send(message)
 
         try:
             await self._app(scope, receive, observe)
         except Exception as error:
             _errors.error(
-                "Unexpected %s", type(error).__name__, extra={"error": describe_error(error)}
+                "Unexpected %s",
+                type(error).__name__,
+                extra={"error": describe_error(error), "request_id": request_id.decode()},
             )
             if not status:
                 response = problem("internal_error", _INTERNAL_ERROR)
@@ -59,8 +69,17 @@ class RequestLog:
                     "status": status,
                     "milliseconds": round((time.perf_counter() - started) * 1000, 1),
                     "client": client[0] if client else None,
+                    "request_id": request_id.decode(),
                 },
             )
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID and _PLAIN_WORD.fullmatch(value):
+            given: bytes = value
+            return given
+    return secrets.token_hex(16).encode()
 
 
 def describe_error(error: BaseException) -> list[str]:

@@ -13,6 +13,7 @@ import hmac
 import json
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,7 @@ TOKEN_TYPE: Final = "at+jwt"  # noqa: S105  a media type
 # Seconds by which exp, nbf and iat may be off: hosts behind one name have not quite one clock.
 LEEWAY: Final = 5
 MAX_TOKEN_LENGTH: Final = 4096
+MAX_REMEMBERED: Final = 2048  # tokens, of about 1 KiB each
 
 _REQUIRED = ("exp", "iat", "nbf", "sub", "aud", "iss", "jti")
 _REFUSED = "The access token is invalid or has expired. Log in again."
@@ -163,6 +165,7 @@ class TokenVerifier:
         self._jwks = {key.kid: key.public_jwk for key in known}
         self._issuer = issuer
         self._audience = audience
+        self._verified: OrderedDict[str, AccessClaims] = OrderedDict()
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the public keys as a JSON Web Key Set."""
@@ -172,8 +175,21 @@ class TokenVerifier:
         """Return the claims of a valid token.
 
         Raises NotAuthenticated, with one text for all reasons. exp, nbf and iat may be off by
-        LEEWAY seconds.
+        LEEWAY seconds. A token that was good is remembered until it expires: its signature does
+        not change, and verifying costs more than everything else that a request does.
         """
+        known = self._verified.get(token)
+        if known is not None:
+            if time.time() < known.expires_at.timestamp() + LEEWAY:
+                return known
+            del self._verified[token]
+        claims = self._decode(token)
+        if len(self._verified) >= MAX_REMEMBERED:
+            self._verified.popitem(last=False)
+        self._verified[token] = claims
+        return claims
+
+    def _decode(self, token: str) -> AccessClaims:
         try:
             key = self._keys[_key_id(token)]
             claims = jwt.decode(
