@@ -69,6 +69,15 @@ class QuotaExceeded(DomainError):
     default_detail = "The organization has as many users as it may have."
 
 
+class OrganizationInUse(DomainError):
+    """The organization has users, who would be left without one."""
+
+    code = "organization_in_use"
+    default_detail = (
+        "The organization has users. Delete them or move them to another organization first."
+    )
+
+
 class LastOwner(DomainError):
     """The change would leave the team without an owner."""
 

@@ -1,6 +1,5 @@
 """Pages of lists: by `cursor`, or by `skip` for clients that count."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -9,22 +8,13 @@ from user_management.errors import InvalidValue
 from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.schemas.fields import TEXT_LENGTH, TEXT_PATTERN
 from user_management.security.cursors import Position
+from user_management.services.pages import PageRequest
 
 # PostgreSQL counts rows in 64 bits; nobody turns pages for that long.
 _MAX_SKIP = 1_000_000_000
 _MAX_LIMIT = 1000
 
 Search = Annotated[str | None, Query(max_length=TEXT_LENGTH, pattern=TEXT_PATTERN)]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a list is asked for."""
-
-    limit: int
-    offset: int
-    after: Position | None
-    with_total: bool
 
 
 async def get_page(
@@ -36,15 +26,15 @@ async def get_page(
         Query(max_length=100, description="`next_cursor` of the page before, instead of `skip`."),
     ] = None,
     include_total: Annotated[bool, Query(description="Count all of them, too.")] = False,
-) -> Page:
+) -> PageRequest:
     """The page that the query names. Raises InvalidValue."""
     if cursor is not None and skip:
         raise InvalidValue("skip", "Give either `cursor` or `skip`, not both.", where="query")
     after = None if cursor is None else resources.cursors.decode(cursor)
-    return Page(limit, skip, after, include_total)
+    return PageRequest(limit, skip, after, include_total)
 
 
-PageDep = Annotated[Page, Depends(get_page)]
+PageDep = Annotated[PageRequest, Depends(get_page)]
 
 
 def next_cursor(resources: Resources, following: Position | None) -> str | None:

@@ -30,6 +30,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "duplicate": (409, "The value is taken"),
     "last_administrator": (409, "The last administrator must stay"),
     "last_owner": (409, "The last owner must stay"),
+    "organization_in_use": (409, "The organization has users"),
     "quota_exceeded": (409, "The organization is full"),
     "system_role": (409, "System roles stay as they are"),
     "precondition_failed": (412, "Somebody else has changed it"),

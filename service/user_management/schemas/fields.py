@@ -16,6 +16,9 @@ EMAIL_PATTERN = (
 )
 # PostgreSQL's text cannot hold NUL.
 TEXT_PATTERN = r"^[^\x00]*$"
+# Something to read, without blanks around it.
+NAME_PATTERN = r"^[^\s\x00]([^\x00]*[^\s\x00])?$"
+SLUG_PATTERN = r"^[a-z0-9-]+$"
 # A script or data address in a picture's source is an attack on whoever looks at the user.
 AVATAR_URL_PATTERN = r"^(https?://|/)[!-~]*$"
 # One part written again and again.
@@ -24,6 +27,7 @@ REPETITION_PATTERN = r"^([\s\S]+)\1+$"
 EMAIL_LENGTH = 255
 USERNAME_LENGTH = 100
 TEXT_LENGTH = 255
+SLUG_LENGTH = 100
 LONG_TEXT_LENGTH = 500
 # The policy (`check_new_password`) counts 12 to 128 code points after NFC; this bounds the work.
 PASSWORD_INPUT_LENGTH = 1024
@@ -45,7 +49,7 @@ def check_email(address: str) -> str:
 
 
 def check_preferences(preferences: dict[str, Any]) -> dict[str, Any]:
-    """Return the preferences if PostgreSQL's jsonb can hold them.
+    """Return preferences or settings if PostgreSQL's jsonb can hold them.
 
     Raises ValueError for NUL characters, lone surrogates, numbers that are not finite, and
     nesting deeper than PREFERENCES_DEPTH.
@@ -54,16 +58,16 @@ def check_preferences(preferences: dict[str, Any]) -> dict[str, Any]:
     while remaining:
         value, depth = remaining.pop()
         if depth > PREFERENCES_DEPTH:
-            raise ValueError(f"Preferences are nested at most {PREFERENCES_DEPTH} levels deep")
+            raise ValueError(f"Objects are nested at most {PREFERENCES_DEPTH} levels deep")
         if isinstance(value, dict):
             remaining.extend((key, depth) for key in value)
             remaining.extend((item, depth + 1) for item in value.values())
         elif isinstance(value, list):
             remaining.extend((item, depth + 1) for item in value)
         elif isinstance(value, str) and not _is_storable(value):
-            raise ValueError("Text in preferences holds no NUL character and no lone surrogate")
+            raise ValueError("Text holds no NUL character and no lone surrogate")
         elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("Numbers in preferences are finite")
+            raise ValueError("Numbers are finite")
     return preferences
 
 
@@ -96,6 +100,8 @@ Password = Annotated[
     Field(min_length=1, max_length=PASSWORD_INPUT_LENGTH, json_schema_extra={"format": "password"}),
 ]
 Text = Annotated[str, Field(max_length=TEXT_LENGTH, pattern=TEXT_PATTERN)]
+Name = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH, pattern=NAME_PATTERN)]
+Slug = Annotated[str, Field(min_length=1, max_length=SLUG_LENGTH, pattern=SLUG_PATTERN)]
 LongText = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=TEXT_PATTERN)]
 AvatarUrl = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=AVATAR_URL_PATTERN)]
 Preferences = Annotated[
@@ -109,6 +115,8 @@ Preferences = Annotated[
         }
     ),
 ]
+# Those of an organization or team are no different.
+Settings = Preferences
 JSON_VALUE_SCHEMA: dict[str, Any] = {
     "description": "Any JSON value whose text holds no NUL character.",
     "anyOf": [

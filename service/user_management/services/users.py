@@ -1,36 +1,23 @@
 """Managing the users of one population."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import (
-    ClauseElement,
-    ColumnElement,
-    Executable,
-    Select,
-    exists,
-    func,
-    or_,
-    select,
-    tuple_,
-)
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from user_management.database import connection_released
-from user_management.errors import Duplicate, InvalidValue, LastAdministrator, NotFound
+from user_management.errors import InvalidValue, LastAdministrator, NotFound
 from user_management.models import (
     AuditAction,
     AuditResourceType,
     Role,
+    Team,
     TeamMembership,
     User,
     UserCredential,
@@ -44,21 +31,21 @@ from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import ONE_TIME_PASSWORD_LIFETIME, check_new_password
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_make_administrator, check_may_manage
+from user_management.services.changes import flush_unique
 from user_management.services.context import RequestContext, population_of
 from user_management.services.organizations import take_place
+from user_management.services.pages import PageRequest, read_page
 from user_management.services.roles import find_grantable_roles
 from user_management.services.sessions import end_sessions
 from user_management.services.versions import check_version
 
-# Counting further than this is slower than anybody needs the figure to be exact.
-EXACT_TOTAL = 10_000
 # From here on, `search` is looked for anywhere in a name.
 SEARCH_LENGTH = 3
 
 _USER_NOT_FOUND = "User not found."
-_UNIQUE = {
-    "ix_users_username": "username",
-    "ix_users_email": "e-mail address",
+_TAKEN = {
+    "ix_users_username": "This username is taken.",
+    "ix_users_email": "This e-mail address is taken.",
 }
 # What the API calls differently from the table.
 _COLUMNS = {"is_admin": "is_platform_admin"}
@@ -85,7 +72,7 @@ class UserFilter:
 class UserPage:
     """Some users, newest first, where the next ones begin, and how many there are in all.
 
-    `total` is estimated above EXACT_TOTAL, and None unless asked for.
+    `total` is estimated when it is large, and None unless asked for.
     """
 
     users: Sequence[User]
@@ -175,19 +162,13 @@ class UserService:
         with_total: bool = False,
     ) -> UserPage:
         """A page of users, newest first; `after` is where the page before ended."""
-        matching = _visible().where(*_conditions(wanted))
-        page = matching.options(selectinload(User.roles)).order_by(
-            User.created_at.desc(), User.id.desc()
+        found = await read_page(
+            self.session,
+            _visible().where(*_conditions(wanted)).options(selectinload(User.roles)),
+            User,
+            PageRequest(limit, offset, after, with_total),
         )
-        if after is not None:
-            page = page.where(tuple_(User.created_at, User.id) < tuple_(*after))
-        users = (await self.session.scalars(page.limit(limit + 1).offset(offset))).all()
-        following = None
-        if len(users) > limit:
-            last = users[limit - 1]
-            following = Position(last.created_at, last.id)
-        total = await self._total(matching) if with_total else None
-        return UserPage(users[:limit], following, total)
+        return UserPage([row[0] for row in found.items], found.following, found.total)
 
     async def update(
         self, user_id: UUID, changes: UserUpdate, expected: Collection[datetime] | None = None
@@ -272,7 +253,11 @@ class UserService:
             return
         held = await self.session.scalar(
             select(
-                exists().where(TeamMembership.user_id == user.id)
+                exists().where(
+                    TeamMembership.user_id == user.id,
+                    TeamMembership.team_id == Team.id,
+                    Team.deleted_at.is_(None),
+                )
                 | exists().where(
                     UserRole.user_id == user.id,
                     UserRole.role_id == Role.id,
@@ -334,13 +319,7 @@ class UserService:
         return user
 
     async def _flush(self) -> None:
-        try:
-            await self.session.flush()
-        except IntegrityError as error:
-            constraint = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
-            if constraint not in _UNIQUE:
-                raise
-            raise Duplicate(f"This {_UNIQUE[constraint]} is taken.") from None
+        await flush_unique(self.session, _TAKEN)
 
     async def _record_update(self, user: User, changed: Mapping[str, Mapping[str, Any]]) -> None:
         """One event for the switch that turns a user on or off, one for all other fields."""
@@ -363,35 +342,6 @@ class UserService:
                 org_id=user.org_id,
                 details={"changes": others | _plain_org(others)},
             )
-
-    async def _total(self, matching: Select[User]) -> int:
-        counted = await self.session.scalar(
-            select(func.count()).select_from(
-                matching.with_only_columns(User.id).limit(EXACT_TOTAL + 1).subquery()
-            )
-        )
-        if counted is None or counted <= EXACT_TOTAL:
-            return counted or 0
-        # The planner's guess may lie below what was counted.
-        return max(await self._estimate(matching), counted)
-
-    async def _estimate(self, matching: Select[User]) -> int:
-        plan = await self.session.scalar(_Explain(matching.with_only_columns(User.id)))
-        return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
-
-
-class _Explain(Executable, ClauseElement):
-    """What the planner makes of a statement, as JSON."""
-
-    inherit_cache = False
-
-    def __init__(self, statement: ClauseElement) -> None:
-        self.statement = statement
-
-
-@compiles(_Explain)
-def _compile_explain(element: _Explain, compiler: SQLCompiler, **options: Any) -> str:
-    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **options)}"
 
 
 def _visible() -> Select[User]:
