@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,10 @@ def signing_key() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
+def _array(words: Iterable[str]) -> str:
+    return "'{" + ",".join(f'"{word}"' for word in words) + "}'::text[]"
+
+
 @dataclass
 class Site:
     """The running application, its databases, and shortcuts for what tests do most."""
@@ -61,20 +65,62 @@ class Site:
         *,
         is_admin: bool = False,
         password: str | None = PASSWORD,
+        org_id: UUID | None = None,
+        roles: Iterable[str] = (),
+        permissions: Iterable[str] = (),
     ) -> UUID:
-        """Create a user past the API."""
+        """Create a user past the API, with roles that exist, and permissions in one of their own.
+
+        A fleet administrator with `org_id` is limited to that organization of AutoBot.
+        """
+        operator = RequestContext(authority=OPERATOR)
         async with self.resources.databases[population].session() as session:
-            user = await UserService(
-                session, RequestContext(authority=OPERATOR), self.resources.hasher
-            ).create(
+            user = await UserService(session, operator, self.resources.hasher).create(
                 UserCreate(
                     username=username,
                     email=f"{username}@autobot.local",
                     password=password,
                     is_admin=is_admin,
+                    org_id=org_id,
                 )
             )
-            return user.id
+        given = list(roles)
+        if permissions := list(permissions):
+            given.append(f"role of {username}")
+            self.add_role(population, given[-1], permissions)
+        self.databases[population].sql(
+            "INSERT INTO user_roles (user_id, role_id) "
+            f"SELECT '{user.id}', id FROM roles WHERE name = ANY ({_array(given)})"
+        )
+        return user.id
+
+    def add_role(
+        self,
+        population: Population,
+        name: str,
+        permissions: Iterable[str] = (),
+        org_id: UUID | None = None,
+    ) -> UUID:
+        """Create a role past the API."""
+        organization = f"'{org_id}'" if org_id else "NULL"
+        made = self.databases[population].sql(
+            "WITH role AS ("
+            f"INSERT INTO roles (name, org_id) VALUES ('{name}', {organization}) RETURNING id"
+            "), contents AS ("
+            "INSERT INTO role_permissions SELECT role.id, permissions.id FROM role, permissions "
+            f"WHERE permissions.name = ANY ({_array(permissions)})"
+            ") SELECT id FROM role"
+        )
+        return UUID(made)
+
+    def add_organization(self, name: str) -> UUID:
+        """Create an organization of AutoBot past the API."""
+        made = self.databases[Population.AUTOBOT].sql(
+            "WITH made AS ("
+            f"INSERT INTO organizations (name, slug) VALUES ('{name}', '{name}') RETURNING id"
+            ") SELECT id FROM made"
+        )
+        return UUID(made)
 
     async def try_login(
         self, username: str, password: str = PASSWORD, path: str = "/api/slm-auth/login"
