@@ -169,6 +169,65 @@ def test_tables_of_another_owner_are_refused_with_the_way_out(
         database.server.sql("DROP ROLE slm_app")
 
 
+HELD = """
+    SELECT roles.name, count(*) FROM roles JOIN role_permissions ON role_id = roles.id
+    WHERE org_id IS NULL AND is_system GROUP BY roles.id ORDER BY 1;
+    SELECT count(*) FROM permissions
+"""
+
+
+def test_roles_and_permissions_get_what_they_lack_and_keep_what_they_have(
+    provisioned: Callable[..., Any],
+) -> None:
+    """AutoBot's tables take a role twice; and an organization may have roles of its own."""
+    database = provisioned(Population.AUTOBOT)
+    database.sql(UPSTREAM)
+    database.sql(
+        "INSERT INTO permissions (id, name, description, resource, action) VALUES"
+        " (gen_random_uuid(), 'users:read', 'Its own words', 'users', 'read'),"
+        " (gen_random_uuid(), 'robots:drive', 'Of AutoBot alone', 'robots', 'drive');"
+        "INSERT INTO roles (id, org_id, name, is_system, priority) VALUES"
+        " (gen_random_uuid(), NULL, 'admin', true, 7),"
+        " (gen_random_uuid(), NULL, 'admin', false, 8),"
+        " (gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'admin', false, 9),"
+        " (gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'user', false, 9);"
+        "INSERT INTO role_permissions SELECT roles.id, permissions.id FROM roles, permissions"
+        " WHERE priority = 7"
+    )
+    database.migrate()
+    # Both roles `admin` have the 24; one of them what it had besides.
+    held = ["admin|24", "admin|25", "readonly|7", "user|10", "25"]
+    assert sorted(database.sql(HELD).splitlines()) == sorted(held)
+    priorities = "SELECT name, priority FROM roles ORDER BY name, priority"
+    assert database.sql(priorities).splitlines() == [
+        *("admin|7", "admin|8", "admin|9", "readonly|10", "user|9", "user|50")
+    ]
+    own = "SELECT count(*) FROM role_permissions JOIN roles ON role_id = id WHERE priority = 9"
+    assert database.sql(own) == "0"
+    words = "SELECT description FROM permissions WHERE name = 'users:read'"
+    assert database.sql(words) == "Its own words"
+    # Undone and done again, nothing is there twice.
+    database.migrate("base")
+    database.migrate()
+    assert sorted(database.sql(HELD).splitlines()) == sorted(held)
+
+
+def test_teams_that_differ_in_case_only_are_named_and_nothing_is_changed(
+    provisioned: Callable[..., Any],
+) -> None:
+    database = provisioned(Population.AUTOBOT)
+    database.sql(UPSTREAM)
+    database.sql(
+        "INSERT INTO teams (id, org_id, name, is_default)"
+        " SELECT gen_random_uuid(), organizations.id, team.name, false"
+        " FROM organizations, (VALUES ('Ops'), ('ops')) AS team (name)"
+    )
+    before = database.sql(SHAPE)
+    with pytest.raises(CommandError, match=r"lower\(name::text\).*, ops\) is duplicated"):
+        database.migrate()
+    assert database.sql(SHAPE) == before
+
+
 def test_offline_sql_adopts_too(provisioned: Callable[..., Any]) -> None:
     database = provisioned(Population.AUTOBOT)
     database.sql(CREATE_ALL)

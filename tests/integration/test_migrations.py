@@ -17,12 +17,19 @@ from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
 LOCK_KEY = 0x757365725F6D676D
+HEAD = "0003"
 TABLES = {
     "api_keys",
+    "audit_anchors",
     "audit_logs",
+    "audit_seals",
     "auth_sessions",
+    "idempotency_records",
     "organizations",
+    "password_history",
     "permissions",
+    "rate_limits",
+    "refresh_tokens",
     "role_permissions",
     "roles",
     "sso_providers",
@@ -72,7 +79,7 @@ def test_both_command_forms_reach_the_named_database(
     done = database.alembic(*form.format(population).split(), "upgrade", "head")
     assert done.returncode == 0, done.stderr
     assert tables(database) == TABLES
-    assert database.sql("SELECT version_num FROM user_management_version") == "0002"
+    assert database.sql("SELECT version_num FROM user_management_version") == HEAD
 
 
 @pytest.mark.parametrize(
@@ -93,16 +100,27 @@ def test_a_missing_setting_is_named(provisioned: Callable[..., Any]) -> None:
     assert "AUTOBOT_POSTGRES_HOST is not set" in done.stderr + done.stdout
 
 
-def test_a_missing_role_is_named(provisioned: Callable[..., Any]) -> None:
-    database = provisioned(Population.SLM)
+@pytest.mark.parametrize(
+    ("population", "role"),
+    [
+        (Population.SLM, "slm_service"),
+        (Population.AUTOBOT, "slm_service"),
+        (Population.AUTOBOT, "autobot_backend"),
+        (Population.AUTOBOT, "slm_tenant"),
+    ],
+)
+def test_a_missing_role_is_named(
+    provisioned: Callable[..., Any], population: Population, role: str
+) -> None:
+    database = provisioned(population)
     # The roles are the server's, so this one is hidden for as long as the run takes.
-    database.server.sql("ALTER ROLE slm_service RENAME TO hidden_service")
+    database.server.sql(f"ALTER ROLE {role} RENAME TO hidden")
     try:
-        done = database.alembic("-n", "slm", "upgrade", "head")
+        done = database.alembic("-n", population, "upgrade", "head")
     finally:
-        database.server.sql("ALTER ROLE hidden_service RENAME TO slm_service")
+        database.server.sql(f"ALTER ROLE hidden RENAME TO {role}")
     assert done.returncode != 0
-    assert "Role slm_service does not exist." in done.stderr + done.stdout
+    assert f"Role {role} does not exist." in done.stderr + done.stdout
     assert tables(database) == set()
 
 
@@ -122,6 +140,22 @@ def test_down_and_up_again_leaves_no_difference(
 
 
 @both
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_each_revision_is_undone_alone(
+    provisioned: Callable[..., Any], population: Population, revision: str
+) -> None:
+    database = provisioned(population)
+    database.migrate(revision)
+    before = dump(database)
+    database.migrate()
+    head = dump(database)
+    database.run_alembic(command.downgrade, revision)
+    assert dump(database) == before
+    database.migrate()
+    assert dump(database) == head
+
+
+@both
 def test_autogenerate_finds_no_drift(
     migrated: Callable[[Population], Any], population: Population
 ) -> None:
@@ -138,7 +172,13 @@ def test_autogenerate_finds_no_drift(
         "ALTER TABLE users ALTER is_active DROP DEFAULT",
         "ALTER TABLE users ALTER bio TYPE varchar(10)",
         "ALTER TABLE users ADD COLUMN nickname text",
-        "DROP TABLE auth_sessions",
+        "DROP TABLE refresh_tokens",
+        "DROP TABLE audit_seals",
+        "ALTER TABLE auth_sessions DROP COLUMN refresh_secret",
+        "ALTER TABLE rate_limits ALTER failures DROP DEFAULT",
+        "DROP INDEX ix_audit_seals_audit_id",
+        "DROP INDEX uq_team_org_name;"
+        "CREATE UNIQUE INDEX uq_team_org_name ON teams (org_id, name) WHERE deleted_at IS NULL",
         "DROP INDEX ix_users_search;"
         "CREATE INDEX ix_users_search ON users USING gin (lower(email) gin_trgm_ops)",
     ],
@@ -147,6 +187,20 @@ def test_autogenerate_would_see_drift(slm_database: Any, change: str) -> None:
     slm_database.sql(change)
     with pytest.raises(CommandError, match="New upgrade operations detected"):
         slm_database.run_alembic(command.check)
+
+
+def test_only_the_organization_of_fleet_administrators_is_no_foreign_key(
+    slm_database: Any, autobot_database: Any
+) -> None:
+    drop = "ALTER TABLE {} DROP CONSTRAINT {}_org_id_fkey"
+    slm_database.sql(
+        "INSERT INTO users (username, email, org_id) VALUES ('ada', 'ada@x', gen_random_uuid())"
+    )
+    slm_database.sql(drop.format("teams", "teams"))
+    autobot_database.sql(drop.format("users", "users"))
+    for database in (slm_database, autobot_database):
+        with pytest.raises(CommandError, match="New upgrade operations detected"):
+            database.run_alembic(command.check)
 
 
 @both
@@ -166,7 +220,7 @@ def test_offline_sql_does_what_the_online_run_does(
             assert dump(database, "--exclude-table=user_management_version") == empty
         else:
             assert dump(database) == expected
-            assert database.sql("SELECT version_num FROM user_management_version") == "0002"
+            assert database.sql("SELECT version_num FROM user_management_version") == HEAD
 
 
 @both
@@ -282,3 +336,96 @@ def test_a_table_in_use_stops_the_run_and_nothing_is_changed(slm_database: Any) 
         with pytest.raises(CommandError, match="stays locked"):
             slm_database.run_alembic(command.downgrade, "base", table_lock_wait_seconds="1")
         assert tables(slm_database) == TABLES
+
+
+NAMES = """
+    SELECT username || ' ' || email FROM users ORDER BY id;
+    SELECT slug FROM organizations ORDER BY id;
+    SELECT name FROM teams ORDER BY id
+"""
+# 1 is in use, 2 and 3 were deleted before; 4 alone has its name.
+REUSED = """
+    INSERT INTO organizations (id, name, slug, deleted_at) VALUES
+    ('00000000-0000-0000-0000-000000000001', 'One', 'one', NULL),
+    ('00000000-0000-0000-0000-000000000002', 'One', 'one', now()),
+    ('00000000-0000-0000-0000-000000000003', 'One', 'one', now()),
+    ('00000000-0000-0000-0000-000000000004', 'Four', 'four', now());
+    INSERT INTO users (id, username, email, deleted_at)
+    SELECT id, slug, slug || '@autobot.local', deleted_at FROM organizations;
+    INSERT INTO teams (id, org_id, name, deleted_at)
+    SELECT id, '00000000-0000-0000-0000-000000000001', slug, deleted_at FROM organizations;
+"""
+
+
+@both
+def test_the_release_before_gets_names_that_are_unique_again(
+    migrated: Callable[[Population], Any], population: Population
+) -> None:
+    database = migrated(population)
+    database.sql(REUSED)
+    database.run_alembic(command.downgrade, "0002")
+    suffix = "-00000000-0000-0000-0000-00000000000"
+    assert database.sql(NAMES).splitlines() == [
+        "one one@autobot.local",
+        *(f"one{suffix}{n} one@autobot.local{suffix}{n}" for n in (2, 3)),
+        "four four@autobot.local",
+        *(2 * ["one", f"one{suffix}2", f"one{suffix}3", "four"]),
+    ]
+    database.migrate()
+
+
+@both
+def test_of_deleted_rows_with_one_name_one_keeps_it(
+    migrated: Callable[[Population], Any], population: Population
+) -> None:
+    database = migrated(population)
+    database.sql(REUSED)
+    # Names as long as the columns take them.
+    database.sql(
+        "DELETE FROM users WHERE deleted_at IS NULL;"
+        "UPDATE users SET username = rpad(username, 100, 'x'), email = rpad(email, 255, 'x')"
+    )
+    database.run_alembic(command.downgrade, "0002")
+    kept = "SELECT count(*) FROM users WHERE length(username) = 100 AND length(email) = 255"
+    assert database.sql(kept) == "2"
+
+
+def test_who_was_limited_to_an_organization_is_kept_without_it(slm_database: Any) -> None:
+    slm_database.sql(
+        "INSERT INTO users (username, email, org_id) VALUES ('ada', 'ada@x', gen_random_uuid())"
+    )
+    slm_database.run_alembic(command.downgrade, "0002")
+    assert slm_database.sql("SELECT username, org_id FROM users") == "ada|"
+
+
+@both
+@pytest.mark.parametrize(
+    ("table", "again"),
+    [
+        ("users", "INSERT INTO users (username, email) VALUES ('one', 'new@autobot.local')"),
+        ("users", "INSERT INTO users (username, email) VALUES ('new', 'one@autobot.local')"),
+        ("organizations", "INSERT INTO organizations (name, slug) VALUES ('New', 'one')"),
+        ("teams", "INSERT INTO teams (org_id, name) SELECT org_id, 'ONE' FROM teams LIMIT 1"),
+    ],
+)
+def test_a_name_is_free_when_its_row_is_deleted(
+    migrated: Callable[[Population], Any], population: Population, table: str, again: str
+) -> None:
+    database = migrated(population)
+    database.sql(REUSED)
+    with pytest.raises(AssertionError, match="duplicate key"):
+        database.sql(again)
+    database.sql(f"UPDATE {table} SET deleted_at = now(); {again}")
+
+
+@both
+def test_the_system_roles_hold_what_they_are_named_for(
+    migrated: Callable[[Population], Any], population: Population
+) -> None:
+    roles = migrated(population).sql(
+        "SELECT roles.name, is_system, priority, count(*),"
+        " count(*) FILTER (WHERE action IN ('read', 'history', 'view', 'download'))"
+        " FROM roles JOIN role_permissions ON role_id = roles.id"
+        " JOIN permissions ON permissions.id = permission_id GROUP BY roles.id ORDER BY priority"
+    )
+    assert roles.splitlines() == ["readonly|t|10|7|7", "user|t|50|10|7", "admin|t|100|24|8"]

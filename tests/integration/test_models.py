@@ -15,11 +15,17 @@ from sqlalchemy.orm import selectinload
 from user_management.database import Database
 from user_management.models import (
     APIKey,
+    AuditAnchor,
     AuditLog,
+    AuditSeal,
     AuthSession,
     Base,
+    IdempotencyRecord,
     Organization,
+    PasswordHistory,
     Permission,
+    RateLimit,
+    RefreshToken,
     Role,
     RolePermission,
     SSOProvider,
@@ -34,6 +40,7 @@ from user_management.models import (
 from user_management.population import Population
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
+HASH = bytes(range(32))
 MODELS = {mapper.class_ for mapper in Base.registry.mappers}
 
 
@@ -53,8 +60,9 @@ def everything() -> list[Base]:
     organization = Organization(id=uuid.uuid4(), name="Default Organization", slug="default")
     user = ada(id=uuid.uuid4(), org_id=organization.id)
     team = Team(id=uuid.uuid4(), org_id=organization.id, name="Team")
-    permission = Permission(id=uuid.uuid4(), name="users:read", resource="users", action="read")
-    role = Role(id=uuid.uuid4(), name="user")
+    permission = Permission(id=uuid.uuid4(), name="robots:see", resource="robots", action="see")
+    role = Role(id=uuid.uuid4(), name="driver")
+    login = AuthSession(id=uuid.uuid4(), user_id=user.id, expires_at=LATER)
     provider = SSOProvider(id=uuid.uuid4(), provider_type="ldap", name="Directory")
     return [
         organization,
@@ -70,8 +78,14 @@ def everything() -> list[Base]:
         UserSSOLink(user_id=user.id, provider_id=provider.id, external_id="cn=ada"),
         UserMFA(user_id=user.id, secret_encrypted="sealed"),
         AuditLog(user_id=user.id, action="user_created", resource_type="user"),
-        AuthSession(user_id=user.id, expires_at=LATER),
+        login,
+        RefreshToken(token_hash=HASH, session_id=login.id),
         UserCredential(user_id=user.id),
+        PasswordHistory(user_id=user.id, password_hash="$2b$12$hash"),
+        RateLimit(scope="account", key=HASH, expires_at=LATER),
+        IdempotencyRecord(caller_id=user.id, key="k", request_hash=HASH, resource_id=team.id),
+        AuditSeal(seq=1, audit_id=uuid.uuid4(), hash=HASH),
+        AuditAnchor(population="slm", seq=1, hash=HASH),
     ]
 
 
@@ -109,7 +123,7 @@ async def test_defaults_of_the_orm_and_of_the_server_agree(autobot_database: Any
             stored = autobot_database.sql(f"SELECT to_jsonb({default})")
             assert json.loads(stored) == expected, column
             compared += 1
-    assert compared == 30
+    assert compared == 31
 
 
 async def test_a_plain_insert_needs_only_what_the_orm_needs(autobot_database: Any) -> None:
@@ -203,13 +217,36 @@ async def explain(session: AsyncSession, statement: str) -> str:
     return "\n".join(await session.scalars(text(f"EXPLAIN {statement}")))
 
 
-async def test_lists_and_search_have_their_indexes(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (
+            "SELECT id FROM users WHERE (created_at, id) < (now(), gen_random_uuid())"
+            " ORDER BY created_at DESC, id DESC LIMIT 10",
+            "ix_users_created_at_id",
+        ),
+        (
+            "SELECT id FROM users WHERE org_id = '00000000-0000-0000-0000-000000000001'"
+            " ORDER BY created_at DESC, id DESC LIMIT 10",
+            "ix_users_org_id_created_at_id",
+        ),
+        (
+            "SELECT id FROM audit_logs ORDER BY created_at DESC, id DESC LIMIT 10",
+            "ix_audit_logs_created_at_id",
+        ),
+    ],
+)
+async def test_pages_have_their_indexes(database: Database, statement: str, index: str) -> None:
     async with database.session() as session:
-        page = await explain(session, "SELECT id FROM users ORDER BY created_at DESC, id LIMIT 10")
-        assert "ix_users_created_at_id" in page
+        plan = await explain(session, statement)
+    assert f"Scan Backward using {index} " in plan
+
+
+async def test_search_has_its_index(database: Database) -> None:
+    async with database.session() as session:
         found = await explain(
             session,
             "SELECT id FROM users WHERE lower(email) LIKE '%ada%' OR lower(username) LIKE '%ada%'"
             " OR lower(display_name) LIKE '%ada%'",
         )
-        assert found.count("ix_users_search") == 3
+    assert found.count("ix_users_search") == 3

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from user_management.database import EXPECTED_REVISION
+
 ROWS = """
     INSERT INTO users (id, username, email, password_hash)
     VALUES ('00000000-0000-0000-0000-000000000001', 'ada', 'ada@autobot.local', 'hash');
@@ -71,12 +73,64 @@ def test_the_service_adds_and_reads_audit_rows_only(database: Any) -> None:
     assert allowed(database, "slm_service", edits) == []
 
 
+def test_the_service_adds_and_reads_seals_only(database: Any) -> None:
+    statements = [
+        "INSERT INTO audit_seals (seq, audit_id, hash) SELECT 1, id, '\\x01' FROM audit_logs",
+        "SELECT seq, audit_id, hash FROM audit_seals",
+    ]
+    assert allowed(database, "slm_service", statements) == statements
+    edits = [
+        *("UPDATE audit_seals SET hash = '\\x02'", "DELETE FROM audit_seals"),
+        *("TRUNCATE audit_seals", "SELECT 1 FROM audit_seals FOR UPDATE"),
+    ]
+    assert allowed(database, "slm_service", edits) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "accepted"),
+    [
+        ("seq = 6, hash = '\\x02'", True),
+        ("anchored_at = now()", True),
+        ("seq = 4", False),
+        ("seq = 4, hash = '\\x02'", False),
+        ("hash = '\\x02'", False),
+        ("population = 'autobot', seq = 6", False),
+    ],
+)
+def test_an_anchor_only_moves_forward(database: Any, change: str, accepted: bool) -> None:
+    anchor = "SELECT population, seq, hash FROM audit_anchors"
+    database.sql(
+        "INSERT INTO audit_anchors (population, seq, hash) VALUES ('slm', 5, '\\x01')",
+        user="slm_service",
+    )
+    update = f"UPDATE audit_anchors SET {change}"
+    if accepted:
+        database.sql(update, user="slm_service")
+        return
+    with pytest.raises(AssertionError, match="only moves forward"):
+        database.sql(update, user="slm_service")
+    assert database.sql(anchor) == "slm|5|\\x01"
+
+
+def test_the_service_takes_no_anchor_away(database: Any) -> None:
+    statements = [
+        "DELETE FROM audit_anchors",
+        "TRUNCATE audit_anchors",
+        "DROP TRIGGER only_grows ON audit_anchors",
+        "ALTER TABLE audit_anchors DISABLE TRIGGER only_grows",
+        "SET session_replication_role = replica",
+        "CREATE OR REPLACE FUNCTION audit_anchor_only_grows() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NEW; END'",
+    ]
+    assert allowed(database, "slm_service", statements) == []
+
+
 def test_the_service_works_with_all_other_tables(database: Any) -> None:
     tables = database.sql(
-        "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        " AND tablename NOT IN ('audit_logs', 'user_management_version')"
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN"
+        " ('audit_logs', 'audit_seals', 'audit_anchors', 'user_management_version')"
     ).splitlines()
-    assert len(tables) == 14
+    assert len(tables) == 18
     for table in tables:
         rights = database.sql(
             "SELECT string_agg(privilege_type, ',' ORDER BY privilege_type)"
@@ -88,7 +142,10 @@ def test_the_service_works_with_all_other_tables(database: Any) -> None:
 
 
 def test_the_service_reads_the_version_and_cannot_write_it(database: Any) -> None:
-    assert database.sql("SELECT * FROM user_management_version", user="slm_service") == "0002"
+    assert (
+        database.sql("SELECT * FROM user_management_version", user="slm_service")
+        == EXPECTED_REVISION
+    )
     assert allowed(database, "slm_service", ["DELETE FROM user_management_version"]) == []
 
 
@@ -128,6 +185,13 @@ def test_the_backend_can_do_nothing_else(autobot: Any) -> None:
         "SELECT key_hash FROM api_keys",
         "SELECT secret_encrypted FROM user_mfa",
         "SELECT config FROM sso_providers",
+        "SELECT token_hash FROM refresh_tokens",
+        "SELECT password_hash FROM password_history",
+        "DELETE FROM rate_limits",
+        "INSERT INTO audit_seals (seq, audit_id, hash) VALUES (1, gen_random_uuid(), '')",
+        "INSERT INTO audit_anchors (population, seq, hash) VALUES ('slm', 9, '')",
+        "SET ROLE slm_tenant",
+        "SET ROLE slm_service",
     ]
     assert allowed(autobot, "autobot_backend", statements) == []
 

@@ -210,11 +210,11 @@ class PostgresServer:
         return done.stdout.strip()
 
     def provision_roles(self) -> None:
-        """The login roles, as the deployment makes them."""
+        """The roles, as the deployment makes them."""
         self.sql(
             "".join(f"CREATE ROLE {role} LOGIN;" for role in (*OWNERS.values(), SERVICE, BACKEND))
-            + f"CREATE ROLE {TENANT} NOLOGIN; GRANT {TENANT} TO {SERVICE};"
-            f"ALTER ROLE {SERVICE} BYPASSRLS; ALTER ROLE {BACKEND} BYPASSRLS;"
+            + f"ALTER ROLE {SERVICE} BYPASSRLS;"
+            f"CREATE ROLE {TENANT} NOLOGIN; GRANT {TENANT} TO {SERVICE};"
         )
 
     def provision_database(self, name: str, population: Population, template: str | None) -> None:

@@ -133,6 +133,8 @@ class PasswordHistory(Base):
     password_hash: Mapped[Str255]
     created_at: Mapped[Now]
 
+    user: Mapped["User"] = relationship(lazy="raise")
+
 
 class AuthSession(Base):
     """A login. An access token is good for as long as its session is neither ended nor expired.
@@ -170,3 +172,5 @@ class RefreshToken(Base):
     )
     created_at: Mapped[Now]
     used_at: Mapped[datetime | None]
+
+    session: Mapped["AuthSession"] = relationship(lazy="raise")
