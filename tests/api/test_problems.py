@@ -187,3 +187,21 @@ async def test_the_log_holds_no_secret_and_no_control_character(site, log):
 async def test_answers_are_not_kept(admin):
     for path in ("/health/live", "/api/slm-auth/me", "/api/slm-users", "/api/openapi.json"):
         assert (await admin.get(path)).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("given", ["a-1.B_2", "x" * 64])
+async def test_a_request_keeps_the_id_that_it_came_with(site, given, caplog):
+    response = await site.client.get("/health/live", headers={"X-Request-ID": given})
+    assert response.headers["x-request-id"] == given
+    assert caplog.records[-1].request_id == given
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 65, "a b", "<script>", "a\x1b[31m"])
+async def test_a_request_without_a_usable_id_gets_one(site, given, caplog):
+    headers = {} if given is None else {"X-Request-ID": given.encode()}
+    first = await site.client.get("/health/live", headers=headers)
+    second = await site.client.get("/nothing", headers=headers)
+    ids = [response.headers["x-request-id"] for response in (first, second)]
+    assert len(set(ids)) == 2
+    assert all(len(each) == 32 and each.isalnum() for each in ids)
+    assert [record.request_id for record in caplog.records[-2:]] == ids

@@ -27,8 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jose import jwt
 
 from user_management.errors import ConfigurationError, NotAuthenticated
+from user_management.security import tokens
 from user_management.security.tokens import (
     LEEWAY,
     MAX_TOKEN_LENGTH,
@@ -514,3 +516,31 @@ class TestLoading:
 
         assert secret not in f"{KEY!r}{KEY}"
         assert "private" not in repr(KEY.public_jwk)
+
+
+def issue(issuer):
+    return issuer.issue(subject="gwendolyn", user_id=USER, session_id=SESSION, admin=False)
+
+
+def test_a_verified_token_is_remembered_until_it_expires(issuer, verifier, monkeypatch):
+    token = issue(issuer)
+    first = verifier.verify(token)
+    monkeypatch.setattr(jwt, "decode", None)
+    assert verifier.verify(token) == first
+    monkeypatch.undo()
+    later = time.time() + LIFETIME.total_seconds() + LEEWAY
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(NotAuthenticated):
+        verifier.verify(token)
+
+
+def test_only_so_many_tokens_are_remembered(issuer, verifier, monkeypatch):
+    monkeypatch.setattr(tokens, "MAX_REMEMBERED", 2)
+    first, *others = (issue(issuer) for _ in range(3))
+    for token in (first, *others):
+        verifier.verify(token)
+    monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("decoded"))
+    for token in others:
+        verifier.verify(token)
+    with pytest.raises(pytest.fail.Exception):
+        verifier.verify(first)
