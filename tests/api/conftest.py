@@ -33,7 +33,7 @@ PASSWORD = "violet-anchor-77-meadow"
 ADMINISTRATOR = "captain"
 
 
-def signing_key() -> str:
+def new_signing_key() -> str:
     """A new P-256 key as PEM text."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -225,7 +225,7 @@ class ProxiedDatabase:
 def settings_for(databases: dict[Population, Any], **changes: Any) -> Settings:
     """Settings of a service on these databases; nothing comes from the environment."""
     values: dict[str, Any] = {
-        "slm_signing_key": signing_key(),
+        "slm_signing_key": new_signing_key(),
         "bcrypt_cost": BCRYPT_COST,
         "hash_threads": 2,
     }
@@ -255,6 +255,12 @@ async def running(databases: dict[Population, Any], **changes: Any) -> AsyncIter
         ) as client,
     ):
         yield Site(app, settings, databases, client)
+
+
+@pytest.fixture
+def signing_key() -> str:
+    """A P-256 key as PEM text."""
+    return new_signing_key()
 
 
 @pytest.fixture

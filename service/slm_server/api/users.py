@@ -131,15 +131,9 @@ def create_router(population: Population) -> APIRouter:
         `search` is a part of the user name, e-mail address or display name; with fewer than three
         characters it is their beginning.
         """
-        found = await service.list(
-            wanted,
-            limit=page.limit,
-            offset=page.offset,
-            after=page.after,
-            with_total=page.with_total,
-        )
+        found = await service.list(wanted, page)
         return UserListResponse(
-            users=[UserResponse.of(user) for user in found.users],
+            users=[UserResponse.of(user) for user in found.items],
             total=found.total,
             next_cursor=next_cursor(resources, found.following),
             limit=page.limit,

@@ -2,7 +2,9 @@
 
 import typer
 
-from slm_server.cli import admin
+from slm_server.cli import admin, doctor, users
 
 app = typer.Typer(no_args_is_help=True, help="Tools of the SLM server for operators.")
 app.add_typer(admin.app, name="admin")
+app.add_typer(users.app, name="users")
+app.command("doctor")(doctor.examine)

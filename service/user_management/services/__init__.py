@@ -13,7 +13,7 @@ from user_management.services.authentication import (
     authenticate,
 )
 from user_management.services.context import OPERATOR, Actor, Authority, RequestContext
-from user_management.services.users import UserPage, UserService
+from user_management.services.users import UserService
 
 __all__ = [
     "OPERATOR",
@@ -27,7 +27,6 @@ __all__ = [
     "FirstAdministrator",
     "Login",
     "RequestContext",
-    "UserPage",
     "UserService",
     "authenticate",
 ]

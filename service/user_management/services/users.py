@@ -1,6 +1,6 @@
 """Managing the users of one population."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,6 @@ from user_management.models import (
 from user_management.population import Population
 from user_management.schemas.fields import check_email
 from user_management.schemas.users import UserCreate, UserUpdate
-from user_management.security.cursors import Position
 from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import ONE_TIME_PASSWORD_LIFETIME, check_new_password
 from user_management.services.audit import AuditService
@@ -34,7 +33,7 @@ from user_management.services.authorization import check_may_make_administrator,
 from user_management.services.changes import flush_unique
 from user_management.services.context import RequestContext, population_of
 from user_management.services.organizations import take_place
-from user_management.services.pages import PageRequest, read_page
+from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.roles import find_grantable_roles
 from user_management.services.sessions import end_sessions
 from user_management.services.versions import check_version
@@ -66,18 +65,6 @@ class UserFilter:
     team_id: UUID | None = None
     last_login_before: datetime | None = None
     last_login_after: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UserPage:
-    """Some users, newest first, where the next ones begin, and how many there are in all.
-
-    `total` is estimated when it is large, and None unless asked for.
-    """
-
-    users: Sequence[User]
-    following: Position | None
-    total: int | None
 
 
 class UserService:
@@ -152,23 +139,11 @@ class UserService:
         """A user with their roles. Raises NotFound, also for a deleted one."""
         return await self._one(_visible().where(User.id == user_id))
 
-    async def list(
-        self,
-        wanted: UserFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        after: Position | None = None,
-        with_total: bool = False,
-    ) -> UserPage:
-        """A page of users, newest first; `after` is where the page before ended."""
-        found = await read_page(
-            self.session,
-            _visible().where(*_conditions(wanted)).options(selectinload(User.roles)),
-            User,
-            PageRequest(limit, offset, after, with_total),
-        )
-        return UserPage([row[0] for row in found.items], found.following, found.total)
+    async def list(self, wanted: UserFilter, page: PageRequest) -> Page[User]:
+        """A page of users, newest first."""
+        matching = _visible().where(*_conditions(wanted)).options(selectinload(User.roles))
+        found = await read_page(self.session, matching, User, page)
+        return Page([row[0] for row in found.items], found.following, found.total)
 
     async def update(
         self, user_id: UUID, changes: UserUpdate, expected: Collection[datetime] | None = None

@@ -1,0 +1,211 @@
+"""`slm doctor`: is everything as the service needs it, and what is to be done if not."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import typer
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from slm_server.cli.common import JsonOption, connected, show
+from user_management.config import Settings, load_settings
+from user_management.database import EXPECTED_REVISION, VERSION_TABLE
+from user_management.errors import ConfigurationError, DatabaseUnavailable
+from user_management.population import Population
+from user_management.security.tokens import SigningKey
+from user_management.services.administrators import AdministratorService, AdministratorState
+
+HTTPS: Final = ("127.0.0.1", 443)
+HTTPS_NAME: Final = "localhost"
+CLOCK_TOLERANCE: Final = timedelta(seconds=2)
+CERTIFICATE_WARNING: Final = timedelta(days=14)
+# The sealer works every second; the timer of the housekeeping every quarter of an hour.
+UNSEALED_TOLERANCE: Final = timedelta(minutes=5)
+
+_UNSEALED: Final = text(
+    "SELECT count(*) FROM audit_logs WHERE created_at BETWEEN now() - interval '1 day'"
+    " AND now() - CAST(:tolerance AS interval)"
+    " AND NOT EXISTS (SELECT FROM audit_seals WHERE audit_id = audit_logs.id)"
+)
+
+
+class Check(BaseModel):
+    """One thing that was looked at; `advice` says what to do where it is not ok."""
+
+    check: str
+    state: Literal["ok", "warning", "failed"]
+    found: str
+    advice: str = ""
+
+
+def examine(as_json: JsonOption = False) -> None:
+    """Check configuration, databases, certificates and clock, and say what to do.
+
+    Ends with status 1 when something failed; warnings alone do not.
+    """
+    checks = asyncio.run(_checks())
+    show(checks, ("check", "state", "found", "advice"), as_json=as_json)
+    if any(check.state == "failed" for check in checks):
+        raise typer.Exit(1)
+
+
+async def _checks() -> list[Check]:
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        return [_failed("configuration", "not usable", str(error))]
+    checks = [_ok("configuration", "complete"), *_check_keys(settings)]
+    for population in Population:
+        checks += [check async for check in _check_database(settings, population)]
+    checks.append(await asyncio.to_thread(_check_https, settings.slm_postgres_sslrootcert))
+    return checks
+
+
+def _check_keys(settings: Settings) -> Iterator[Check]:
+    secret = settings.slm_signing_key
+    try:
+        if secret is None:
+            raise ConfigurationError("Set SLM_SIGNING_KEY, or deploy again: it makes the key.")
+        key = SigningKey.from_pem(secret.get_secret_value(), variable="SLM_SIGNING_KEY")
+    except ConfigurationError as error:
+        yield _failed("signing key", "not usable", str(error))
+        return
+    yield _ok("signing key", f"kid {key.kid}")
+
+
+async def _check_database(settings: Settings, population: Population) -> AsyncIterator[Check]:
+    name = f"{population} database"
+    try:
+        async with connected(settings, population) as connection:
+            session = connection.session
+            facts = await session.execute(
+                text(
+                    "SELECT current_database() AS database, version() AS version,"
+                    " clock_timestamp() AS clock, (SELECT ssl FROM pg_stat_ssl"
+                    " WHERE pid = pg_backend_pid()) AS tls"
+                )
+            )
+            row = facts.one()
+            yield _ok(name, f"{row.database}, {' '.join(row.version.split()[:2])}")
+            yield _check_tls(settings, population, row.tls)
+            yield _check_clock(population, row.clock)
+            migrated = await session.scalar(
+                text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSION_TABLE}
+            )
+            revision = migrated and await session.scalar(
+                text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
+            )
+            yield _check_schema(population, revision)
+            if revision != EXPECTED_REVISION:
+                return
+            administrators = AdministratorService(session, connection.context, connection.hasher)
+            yield _check_administrators(population, (await administrators.status()).state)
+            yield _check_seals(
+                population, await session.scalar(_UNSEALED, {"tolerance": UNSEALED_TOLERANCE})
+            )
+    except ConfigurationError as error:
+        yield _failed(name, "not configured", str(error))
+    except DatabaseUnavailable:
+        yield _failed(
+            name,
+            "does not answer",
+            "See that PostgreSQL runs on its host and that the firewall lets this host pass; "
+            "`ansible-playbook site.yml` mends both and proves it.",
+        )
+
+
+def _check_tls(settings: Settings, population: Population, tls: bool | None) -> Check:
+    name = f"{population} encryption"
+    if settings.database(population).is_unix_socket:
+        return _ok(name, "unix socket")
+    if tls:
+        return _ok(name, "TLS, name verified")
+    return _failed(name, "plain", "Deploy again: the service connects by TLS only.")
+
+
+def _check_clock(population: Population, clock: datetime) -> Check:
+    name = f"{population} clock"
+    difference = abs(datetime.now(UTC) - clock)
+    found = f"{difference.total_seconds():.1f} s apart"
+    if difference <= CLOCK_TOLERANCE:
+        return _ok(name, found)
+    return _failed(
+        name, found, "Let both hosts keep network time (timedatectl): sessions end by the clock."
+    )
+
+
+def _check_schema(population: Population, revision: Any) -> Check:
+    name = f"{population} schema"
+    if revision == EXPECTED_REVISION:
+        return _ok(name, f"revision {revision}")
+    return _failed(
+        name,
+        f"revision {revision or 'none'}, not {EXPECTED_REVISION}",
+        "Deploy again: it migrates the databases before it switches the release.",
+    )
+
+
+def _check_administrators(population: Population, state: AdministratorState) -> Check:
+    name = f"{population} administrators"
+    if state is AdministratorState.ESTABLISHED:
+        return _ok(name, state)
+    return Check(
+        check=name,
+        state="warning",
+        found=state,
+        advice="Log in with the one-time password and change it."
+        if state is AdministratorState.UNUSED
+        else f"slm admin create --population {population} --username … --email …",
+    )
+
+
+def _check_seals(population: Population, unsealed: int | None) -> Check:
+    name = f"{population} audit log"
+    if not unsealed:
+        return _ok(name, "sealed")
+    return _failed(
+        name,
+        f"{unsealed} rows without a seal after {UNSEALED_TOLERANCE.seconds // 60} minutes",
+        "See that the service runs (systemctl status autobot-slm-backend), then run "
+        "`slm audit verify`.",
+    )
+
+
+def _check_https(ca: Path | None) -> Check:
+    """The certificate that clients get to see, as a client would look at it."""
+    name = "HTTPS certificate"
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        with (
+            socket.create_connection(HTTPS, timeout=2) as plain,
+            context.wrap_socket(plain, server_hostname=HTTPS_NAME) as tls,
+        ):
+            certificate = tls.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        return _failed(name, error.verify_message, "Deploy again: it renews certificates.")
+    except OSError as error:
+        return _failed(
+            name,
+            f"no answer on port {HTTPS[1]}: {error.strerror or error}",
+            "See that nginx runs: systemctl status nginx.",
+        )
+    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+    found = f"until {ends:%Y-%m-%d}"
+    if ends - datetime.now(UTC) > CERTIFICATE_WARNING:
+        return _ok(name, found)
+    return Check(
+        check=name, state="warning", found=found, advice="Deploy again: it renews certificates."
+    )
+
+
+def _ok(check: str, found: str) -> Check:
+    return Check(check=check, state="ok", found=found)
+
+
+def _failed(check: str, found: str, advice: str) -> Check:
+    return Check(check=check, state="failed", found=found, advice=advice)

@@ -1,0 +1,146 @@
+"""`slm users`: the users of either population."""
+
+import sys
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from slm_server.cli.common import (
+    Connection,
+    JsonOption,
+    LimitOption,
+    PopulationOption,
+    fail,
+    find_user,
+    run,
+    show,
+    show_one,
+)
+from user_management.schemas.users import UserCreate, UserResponse, UserUpdate
+from user_management.services import UserService
+from user_management.services.pages import PageRequest
+from user_management.services.users import UserFilter
+
+app = typer.Typer(no_args_is_help=True, help="Users.")
+
+UserArgument = Annotated[str, typer.Argument(help="User name, e-mail address or id.")]
+_COLUMNS = ("username", "email", "roles", "is_platform_admin", "is_active", "last_login_at")
+
+
+@app.command("list")
+def list_users(
+    population: PopulationOption,
+    search: Annotated[str | None, typer.Option(help="A part of a name or address.")] = None,
+    role: Annotated[str | None, typer.Option(help="Only those with this role.")] = None,
+    active: Annotated[bool | None, typer.Option("--active/--disabled")] = None,
+    limit: LimitOption = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List users, newest first."""
+    wanted = UserFilter(search=search, role=role, is_active=active)
+
+    async def work(connection: Connection) -> list[UserResponse]:
+        page = await _service(connection).list(wanted, PageRequest(limit))
+        return [UserResponse.of(user) for user in page.items]
+
+    show(run(population, work), _COLUMNS, as_json=as_json)
+
+
+@app.command("show")
+def show_user(
+    population: PopulationOption, user: UserArgument, as_json: JsonOption = False
+) -> None:
+    """Show one user."""
+
+    async def work(connection: Connection) -> UserResponse:
+        user_id = await find_user(connection.session, user)
+        return UserResponse.of(await _service(connection).get(user_id))
+
+    show_one(run(population, work), as_json=as_json)
+
+
+@app.command()
+def create(
+    population: PopulationOption,
+    username: Annotated[str, typer.Option(help="3 to 100 letters, digits, underscores.")],
+    email: Annotated[str, typer.Option(help="E-mail address.")],
+    admin: Annotated[bool, typer.Option("--admin", help="A platform administrator.")] = False,
+    organization: Annotated[UUID | None, typer.Option(help="The organization's id.")] = None,
+    password_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--password-stdin",
+            help="Read a first password from standard input, which must be changed at login. "
+            "Otherwise it is asked for; leave it empty for a user without one.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a user."""
+    password = _first_password(from_stdin=password_stdin)
+
+    async def work(connection: Connection) -> UserResponse:
+        new = UserCreate(
+            username=username,
+            email=email,
+            is_admin=admin,
+            org_id=organization,
+            password=password,
+            must_change_password=password is not None,
+        )
+        return UserResponse.of(await _service(connection).create(new))
+
+    show_one(run(population, work), as_json=as_json)
+
+
+@app.command()
+def enable(population: PopulationOption, user: UserArgument) -> None:
+    """Let a user log in again."""
+    _switch(population, user, is_active=True)
+
+
+@app.command()
+def disable(population: PopulationOption, user: UserArgument) -> None:
+    """Keep a user out; their sessions end at once."""
+    _switch(population, user, is_active=False)
+
+
+@app.command()
+def delete(
+    population: PopulationOption,
+    user: UserArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a user softly; their sessions end at once and their names are free again."""
+    if not yes:
+        typer.confirm(f"Delete {user} of the {population} users?", abort=True)
+
+    async def work(connection: Connection) -> None:
+        await _service(connection).delete(await find_user(connection.session, user))
+
+    run(population, work)
+    typer.echo(f"Deleted: {user}.")
+
+
+def _switch(population: PopulationOption, user: str, *, is_active: bool) -> None:
+    async def work(connection: Connection) -> None:
+        user_id = await find_user(connection.session, user)
+        await _service(connection).update(user_id, UserUpdate(is_active=is_active))
+
+    run(population, work)
+    typer.echo(f"{'Enabled' if is_active else 'Disabled'}: {user}.")
+
+
+def _first_password(*, from_stdin: bool) -> str | None:
+    """From standard input or a prompt, never from the command line, which others can read."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n") or fail("There is no password on standard input.")
+    if not sys.stdin.isatty():
+        return None
+    prompt = "First password (empty: none)"
+    return typer.prompt(prompt, default="", show_default=False, hide_input=True) or None
+
+
+def _service(connection: Connection) -> UserService:
+    return UserService(connection.session, connection.context, connection.hasher)

@@ -1,0 +1,210 @@
+"""The command `slm` for operators: what they type and see."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from slm_server.cli import app, doctor
+from user_management.population import Population
+
+
+@pytest.fixture
+def environment(databases, monkeypatch):
+    """Settings of both databases, as the deployed service has them."""
+    for database in databases.values():
+        for name, value in database.environment(database.service).items():
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BCRYPT_COST", "4")
+    return databases
+
+
+@pytest.fixture
+def slm(environment):
+    """Run the command on these databases; the finished run."""
+    assert environment
+
+    def run(*arguments, typed=None):
+        return CliRunner().invoke(app, [*map(str, arguments)], input=typed)
+
+    return run
+
+
+@pytest.fixture(params=Population)
+def population(request) -> Population:
+    return request.param
+
+
+def objects(done):
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def create(slm, population, name, *arguments, typed=None):
+    where = ("users", "create", "-p", population, "--username", name)
+    return slm(*where, "--email", f"{name}@autobot.local", *arguments, typed=typed)
+
+
+def test_the_life_of_a_user(slm, population):
+    made = objects(create(slm, population, "marta", "--json"))
+    assert (made["username"], made["is_active"], made["is_platform_admin"]) == (
+        "marta",
+        True,
+        False,
+    )
+    for name in ("marta", "MARTA@autobot.local", made["id"]):
+        assert objects(slm("users", "show", "-p", population, name, "--json")) == made
+    assert "Disabled: marta." in slm("users", "disable", "-p", population, "marta").stdout
+    shown = objects(slm("users", "list", "-p", population, "--disabled", "--json"))
+    assert [user["username"] for user in shown] == ["marta"]
+    assert slm("users", "enable", "-p", population, "marta").exit_code == 0
+    assert objects(slm("users", "list", "-p", population, "--disabled", "--json")) == []
+    refused = slm("users", "delete", "-p", population, "marta", typed="n\n")
+    assert refused.exit_code == 1
+    assert slm("users", "delete", "-p", population, "marta", "--yes").exit_code == 0
+    gone = slm("users", "show", "-p", population, "marta")
+    assert (gone.exit_code, gone.stderr) == (1, "There is no user marta.\n")
+
+
+def test_a_first_password_from_standard_input_must_be_changed(slm, population, environment):
+    done = create(slm, population, "marta", "--password-stdin", typed="granite-otter-52\n")
+    assert done.exit_code == 0, done.output
+    row = environment[population].sql(
+        "SELECT must_change_password, password_hash LIKE '$2b$04$%' FROM users "
+        "JOIN user_credentials ON user_id = id"
+    )
+    assert row == "t|t"
+    assert "granite" not in done.output
+    nothing = create(slm, population, "omar", "--password-stdin", typed="")
+    assert (nothing.exit_code, nothing.stderr) == (1, "There is no password on standard input.\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("ab", None, "username: String should have at least 3 characters"),
+        ("marta", "short\n", "too short"),
+        ("captain", None, "is taken."),
+    ],
+)
+def test_what_is_refused_is_said_in_one_sentence(slm, population, name, typed, said):
+    create(slm, population, "captain")
+    password = ["--password-stdin"] if typed else []
+    done = create(slm, population, name, *password, typed=typed)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_tables_show_what_people_typed_as_text(slm, environment):
+    environment[Population.AUTOBOT].sql(
+        "INSERT INTO users (username, email) VALUES (E'[red]x\\x1b[31m', 'x@y.z')"
+    )
+    shown = slm("users", "list", "-p", "autobot").stdout
+    assert "[red]x\N{REPLACEMENT CHARACTER}[31m" in shown
+    assert "\x1b" not in shown
+
+
+def test_an_unreachable_database_is_said(slm, population, monkeypatch):
+    monkeypatch.setenv(f"{population.upper()}_POSTGRES_HOST", "/nowhere")
+    done = slm("users", "list", "-p", population)
+    assert done.exit_code == 1
+    assert f"The database of the {population} users is unavailable." in done.stderr
+
+
+def examine(slm):
+    """What doctor finds, by the name of the check."""
+    done = slm("doctor", "--json")
+    assert done.stdout, done.exception
+    return done.exit_code, {check["check"]: check for check in json.loads(done.stdout)}
+
+
+@pytest.fixture
+def healthy(slm, environment, monkeypatch, signing_key):
+    """All is well but for HTTPS, which no test has."""
+    monkeypatch.setenv("SLM_SIGNING_KEY", signing_key)
+    ok = doctor.Check(check="HTTPS certificate", state="ok", found="")
+    monkeypatch.setattr(doctor, "_check_https", lambda _: ok)
+    for population in Population:
+        create(slm, population, "captain", "--admin")
+    return environment
+
+
+@pytest.mark.usefixtures("healthy")
+def test_doctor_finds_nothing_where_nothing_is_wrong(slm):
+    status, checks = examine(slm)
+    assert status == 0
+    assert {check["state"] for check in checks.values()} == {"ok"}
+    assert len(checks) == 3 + 6 * len(Population)
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "advice"),
+    [
+        (
+            "UPDATE user_management_version SET version_num = '0002'",
+            "schema",
+            "Deploy again",
+        ),
+        (
+            "INSERT INTO audit_logs (action, resource_type, created_at) "
+            "VALUES ('x', 'user', now() - interval '10 minutes')",
+            "audit log",
+            "slm audit verify",
+        ),
+    ],
+)
+def test_doctor_says_what_to_do(slm, healthy, population, damage, check, advice):
+    healthy[population].sql(damage)
+    status, checks = examine(slm)
+    found = checks[f"{population} {check}"]
+    assert (status, found["state"]) == (1, "failed")
+    assert advice in found["advice"]
+    assert [each["state"] for each in checks.values()].count("failed") == 1
+
+
+def test_doctor_asks_for_an_administrator(slm, healthy, population):
+    healthy[population].sql("DELETE FROM users")
+    status, checks = examine(slm)
+    found = checks[f"{population} administrators"]
+    assert (status, found["state"], found["found"]) == (0, "warning", "missing")
+    assert f"slm admin create --population {population}" in found["advice"]
+
+
+@pytest.mark.usefixtures("healthy")
+def test_doctor_sees_a_wrong_clock(slm, monkeypatch):
+    monkeypatch.setattr(doctor, "CLOCK_TOLERANCE", -doctor.CLOCK_TOLERANCE)
+    status, checks = examine(slm)
+    assert (status, checks["slm clock"]["state"]) == (1, "failed")
+
+
+@pytest.mark.usefixtures("healthy")
+def test_doctor_names_the_database_that_is_away(slm, population, monkeypatch):
+    monkeypatch.setenv(f"{population.upper()}_POSTGRES_HOST", "/nowhere")
+    status, checks = examine(slm)
+    assert status == 1
+    assert checks[f"{population} database"]["found"] == "does not answer"
+    other = next(each for each in Population if each is not population)
+    assert checks[f"{other} schema"]["state"] == "ok"
+
+
+@pytest.mark.usefixtures("healthy")
+@pytest.mark.parametrize(
+    ("name", "value", "check"),
+    [
+        ("SLM_SIGNING_KEY", "nonsense", "signing key"),
+        ("BCRYPT_COST", "99", "configuration"),
+        ("AUTOBOT_POSTGRES_PASSWORD", "", "autobot database"),
+    ],
+)
+def test_doctor_reads_the_configuration(slm, monkeypatch, name, value, check):
+    monkeypatch.setenv(name, value)
+    status, checks = examine(slm)
+    assert (status, checks[check]["state"]) == (1, "failed")
+    assert name in checks[check]["advice"]
+
+
+def test_doctor_finds_the_web_server_away(slm):
+    _, checks = examine(slm)
+    found = checks["HTTPS certificate"]
+    assert (found["state"], "nginx" in found["advice"]) == ("failed", True)
