@@ -101,6 +101,16 @@ TENANT_GRANTS = (
     "SELECT, DELETE ON rate_limits",
 )
 
+# A separator that no term has keeps fields apart. One index for all three is half the size of
+# three, and asked once.
+SEARCH_TEXT = """
+CREATE FUNCTION user_search_text(email varchar, username varchar, display_name varchar)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+SELECT lower(chr(10) || email || chr(10) || username || chr(10) || coalesce(display_name, ''))
+$$
+"""
+
 ANCHOR_ONLY_GROWS = (
     """
 CREATE FUNCTION audit_anchor_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -228,6 +238,16 @@ def create_tables() -> None:
     op.drop_index("ix_users_created_at_id", "users")
     op.create_index("ix_users_created_at_id", "users", ["created_at", "id"])
     op.create_index("ix_users_org_id_created_at_id", "users", ["org_id", "created_at", "id"])
+    op.drop_index("ix_users_search", "users")
+    op.execute(SEARCH_TEXT)
+    op.execute(
+        "CREATE INDEX ix_users_search ON users"
+        " USING gin (user_search_text(email, username, display_name) gin_trgm_ops)"
+    )
+    op.execute(
+        "CREATE INDEX ix_users_display_name ON users (lower(display_name) text_pattern_ops)"
+        " WHERE deleted_at IS NULL"
+    )
     op.create_index("ix_audit_logs_created_at_id", "audit_logs", ["created_at", "id"])
     op.execute(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON"
@@ -271,7 +291,13 @@ def free_names() -> None:
     for index, (table, column) in FREED.items():
         op.drop_index(index, table)
         op.create_index(
-            index, table, [column], unique=True, postgresql_where=sa.text("deleted_at IS NULL")
+            index,
+            table,
+            [column],
+            unique=True,
+            postgresql_where=sa.text("deleted_at IS NULL"),
+            # Beginnings of names are looked up as ranges of bytes.
+            postgresql_ops={column: "text_pattern_ops"} if table == "users" else {},
         )
     op.drop_constraint("uq_team_org_name", "teams", type_="unique")
     op.create_index(
@@ -325,6 +351,13 @@ def downgrade() -> None:
         )
     take_names_back()
     op.drop_index("ix_audit_logs_created_at_id", "audit_logs")
+    op.drop_index("ix_users_display_name", "users")
+    op.drop_index("ix_users_search", "users")
+    op.execute("DROP FUNCTION user_search_text")
+    op.execute(
+        "CREATE INDEX ix_users_search ON users USING gin (lower(email) gin_trgm_ops,"
+        " lower(username) gin_trgm_ops, lower(display_name) gin_trgm_ops)"
+    )
     op.drop_index("ix_users_org_id_created_at_id", "users")
     op.drop_index("ix_users_created_at_id", "users")
     op.create_index("ix_users_created_at_id", "users", [sa.text("created_at DESC"), "id"])

@@ -19,7 +19,7 @@ from user_management.population import Population
 from user_management.schemas.users import UserCreate, UserListResponse, UserResponse, UserUpdate
 from user_management.services import UserService
 from user_management.services.organizations import check_organization
-from user_management.services.users import UserFilter
+from user_management.services.user_search import UserFilter
 
 _BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
 _CREATED: dict[int | str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ from slm_server.cli.common import (
 from user_management.schemas.users import UserCreate, UserResponse, UserUpdate
 from user_management.services import UserService
 from user_management.services.pages import PageRequest
-from user_management.services.users import UserFilter
+from user_management.services.user_search import UserFilter
 
 app = typer.Typer(no_args_is_help=True, help="Users.")
 

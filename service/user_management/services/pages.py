@@ -50,24 +50,31 @@ async def read_page(
     if wanted.after is not None:
         page = page.where(tuple_(listed.created_at, listed.id) < tuple_(*wanted.after))
     rows = (await session.execute(page.limit(wanted.limit + 1).offset(wanted.offset))).all()
-    following = None
-    if len(rows) > wanted.limit:
-        last = rows[wanted.limit - 1][0]
-        following = Position(last.created_at, last.id)
-    total = None
-    if wanted.with_total:
-        total = await _count(session, matching.with_only_columns(listed.id))
-    return Page(rows[: wanted.limit], following, total)
+    return Page(
+        rows[: wanted.limit],
+        find_following([row[0] for row in rows], wanted),
+        await count(session, matching, listed) if wanted.with_total else None,
+    )
 
 
-async def _count(session: AsyncSession, matching: Select[Any]) -> int:
+def find_following(found: Sequence[Any], wanted: PageRequest) -> Position | None:
+    """Where the next page begins, if one item more was found than the page takes."""
+    if len(found) <= wanted.limit:
+        return None
+    last = found[wanted.limit - 1]
+    return Position(last.created_at, last.id)
+
+
+async def count(session: AsyncSession, matching: Select[Any], listed: Listed) -> int:
+    """How many rows match: exact up to EXACT_TOTAL, above it the planner's guess."""
+    ids = matching.with_only_columns(listed.id)
     counted = await session.scalar(
-        select(func.count()).select_from(matching.limit(EXACT_TOTAL + 1).subquery())
+        select(func.count()).select_from(ids.limit(EXACT_TOTAL + 1).subquery())
     )
     if counted is None or counted <= EXACT_TOTAL:
         return counted or 0
-    # The planner's guess may lie below what was counted.
-    return max(await _estimate(session, matching), counted)
+    # The guess may lie below what was counted.
+    return max(await _estimate(session, ids), counted)
 
 
 async def _estimate(session: AsyncSession, matching: Select[Any]) -> int:

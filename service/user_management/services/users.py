@@ -1,12 +1,11 @@
 """Managing the users of one population."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import Select, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.attributes import set_committed_value
@@ -33,13 +32,11 @@ from user_management.services.authorization import check_may_make_administrator,
 from user_management.services.changes import flush_unique
 from user_management.services.context import RequestContext, population_of
 from user_management.services.organizations import take_place
-from user_management.services.pages import Page, PageRequest, read_page
+from user_management.services.pages import Page, PageRequest
 from user_management.services.roles import find_grantable_roles
 from user_management.services.sessions import end_sessions
+from user_management.services.user_search import UserFilter, find_users
 from user_management.services.versions import check_version
-
-# From here on, `search` is looked for anywhere in a name.
-SEARCH_LENGTH = 3
 
 _USER_NOT_FOUND = "User not found."
 _TAKEN = {
@@ -48,23 +45,6 @@ _TAKEN = {
 }
 # What the API calls differently from the table.
 _COLUMNS = {"is_admin": "is_platform_admin"}
-
-
-@dataclass(frozen=True, slots=True)
-class UserFilter:
-    """Which users are meant; what is None does not matter.
-
-    `search` is a part of the user name, e-mail address or display name, below SEARCH_LENGTH
-    characters their beginning; `role` a role's name.
-    """
-
-    search: str | None = None
-    is_active: bool | None = None
-    role: str | None = None
-    org_id: UUID | None = None
-    team_id: UUID | None = None
-    last_login_before: datetime | None = None
-    last_login_after: datetime | None = None
 
 
 class UserService:
@@ -140,10 +120,8 @@ class UserService:
         return await self._one(_visible().where(User.id == user_id))
 
     async def list(self, wanted: UserFilter, page: PageRequest) -> Page[User]:
-        """A page of users, newest first."""
-        matching = _visible().where(*_conditions(wanted)).options(selectinload(User.roles))
-        found = await read_page(self.session, matching, User, page)
-        return Page([row[0] for row in found.items], found.following, found.total)
+        """A page of users with their roles, newest first."""
+        return await find_users(self.session, wanted, page)
 
     async def update(
         self, user_id: UUID, changes: UserUpdate, expected: Collection[datetime] | None = None
@@ -321,40 +299,6 @@ class UserService:
 
 def _visible() -> Select[User]:
     return select(User).where(User.deleted_at.is_(None))
-
-
-def _conditions(wanted: UserFilter) -> Iterator[ColumnElement[bool]]:
-    if wanted.search:
-        yield _matches(wanted.search)
-    if wanted.is_active is not None:
-        yield User.is_active.is_(wanted.is_active)
-    if wanted.role is not None:
-        yield User.id.in_(
-            select(UserRole.user_id)
-            .join(Role, Role.id == UserRole.role_id)
-            .where(Role.name == wanted.role)
-        )
-    if wanted.org_id is not None:
-        yield User.org_id == wanted.org_id
-    if wanted.team_id is not None:
-        yield User.id.in_(
-            select(TeamMembership.user_id).where(TeamMembership.team_id == wanted.team_id)
-        )
-    if wanted.last_login_before is not None:
-        yield User.last_login_at < wanted.last_login_before
-    if wanted.last_login_after is not None:
-        yield User.last_login_at >= wanted.last_login_after
-
-
-def _matches(search: str) -> ColumnElement[bool]:
-    """In the form that the trigram index has; it knows no part shorter than SEARCH_LENGTH, but
-    how each word begins.
-    """
-    part = search.lower()
-    columns = (func.lower(User.email), func.lower(User.username), func.lower(User.display_name))
-    if len(part) < SEARCH_LENGTH:
-        return or_(*(column.startswith(part, autoescape=True) for column in columns))
-    return or_(*(column.contains(part, autoescape=True) for column in columns))
 
 
 def _plain_org(changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
