@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from slm_server.api import auth, health, keys, openapi, users
+from slm_server.api import auth, health, keys, openapi, roles, users
 from slm_server.logs import configure_logging
 from user_management.config import Settings, load_settings
 from user_management.database import Database
@@ -51,6 +51,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(auth.router)
     for population in Population:
         api.include_router(users.create_router(population))
+        api.include_router(roles.create_router(population))
+    api.include_router(roles.permissions_router)
     api.include_router(openapi.router)
     app.include_router(api)
     app.include_router(health.router)

@@ -13,6 +13,7 @@ from user_management.services.authentication import (
     authenticate,
 )
 from user_management.services.context import OPERATOR, Actor, Authority, RequestContext
+from user_management.services.roles import RoleService
 from user_management.services.users import UserService
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "FirstAdministrator",
     "Login",
     "RequestContext",
+    "RoleService",
     "UserService",
     "authenticate",
 ]

@@ -1,6 +1,6 @@
 """Nobody gives what they do not hold, and nobody rules over those who hold more."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from sqlalchemy import Select, select
@@ -22,13 +22,13 @@ def permissions_of_user(user_id: UUID) -> Select[str]:
     )
 
 
-def permissions_of_roles(role_ids: Iterable[UUID]) -> Select[str]:
+def permissions_of_roles(role_ids: Collection[UUID] | Select[UUID]) -> Select[str]:
     """The names of all permissions of some roles, each once."""
     return (
         select(Permission.name)
         .distinct()
         .join(RolePermission, RolePermission.permission_id == Permission.id)
-        .where(RolePermission.role_id.in_(list(role_ids)))
+        .where(RolePermission.role_id.in_(role_ids))
     )
 
 
@@ -55,3 +55,24 @@ async def check_may_manage(session: AsyncSession, authority: Authority, user: Us
     held = frozenset(await session.scalars(permissions_of_user(user.id)))
     if user.is_platform_admin or not authority.holds(held):
         raise PermissionDenied("This user holds more permissions than you do.")
+
+
+async def check_may_manage_holders(
+    session: AsyncSession, authority: Authority, role_id: UUID
+) -> None:
+    """Raise PermissionDenied when somebody who has the role holds more than the caller does.
+
+    Whoever changes a role changes them all.
+    """
+    if authority.is_platform_admin:
+        return
+    holders = (
+        select(User.id)
+        .join(UserRole, UserRole.user_id == User.id)
+        .where(UserRole.role_id == role_id, User.deleted_at.is_(None))
+    )
+    role_ids = select(UserRole.role_id).where(UserRole.user_id.in_(holders))
+    held = frozenset(await session.scalars(permissions_of_roles(role_ids)))
+    administrator = await session.scalar(holders.where(User.is_platform_admin).limit(1))
+    if administrator is not None or not authority.holds(held):
+        raise PermissionDenied("Somebody who has this role holds more permissions than you do.")

@@ -1,23 +1,79 @@
-"""Roles, and who has them."""
+"""Roles, what they allow, and who has them."""
 
-from collections.abc import Collection, Sequence
-from uuid import UUID
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
 
-from sqlalchemy import or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    String,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
-from user_management.errors import InvalidValue
-from user_management.models import Role
-from user_management.services.authorization import check_may_grant, permissions_of_roles
-from user_management.services.context import Authority
+from user_management.errors import (
+    Duplicate,
+    InvalidValue,
+    NotFound,
+    PermissionDenied,
+    SystemRole,
+)
+from user_management.models import (
+    AuditAction,
+    AuditResourceType,
+    Organization,
+    Permission,
+    Role,
+    RolePermission,
+    User,
+    UserRole,
+)
+from user_management.population import Population
+from user_management.schemas.roles import RoleCreate, RoleUpdate
+from user_management.security.cursors import Position
+from user_management.services.audit import AuditService
+from user_management.services.authorization import (
+    check_may_grant,
+    check_may_manage,
+    check_may_manage_holders,
+    permissions_of_roles,
+)
+from user_management.services.context import Authority, RequestContext, population_of
+from user_management.services.organizations import check_organization
+from user_management.services.sessions import end_sessions, end_sessions_of_all
+from user_management.services.versions import check_version
+
+_ROLE_NOT_FOUND: Final = "Role not found."
+# Any number, as long as nobody else locks the same one.
+_ADVISORY_LOCK: Final = 0x726F6C656E616D65
 
 
 async def find_grantable_roles(
-    session: AsyncSession, authority: Authority, role_ids: Collection[UUID], org_id: UUID | None
+    session: AsyncSession,
+    authority: Authority,
+    role_ids: Collection[UUID],
+    org_id: UUID | None,
+    *,
+    field: str = "role_ids",
 ) -> Sequence[Role]:
     """The roles, which fit a user of that organization and which the caller may give.
 
-    Raises InvalidValue for an unknown role, PermissionDenied.
+    They stay until the transaction ends. Raises InvalidValue, which names `field`, for an unknown
+    role, PermissionDenied.
     """
     if not role_ids:
         return []
@@ -25,9 +81,369 @@ async def find_grantable_roles(
         select(Role)
         .where(Role.id.in_(role_ids), or_(Role.org_id.is_(None), Role.org_id == org_id))
         .order_by(Role.priority.desc(), Role.name)
+        .with_for_update(read=True, key_share=True)
     )
     roles = found.all()
     if missing := set(role_ids) - {role.id for role in roles}:
-        raise InvalidValue("role_ids", f"There is no role {min(map(str, missing))} for this user.")
+        raise InvalidValue(field, f"There is no role {min(map(str, missing))} for this user.")
     check_may_grant(authority, await session.scalars(permissions_of_roles(role_ids)))
     return roles
+
+
+async def list_permissions(session: AsyncSession) -> Sequence[Permission]:
+    """All permissions there are, by name."""
+    return (await session.scalars(select(Permission).order_by(Permission.name))).all()
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRole:
+    """A role, the names of its permissions, and how many users have it."""
+
+    role: Role
+    permissions: Sequence[str]
+    user_count: int
+
+    @property
+    def id(self) -> UUID:
+        """The role's id."""
+        return self.role.id
+
+
+@dataclass(frozen=True, slots=True)
+class RolePage:
+    """Some roles, newest first, where the next ones begin, and, if asked for, how many there are
+    in all.
+    """
+
+    roles: Sequence[DescribedRole]
+    following: Position | None
+    total: int | None
+
+
+class RoleService:
+    """Creates, reads, changes and deletes roles of the session's database, gives and takes them."""
+
+    def __init__(self, session: AsyncSession, context: RequestContext) -> None:
+        self.session = session
+        self._authority = context.authority
+        self._context = context
+        self._audit = AuditService(session, context)
+
+    async def create(self, new: RoleCreate) -> DescribedRole:
+        """Create a role, in the caller's organization if they are limited to one.
+
+        Raises Duplicate, InvalidValue, PermissionDenied.
+        """
+        org_id = await self._organization_of(new)
+        check_may_grant(self._authority, new.permissions)
+        await self._lock_names()
+        await self._check_name(new.name, org_id)
+        role = Role(
+            id=uuid4(),
+            org_id=org_id,
+            name=new.name,
+            description=new.description,
+            priority=new.priority,
+        )
+        self.session.add(role)
+        await self.session.flush()
+        await self._add_permissions(role, new.permissions)
+        permissions = sorted(new.permissions)
+        await self._record(
+            AuditAction.ROLE_CREATED,
+            role,
+            {
+                "org_id": str(org_id) if org_id else None,
+                "priority": role.priority,
+                "permissions": permissions,
+            },
+        )
+        return DescribedRole(role, permissions, 0)
+
+    async def get(self, role_id: UUID) -> DescribedRole:
+        """A role. Raises NotFound."""
+        found = await self.session.execute(_described().where(Role.id == role_id))
+        row = found.one_or_none()
+        if row is None:
+            raise NotFound(_ROLE_NOT_FOUND)
+        return _describe(row)
+
+    async def list(
+        self,
+        search: str | None = None,
+        *,
+        limit: int,
+        offset: int = 0,
+        after: Position | None = None,
+        with_total: bool = False,
+    ) -> RolePage:
+        """A page of roles, newest first; `search` is a part of the name, in any case of letters,
+        and `after` where the page before ended.
+        """
+        matching: list[ColumnElement[bool]] = []
+        if search:
+            matching.append(func.lower(Role.name).contains(search.lower(), autoescape=True))
+        page = _described().where(*matching).order_by(Role.created_at.desc(), Role.id.desc())
+        if after is not None:
+            page = page.where(tuple_(Role.created_at, Role.id) < tuple_(*after))
+        found = (await self.session.execute(page.limit(limit + 1).offset(offset))).all()
+        roles = [_describe(row) for row in found]
+        following = None
+        if len(roles) > limit:
+            last = roles[limit - 1].role
+            following = Position(last.created_at, last.id)
+        total = None
+        if with_total:
+            total = await self.session.scalar(
+                select(func.count()).select_from(Role).where(_is_live(), *matching)
+            )
+        return RolePage(roles[:limit], following, total)
+
+    async def update(
+        self, role_id: UUID, changes: RoleUpdate, expected: Collection[datetime] | None = None
+    ) -> DescribedRole:
+        """Change the fields that are given, if the role is still in one of the `expected` versions.
+
+        What users may do changes at once. Raises NotFound, Duplicate, SystemRole,
+        PermissionDenied, PreconditionFailed.
+        """
+        given = changes.given()
+        before = await self._lock(role_id, expected)
+        wanted: frozenset[str] | None = given.pop("permissions", None)
+        role = before.role
+        changed: dict[str, Any] = {
+            name: {"old": getattr(role, name), "new": value}
+            for name, value in given.items()
+            if getattr(role, name) != value
+        }
+        if "name" in changed:
+            await self._check_name(given["name"], role.org_id, except_for=role.id)
+        for name, value in given.items():
+            setattr(role, name, value)
+        if wanted is not None and wanted != frozenset(before.permissions):
+            await self._replace_permissions(before, wanted)
+            changed["permissions"] = {"old": list(before.permissions), "new": sorted(wanted)}
+        await self.session.flush()
+        if changed:
+            await self._record(AuditAction.ROLE_UPDATED, role, {"changes": changed})
+        return await self.get(role_id)
+
+    async def delete(self, role_id: UUID, expected: Collection[datetime] | None = None) -> None:
+        """Delete a role for good, which takes it from all who have it and ends their sessions.
+
+        Raises NotFound, SystemRole, PermissionDenied, PreconditionFailed.
+        """
+        described = await self._lock(role_id, expected)
+        await check_may_manage_holders(self.session, self._authority, role_id)
+        holders = select(UserRole.user_id).where(UserRole.role_id == role_id)
+        # Roles are part of a user's version.
+        await self.session.execute(
+            update(User)
+            .where(User.id.in_(holders))
+            .values(updated_at=func.now())
+            .execution_options(synchronize_session=False)
+        )
+        if described.permissions:
+            await end_sessions_of_all(self.session, holders, AuditAction.ROLE_REVOKED)
+        await self.session.execute(delete(Role).where(Role.id == role_id))
+        await self._record(
+            AuditAction.ROLE_DELETED,
+            described.role,
+            {"permissions": list(described.permissions), "revoked_from": described.user_count},
+        )
+
+    async def get_user(self, user_id: UUID) -> User:
+        """A user with their roles. Raises NotFound."""
+        return await self._user(_users().where(User.id == user_id))
+
+    async def assign(self, user_id: UUID, role_id: UUID) -> User:
+        """Give a role to a user; the user with their roles.
+
+        Raises NotFound, InvalidValue when there is no such role for this user, PermissionDenied,
+        Duplicate when the user has it already.
+        """
+        # The role before the user, as in `delete`: two that wait for each other wait for ever.
+        await self.session.execute(
+            select(Role.id).where(Role.id == role_id).with_for_update(read=True, key_share=True)
+        )
+        user = await self._lock_user(user_id)
+        [role] = await find_grantable_roles(
+            self.session, self._authority, [role_id], user.org_id, field="role_id"
+        )
+        if role in user.roles:
+            raise Duplicate("The user has this role already.")
+        self.session.add(
+            UserRole(user_id=user.id, role_id=role.id, assigned_by=self._local_actor())
+        )
+        await self._record_assignment(AuditAction.ROLE_ASSIGNED, user, role)
+        return await self._touch(user)
+
+    async def revoke(self, user_id: UUID, role_id: UUID) -> None:
+        """Take a role from a user, and with it their sessions if it allows anything.
+
+        Raises NotFound, PermissionDenied.
+        """
+        user = await self._lock_user(user_id)
+        role = next((role for role in user.roles if role.id == role_id), None)
+        if role is None:
+            raise NotFound("The user does not have this role.")
+        await self.session.execute(
+            delete(UserRole).where(UserRole.user_id == user.id, UserRole.role_id == role.id)
+        )
+        await self._touch(user)
+        if (await self.session.scalars(permissions_of_roles([role.id]))).all():
+            await end_sessions(self.session, user.id, AuditAction.ROLE_REVOKED)
+        await self._record_assignment(AuditAction.ROLE_REVOKED, user, role)
+
+    async def _organization_of(self, new: RoleCreate) -> UUID | None:
+        """The organization that a new role is for. Raises InvalidValue."""
+        scope = self._authority.scope
+        if scope is not None and new.org_id not in (None, scope):
+            raise InvalidValue("org_id", "There is no such organization.")
+        org_id = scope or new.org_id
+        if org_id is not None:
+            if population_of(self.session) is Population.SLM:
+                raise InvalidValue("org_id", "Fleet administrators belong to no organization.")
+            await check_organization(self.session, org_id)
+        return org_id
+
+    async def _lock_names(self) -> None:
+        """One after the other: who comes second sees what the first called their role."""
+        await self.session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+
+    async def _check_name(
+        self, name: str, org_id: UUID | None, *, except_for: UUID | None = None
+    ) -> None:
+        """Raise Duplicate if a user could have two roles of this name."""
+        same = select(Role.id).where(
+            _is_live(),
+            func.lower(Role.name) == func.lower(name),
+            Role.id.is_distinct_from(except_for),
+        )
+        if org_id is not None:
+            same = same.where(or_(Role.org_id.is_(None), Role.org_id == org_id))
+        if await self.session.scalar(same.limit(1)) is not None:
+            raise Duplicate("There is a role of this name already.")
+
+    async def _lock(self, role_id: UUID, expected: Collection[datetime] | None) -> DescribedRole:
+        """Read a role for a change.
+
+        Raises NotFound, SystemRole, PermissionDenied, PreconditionFailed.
+        """
+        await self._lock_names()
+        locked = await self.session.execute(
+            select(Role.id).where(Role.id == role_id).with_for_update()
+        )
+        if locked.one_or_none() is None:
+            raise NotFound(_ROLE_NOT_FOUND)
+        described = await self.get(role_id)
+        check_version(described.role, expected)
+        if described.role.is_system:
+            raise SystemRole
+        scope = self._authority.scope
+        if scope is not None and described.role.org_id != scope:
+            raise PermissionDenied("This role is not of your organization alone.")
+        if not self._authority.holds(frozenset(described.permissions)):
+            raise PermissionDenied("This role allows more than you may do yourself.")
+        return described
+
+    async def _replace_permissions(self, before: DescribedRole, wanted: frozenset[str]) -> None:
+        check_may_grant(self._authority, wanted)
+        await check_may_manage_holders(self.session, self._authority, before.id)
+        await self.session.execute(
+            delete(RolePermission).where(RolePermission.role_id == before.id)
+        )
+        await self._add_permissions(before.role, wanted)
+        before.role.updated_at = func.now()
+
+    async def _add_permissions(self, role: Role, names: Iterable[str]) -> None:
+        await self.session.execute(
+            insert(RolePermission).from_select(
+                [RolePermission.role_id, RolePermission.permission_id],
+                select(literal(role.id), Permission.id).where(Permission.name.in_(list(names))),
+            )
+        )
+
+    async def _lock_user(self, user_id: UUID) -> User:
+        """Read a user for a change of their roles. Raises NotFound, PermissionDenied."""
+        user = await self._user(
+            _users().where(User.id == user_id).with_for_update(key_share=True, of=User)
+        )
+        await check_may_manage(self.session, self._authority, user)
+        return user
+
+    async def _user(self, statement: Select[User]) -> User:
+        user = await self.session.scalar(statement.execution_options(populate_existing=True))
+        if user is None:
+            raise NotFound("User not found.")
+        return user
+
+    async def _touch(self, user: User) -> User:
+        """Roles are part of a user's version; the user as they are now."""
+        user.updated_at = func.now()
+        await self.session.flush()
+        return await self.get_user(user.id)
+
+    def _local_actor(self) -> UUID | None:
+        """The caller's id, if it is one of this database."""
+        actor = self._context.actor
+        is_local = actor is not None and actor.population is population_of(self.session)
+        return actor.user_id if actor is not None and is_local else None
+
+    async def _record(self, action: AuditAction, role: Role, details: dict[str, Any]) -> None:
+        await self._audit.record(
+            action,
+            AuditResourceType.ROLE,
+            role.id,
+            org_id=role.org_id,
+            details={"name": role.name, **details},
+        )
+
+    async def _record_assignment(self, action: AuditAction, user: User, role: Role) -> None:
+        await self._audit.record(
+            action,
+            AuditResourceType.USER,
+            user.id,
+            org_id=user.org_id,
+            details={"username": user.username, "role_id": str(role.id), "role": role.name},
+        )
+
+
+def _users() -> Select[User]:
+    return select(User).where(User.deleted_at.is_(None)).options(selectinload(User.roles))
+
+
+def _is_live() -> ColumnElement[bool]:
+    """Roles end with their organization."""
+    return or_(Role.org_id.is_(None), Role.organization.has(Organization.deleted_at.is_(None)))
+
+
+def _described() -> Select[Role, list[str], int]:
+    return select(Role, _permissions(), _user_count()).where(_is_live())
+
+
+def _permissions() -> ColumnElement[list[str]]:
+    names = (
+        select(Permission.name)
+        .join(RolePermission, RolePermission.permission_id == Permission.id)
+        .where(RolePermission.role_id == Role.id)
+        .order_by(Permission.name)
+        .scalar_subquery()
+    )
+    return func.array(names, type_=ARRAY(String))
+
+
+def _user_count() -> ScalarSelect[int]:
+    return (
+        select(func.count())
+        .select_from(UserRole)
+        .join(User, User.id == UserRole.user_id)
+        .where(UserRole.role_id == Role.id, User.deleted_at.is_(None))
+        .correlate(Role)
+        .scalar_subquery()
+    )
+
+
+def _describe(row: Row[Role, list[str], int]) -> DescribedRole:
+    role, permissions, user_count = row
+    return DescribedRole(role, permissions, user_count)

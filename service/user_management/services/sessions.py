@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import Select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.models import AuthSession
@@ -30,4 +30,14 @@ async def end_sessions(
             AuthSession.id.is_distinct_from(keep),
         )
         .values(ended_at=datetime.now(UTC), end_reason=reason)
+    )
+
+
+async def end_sessions_of_all(session: AsyncSession, users: Select[UUID], reason: str) -> None:
+    """End all sessions of the users whose ids are selected."""
+    await session.execute(
+        update(AuthSession)
+        .where(AuthSession.user_id.in_(users), AuthSession.ended_at.is_(None))
+        .values(ended_at=datetime.now(UTC), end_reason=reason)
+        .execution_options(synchronize_session=False)
     )
