@@ -17,7 +17,7 @@ ROLE_NAME_PATTERN = r"^[^\x00-\x20]([^\x00-\x1f]*[^\x00-\x20])?$"
 
 RoleName = Annotated[str, Field(min_length=1, max_length=100, pattern=ROLE_NAME_PATTERN)]
 Permissions = Annotated[
-    frozenset[Permission],
+    frozenset[Annotated[Permission, Field(strict=False)]],
     Field(strict=False, description="The names of all permissions that the role has."),
 ]
 Priority = Annotated[
