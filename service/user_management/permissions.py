@@ -1,6 +1,8 @@
 """What people may do. The names are those of AutoBot; migration 0003 seeds them."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 
 class Permission(StrEnum):
@@ -33,3 +35,21 @@ class Permission(StrEnum):
 
 
 ALL_PERMISSIONS = frozenset(Permission)
+
+_READONLY: Final = frozenset(
+    {
+        Permission.USERS_READ,
+        Permission.TEAMS_READ,
+        Permission.KNOWLEDGE_READ,
+        Permission.CHAT_HISTORY,
+        Permission.FILES_VIEW,
+        Permission.FILES_DOWNLOAD,
+        Permission.SETTINGS_READ,
+    }
+)
+# The roles that every database has and nobody can change.
+SYSTEM_ROLES: Final[Mapping[str, frozenset[Permission]]] = {
+    "admin": ALL_PERMISSIONS,
+    "user": _READONLY | {Permission.KNOWLEDGE_WRITE, Permission.CHAT_USE, Permission.FILES_UPLOAD},
+    "readonly": _READONLY,
+}

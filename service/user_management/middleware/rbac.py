@@ -19,17 +19,37 @@ from user_management.middleware.caller import (
 )
 from user_management.permissions import Permission
 from user_management.population import Population
-from user_management.services import AuthenticatedUser
+from user_management.services import AuthenticatedUser, Authority
 
 Requirement = Callable[..., Awaitable[AuthenticatedUser]]
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a route asks: who it is for, and which permissions they need (all of them)."""
+    """What a route asks of its caller.
+
+    They need `permissions`: all of them, or with `one_suffices` any. With `population` SLM it is
+    not for those who are limited to one organization: fleet administrators belong to none.
+    """
 
     audience: str
     permissions: frozenset[Permission] = field(default_factory=frozenset)
+    one_suffices: bool = False
+    population: Population | None = None
+
+    def refusal(self, authority: Authority) -> str | None:
+        """Why somebody who is logged in may not come here, None when they may."""
+        held = [authority.holds(frozenset({permission})) for permission in self.permissions]
+        if held and not (any(held) if self.one_suffices else all(held)):
+            return f"This needs the permission {self.needed}."
+        if authority.scope is not None and self.population is Population.SLM:
+            return "You manage one organization; this is not part of it."
+        return None
+
+    @property
+    def needed(self) -> str:
+        """The permissions in words."""
+        return (" or " if self.one_suffices else " and ").join(sorted(self.permissions))
 
 
 PUBLIC: Final = Access("everybody")
@@ -44,23 +64,40 @@ async def public() -> None:
 
 
 def require_permission(
-    *permissions: Permission, population: Population | None = None
+    permission: Permission, *, population: Population | None = None
 ) -> Requirement:
-    """A dependency: the caller, who holds all of the permissions.
+    """A dependency: the caller, who holds the permission.
 
-    Raises PermissionDenied otherwise. With `population` SLM also when the caller acts for one
+    It raises PermissionDenied otherwise; with `population` SLM also when the caller acts for one
     organization of AutoBot only: fleet administrators belong to none.
     """
-    needed = frozenset(permissions)
+    return _require(Access("holders", frozenset({permission}), population=population))
 
+
+def require_all_permissions(
+    *permissions: Permission, population: Population | None = None
+) -> Requirement:
+    """A dependency: the caller, who holds all of the permissions; else as require_permission."""
+    return _require(Access("holders", frozenset(permissions), population=population))
+
+
+def require_any_permission(
+    *permissions: Permission, population: Population | None = None
+) -> Requirement:
+    """A dependency: the caller, who holds one of the permissions; else as require_permission."""
+    return _require(
+        Access("holders", frozenset(permissions), one_suffices=True, population=population)
+    )
+
+
+def _require(access: Access) -> Requirement:
     async def check(user: CurrentUserDep) -> AuthenticatedUser:
-        if not user.authority.holds(needed):
-            raise PermissionDenied(f"This needs the permission {', '.join(sorted(needed))}.")
-        if population is Population.SLM and user.authority.scope is not None:
-            raise PermissionDenied("You manage one organization; this is not part of it.")
+        refusal = access.refusal(user.authority)
+        if refusal is not None:
+            raise PermissionDenied(refusal)
         return user
 
-    setattr(check, _ACCESS, Access("holders", needed))
+    setattr(check, _ACCESS, access)
     return check
 
 
