@@ -118,7 +118,6 @@ async def test_the_least_that_makes_a_role(admin, roles):
         ({"name": " x"}, "/name"),
         ({"name": "x "}, "/name"),
         ({"name": "x\0y"}, "/name"),
-        ({"name": "x\ny"}, "/name"),
         ({"name": "x" * 101}, "/name"),
         ({"name": None}, "/name"),
         ({"description": "nul\0"}, "/description"),

@@ -109,15 +109,9 @@ def create_router(population: Population) -> APIRouter:
         service: ServiceDep, page: PageDep, resources: ResourcesDep, search: Search = None
     ) -> RoleListResponse:
         """List roles, newest first. `search` is a part of the name, in any case of letters."""
-        found = await service.list(
-            search,
-            limit=page.limit,
-            offset=page.offset,
-            after=page.after,
-            with_total=page.with_total,
-        )
+        found = await service.list(search, page)
         return RoleListResponse(
-            roles=[_shape(role) for role in found.roles],
+            roles=[_shape(role) for role in found.items],
             total=found.total,
             next_cursor=next_cursor(resources, found.following),
             limit=page.limit,

@@ -9,13 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from user_management import models
 from user_management.permissions import Permission
-from user_management.schemas.fields import LongText
+from user_management.schemas.fields import NAME_PATTERN, LongText
 from user_management.schemas.users import RoleResponse
 
-# One line that does not begin or end with a blank.
-ROLE_NAME_PATTERN = r"^[^\x00-\x20]([^\x00-\x1f]*[^\x00-\x20])?$"
-
-RoleName = Annotated[str, Field(min_length=1, max_length=100, pattern=ROLE_NAME_PATTERN)]
+RoleName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
 Permissions = Annotated[
     frozenset[Annotated[Permission, Field(strict=False)]],
     Field(strict=False, description="The names of all permissions that the role has."),

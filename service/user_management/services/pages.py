@@ -10,14 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from user_management.models import Organization, Team, TeamMembership, User
+from user_management.models import Organization, Role, Team, TeamMembership, User
 from user_management.security.cursors import Position
 
 # Counting further than this is slower than anybody needs the figure to be exact.
 EXACT_TOTAL = 10_000
 
 T = TypeVar("T")
-Listed = type[Organization] | type[Team] | type[TeamMembership] | type[User]
+AnyRow = tuple[Any, ...]
+Listed = type[Organization] | type[Role] | type[Team] | type[TeamMembership] | type[User]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class Page(Generic[T]):
 
 
 async def read_page(
-    session: AsyncSession, matching: Select[Any], listed: Listed, wanted: PageRequest
-) -> Page[Row[Any]]:
+    session: AsyncSession, matching: Select[*AnyRow], listed: Listed, wanted: PageRequest
+) -> Page[Row[*AnyRow]]:
     """A page of the rows that match, newest first; each begins with what is `listed`."""
     page = matching.order_by(listed.created_at.desc(), listed.id.desc())
     if wanted.after is not None:

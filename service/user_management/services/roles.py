@@ -19,7 +19,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -44,7 +43,6 @@ from user_management.models import (
 )
 from user_management.population import Population
 from user_management.schemas.roles import RoleCreate, RoleUpdate
-from user_management.security.cursors import Position
 from user_management.services.audit import AuditService
 from user_management.services.authorization import (
     check_may_grant,
@@ -52,8 +50,10 @@ from user_management.services.authorization import (
     check_may_manage_holders,
     permissions_of_roles,
 )
+from user_management.services.changes import apply_changes
 from user_management.services.context import Authority, RequestContext, population_of
 from user_management.services.organizations import check_organization
+from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.sessions import end_sessions, end_sessions_of_all
 from user_management.services.versions import check_version
 
@@ -72,22 +72,35 @@ async def find_grantable_roles(
 ) -> Sequence[Role]:
     """The roles, which fit a user of that organization and which the caller may give.
 
-    They stay until the transaction ends. Raises InvalidValue, which names `field`, for an unknown
-    role, PermissionDenied.
+    They stay as they are until the transaction ends. Raises InvalidValue, which names `field`, for
+    an unknown role, PermissionDenied.
     """
     if not role_ids:
         return []
+    await _keep_roles(session)
     found = await session.scalars(
         select(Role)
         .where(Role.id.in_(role_ids), or_(Role.org_id.is_(None), Role.org_id == org_id))
         .order_by(Role.priority.desc(), Role.name)
-        .with_for_update(read=True, key_share=True)
     )
     roles = found.all()
     if missing := set(role_ids) - {role.id for role in roles}:
         raise InvalidValue(field, f"There is no role {min(map(str, missing))} for this user.")
     check_may_grant(authority, await session.scalars(permissions_of_roles(role_ids)))
     return roles
+
+
+async def _keep_roles(session: AsyncSession) -> None:
+    """Until the transaction ends, nobody changes or deletes a role.
+
+    One lock for all of them: who is limited to an organization may not lock the rows of others.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock_shared(_ADVISORY_LOCK)))
+
+
+async def _lock_roles(session: AsyncSession) -> None:
+    """Until the transaction ends, nobody else creates, changes, deletes or gives a role."""
+    await session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
 
 async def list_permissions(session: AsyncSession) -> Sequence[Permission]:
@@ -109,17 +122,6 @@ class DescribedRole:
         return self.role.id
 
 
-@dataclass(frozen=True, slots=True)
-class RolePage:
-    """Some roles, newest first, where the next ones begin, and, if asked for, how many there are
-    in all.
-    """
-
-    roles: Sequence[DescribedRole]
-    following: Position | None
-    total: int | None
-
-
 class RoleService:
     """Creates, reads, changes and deletes roles of the session's database, gives and takes them."""
 
@@ -136,7 +138,7 @@ class RoleService:
         """
         org_id = await self._organization_of(new)
         check_may_grant(self._authority, new.permissions)
-        await self._lock_names()
+        await _lock_roles(self.session)
         await self._check_name(new.name, org_id)
         role = Role(
             id=uuid4(),
@@ -168,36 +170,15 @@ class RoleService:
             raise NotFound(_ROLE_NOT_FOUND)
         return _describe(row)
 
-    async def list(
-        self,
-        search: str | None = None,
-        *,
-        limit: int,
-        offset: int = 0,
-        after: Position | None = None,
-        with_total: bool = False,
-    ) -> RolePage:
-        """A page of roles, newest first; `search` is a part of the name, in any case of letters,
-        and `after` where the page before ended.
-        """
-        matching: list[ColumnElement[bool]] = []
+    async def list(self, search: str | None, wanted: PageRequest) -> Page[DescribedRole]:
+        """A page of roles, newest first; `search` is a part of the name, in any case of letters."""
+        matching = _described()
         if search:
-            matching.append(func.lower(Role.name).contains(search.lower(), autoescape=True))
-        page = _described().where(*matching).order_by(Role.created_at.desc(), Role.id.desc())
-        if after is not None:
-            page = page.where(tuple_(Role.created_at, Role.id) < tuple_(*after))
-        found = (await self.session.execute(page.limit(limit + 1).offset(offset))).all()
-        roles = [_describe(row) for row in found]
-        following = None
-        if len(roles) > limit:
-            last = roles[limit - 1].role
-            following = Position(last.created_at, last.id)
-        total = None
-        if with_total:
-            total = await self.session.scalar(
-                select(func.count()).select_from(Role).where(_is_live(), *matching)
+            matching = matching.where(
+                func.lower(Role.name).contains(search.lower(), autoescape=True)
             )
-        return RolePage(roles[:limit], following, total)
+        found = await read_page(self.session, matching, Role, wanted)
+        return Page([_describe(row) for row in found.items], found.following, found.total)
 
     async def update(
         self, role_id: UUID, changes: RoleUpdate, expected: Collection[datetime] | None = None
@@ -208,21 +189,15 @@ class RoleService:
         PermissionDenied, PreconditionFailed.
         """
         given = changes.given()
-        before = await self._lock(role_id, expected)
         wanted: frozenset[str] | None = given.pop("permissions", None)
+        before = await self._lock(role_id, expected)
         role = before.role
-        changed: dict[str, Any] = {
-            name: {"old": getattr(role, name), "new": value}
-            for name, value in given.items()
-            if getattr(role, name) != value
-        }
+        changed = apply_changes(role, given)
         if "name" in changed:
-            await self._check_name(given["name"], role.org_id, except_for=role.id)
-        for name, value in given.items():
-            setattr(role, name, value)
+            await self._check_name(role.name, role.org_id, except_for=role.id)
         if wanted is not None and wanted != frozenset(before.permissions):
             await self._replace_permissions(before, wanted)
-            changed["permissions"] = {"old": list(before.permissions), "new": sorted(wanted)}
+            changed["permissions"] = {"old": before.permissions, "new": sorted(wanted)}
         await self.session.flush()
         if changed:
             await self._record(AuditAction.ROLE_UPDATED, role, {"changes": changed})
@@ -262,10 +237,8 @@ class RoleService:
         Raises NotFound, InvalidValue when there is no such role for this user, PermissionDenied,
         Duplicate when the user has it already.
         """
-        # The role before the user, as in `delete`: two that wait for each other wait for ever.
-        await self.session.execute(
-            select(Role.id).where(Role.id == role_id).with_for_update(read=True, key_share=True)
-        )
+        # Before the user, as in `delete`: two that wait for each other wait for ever.
+        await _keep_roles(self.session)
         user = await self._lock_user(user_id)
         [role] = await find_grantable_roles(
             self.session, self._authority, [role_id], user.org_id, field="role_id"
@@ -307,10 +280,6 @@ class RoleService:
             await check_organization(self.session, org_id)
         return org_id
 
-    async def _lock_names(self) -> None:
-        """One after the other: who comes second sees what the first called their role."""
-        await self.session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-
     async def _check_name(
         self, name: str, org_id: UUID | None, *, except_for: UUID | None = None
     ) -> None:
@@ -330,12 +299,7 @@ class RoleService:
 
         Raises NotFound, SystemRole, PermissionDenied, PreconditionFailed.
         """
-        await self._lock_names()
-        locked = await self.session.execute(
-            select(Role.id).where(Role.id == role_id).with_for_update()
-        )
-        if locked.one_or_none() is None:
-            raise NotFound(_ROLE_NOT_FOUND)
+        await _lock_roles(self.session)
         described = await self.get(role_id)
         check_version(described.role, expected)
         if described.role.is_system:
@@ -444,6 +408,6 @@ def _user_count() -> ScalarSelect[int]:
     )
 
 
-def _describe(row: Row[Role, list[str], int]) -> DescribedRole:
+def _describe(row: Row[*tuple[Any, ...]]) -> DescribedRole:
     role, permissions, user_count = row
     return DescribedRole(role, permissions, user_count)
