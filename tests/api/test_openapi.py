@@ -60,9 +60,24 @@ def test_the_routes_are_those_that_exist(document):
             ("GET", "/{user_id}"),
             ("PATCH", "/{user_id}"),
             ("DELETE", "/{user_id}"),
+            ("POST", "/{user_id}/roles"),
+            ("GET", "/{user_id}/roles"),
+            ("DELETE", "/{user_id}/roles/{role_id}"),
         )
     }
-    assert routes == users | {
+    roles = {
+        f"{method} /api/{population}-roles{suffix}"
+        for population in ("slm", "autobot")
+        for method, suffix in (
+            ("POST", ""),
+            ("GET", ""),
+            ("GET", "/{role_id}"),
+            ("PATCH", "/{role_id}"),
+            ("DELETE", "/{role_id}"),
+        )
+    }
+    assert routes == users | roles | {
+        "GET /api/permissions",
         "POST /api/slm-auth/login",
         "GET /api/slm-auth/me",
         "POST /api/slm-auth/logout",
@@ -142,7 +157,7 @@ async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path):
         tmp_path / "openapi.json",
         *("--max-examples", "10", "--exclude-operation-id", "logout"),
     )
-    assert "Tested: 18" in report
+    assert "Tested: 35" in report
     # Were the session lost on the way, all the rest would only be refused.
     done = {row["action"] for each in Population for row in site.audit(each, "user_%")}
     assert {"user_created", "user_updated"} <= done
