@@ -172,7 +172,8 @@ def check_rules(caller: Person, before: dict[UUID, Person], after: dict[UUID, Pe
         if caller.is_platform_admin:
             continue
         assert now.is_platform_admin <= then.is_platform_admin, "became an administrator"
-        if now != then:
+        # Who was deleted can do nothing any more, whatever becomes of their roles.
+        if now != then and not then.deleted:
             assert not then.is_platform_admin, "an administrator was changed"
             assert then.permissions <= caller.holds, "somebody who holds more was changed"
 
