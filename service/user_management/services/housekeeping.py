@@ -18,6 +18,8 @@ SESSIONS_KEPT: Final = timedelta(days=30)
 REQUESTS_KEPT: Final = timedelta(hours=24)
 # Of each user: as many as a policy can reasonably forbid to use again.
 PASSWORDS_KEPT: Final = 24
+# With more than that, of which each statement looks at some.
+CROWDED_USERS: Final = 500
 
 
 class HousekeepingService:
@@ -60,11 +62,11 @@ class HousekeepingService:
 
 def _surplus_passwords() -> Select[tuple[UUID]]:
     """Those beyond the newest of their user."""
-    # Few users have so many; only theirs are sorted.
     crowded = (
         select(PasswordHistory.user_id)
         .group_by(PasswordHistory.user_id)
         .having(func.count() > PASSWORDS_KEPT)
+        .limit(CROWDED_USERS)
     )
     newest_first = (PasswordHistory.created_at.desc(), PasswordHistory.id.desc())
     rank = func.row_number().over(partition_by=PasswordHistory.user_id, order_by=newest_first)
