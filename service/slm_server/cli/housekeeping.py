@@ -3,20 +3,17 @@
 import asyncio
 import json
 from collections import Counter
-from typing import Annotated
 
 import typer
 
-from slm_server.cli.common import connected, fail
+from slm_server.cli.common import JsonOption, connected, fail
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
 from user_management.services import HousekeepingService
 
 
-def run(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def run(as_json: JsonOption = False) -> None:
     """Remove from both databases what nobody needs any more.
 
     Sessions that ended 30 days ago, failed logins that count no more, requests that nobody will
