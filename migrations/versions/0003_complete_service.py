@@ -172,7 +172,9 @@ def upgrade() -> None:
 def create_tables() -> None:
     op.add_column("auth_sessions", time("refreshed_at"))
     op.add_column("auth_sessions", sa.Column("refresh_secret", sa.LargeBinary))
-    op.create_index("ix_auth_sessions_expires_at", "auth_sessions", ["expires_at"])
+    op.create_index(
+        "ix_auth_sessions_over_at", "auth_sessions", [sa.text("least(ended_at, expires_at)")]
+    )
     op.create_table(
         "refresh_tokens",
         sa.Column("token_hash", sa.LargeBinary, primary_key=True),
@@ -367,7 +369,7 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     op.execute("DROP FUNCTION audit_anchor_only_grows()")
-    op.drop_index("ix_auth_sessions_expires_at", "auth_sessions")
+    op.drop_index("ix_auth_sessions_over_at", "auth_sessions")
     op.drop_column("auth_sessions", "refresh_secret")
     op.drop_column("auth_sessions", "refreshed_at")
 

@@ -83,6 +83,7 @@ def test_backend_reaches_autobot_users_with_verify_full(site: Site, host: str) -
         ),
         pytest.param({"user": "slm_service"}, HBA_REFUSES, id="role-of-the-service"),
         pytest.param({"user": "autobot_user_admin"}, HBA_REFUSES, id="role-of-the-owner"),
+        pytest.param({"user": "slm_tenant"}, HBA_REFUSES, id="role-of-tenants"),
         pytest.param({"user": "postgres"}, HBA_REFUSES, id="superuser"),
         pytest.param({"dbname": "postgres"}, HBA_REFUSES, id="database-postgres"),
         pytest.param({"dbname": "slm_users"}, HBA_REFUSES, id="database-slm_users"),
@@ -163,6 +164,7 @@ def test_service_role_reads_and_writes_rows(site: Site, server: str) -> None:
         ("redis", {"dbname": "postgres"}, HBA_REFUSES),
         ("redis", {"dbname": "slm_users"}, HBA_REFUSES),
         ("redis", {"user": "autobot_backend"}, HBA_REFUSES),
+        ("redis", {"user": "slm_tenant"}, HBA_REFUSES),
     ],
 )
 def test_service_role_reaches_no_other_database(
@@ -179,6 +181,39 @@ def test_service_password_of_one_population_is_worthless_at_the_other(
 ) -> None:
     result = as_service(site, server, "SELECT 1", password=site.vault[f"{others}_service_password"])
     assert_refused(result, "password authentication failed")
+
+
+def test_the_tenant_role_is_taken_by_the_service_alone(site: Site) -> None:
+    role = superuser(
+        "redis",
+        "autobot_users",
+        "SELECT rolcanlogin, rolpassword IS NULL, rolbypassrls FROM pg_authid"
+        " WHERE rolname = 'slm_tenant';"
+        "SELECT rolname FROM pg_roles"
+        " WHERE pg_has_role(oid, 'slm_tenant', 'MEMBER') AND NOT rolsuper ORDER BY 1",
+    )
+    assert role == [["f", "t", "f"], ["slm_service"], ["slm_tenant"]]
+    assert_refused(as_backend(site, "SET ROLE slm_tenant"), "permission denied to set role")
+
+
+def test_the_tenant_role_sees_no_row_without_an_organization(site: Site) -> None:
+    counts = "(SELECT count(*) FROM users), (SELECT count(*) FROM audit_logs)"
+    result = as_service(
+        site, "redis", f"SELECT {counts}; BEGIN; SET LOCAL ROLE slm_tenant; SELECT {counts}"
+    )
+    everybody, tenant = result.stdout.split()
+    assert "0" not in everybody.split("|")
+    assert tenant == "0|0"
+
+
+def test_policies_hold_for_all_but_the_service() -> None:
+    rows = superuser(
+        "redis",
+        "autobot_users",
+        "SELECT count(*) FROM pg_class WHERE relrowsecurity;"
+        "SELECT rolname FROM pg_roles WHERE rolbypassrls AND NOT rolsuper",
+    )
+    assert rows == [["12"], ["slm_service"]]
 
 
 @each_server
@@ -237,7 +272,7 @@ def test_server_listens_on_the_addresses_of_the_inventory_only(site: Site, serve
         ),
         pytest.param(
             "SELECT count(*) FROM pg_roles WHERE rolname <> 'postgres' AND rolcanlogin AND"
-            " (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)",
+            " (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)",
             "0",
             id="no-powerful-role",
         ),

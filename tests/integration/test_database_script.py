@@ -26,7 +26,9 @@ class Site:
                 "name": "service",
                 "connection_limit": 60,
                 "settings": {"statement_timeout": "5s", "lock_timeout": "2s"},
+                "bypass_rls": True,
             },
+            {"name": "tenant", "login": False, "connection_limit": 0, "members": ["service"]},
         ]
         self.database = "people"
 
@@ -119,8 +121,19 @@ def test_public_has_nothing_and_the_service_owns_nothing(site: Site) -> None:
         ("stranger", "f|f|f|f"),
         ("service", "t|f|t|f"),
         ("owner", "t|t|t|t"),
+        ("tenant", "f|f|t|f"),
     ):
         assert site.sql(f"SELECT {rights.format(role)}", database="people") == expected
+
+
+def test_a_role_without_login_is_taken_by_its_members_only(site: Site) -> None:
+    assert "role tenant: service may take it" in site.run()
+    take = "SET ROLE tenant; SELECT current_user"
+    assert site.server.sql(take, database="people", user="service") == "tenant"
+    with pytest.raises(AssertionError, match="permission denied to set role"):
+        site.server.sql(take, database="people", user="owner")
+    with pytest.raises(AssertionError, match='role "tenant" is not permitted to log in'):
+        site.server.sql("SELECT 1", database="people", user="tenant")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +142,13 @@ def test_public_has_nothing_and_the_service_owns_nothing(site: Site) -> None:
         ("postgres", "ALTER ROLE service SUPERUSER", "role service: attributes"),
         ("postgres", "ALTER ROLE service CONNECTION LIMIT 3", "role service: attributes"),
         ("postgres", "ALTER ROLE service NOLOGIN", "role service: attributes"),
+        ("postgres", "ALTER ROLE service NOBYPASSRLS", "role service: attributes"),
+        ("postgres", "ALTER ROLE owner BYPASSRLS", "role owner: attributes"),
+        ("postgres", "ALTER ROLE tenant LOGIN", "role tenant: attributes"),
+        ("postgres", "ALTER ROLE tenant PASSWORD 'x'", "role tenant: password"),
+        ("postgres", "REVOKE tenant FROM service", "role tenant: service may take it"),
+        ("postgres", "GRANT tenant TO owner", "role tenant: owner may not take it"),
+        ("postgres", "GRANT owner TO service", "role owner: service may not take it"),
         ("postgres", "ALTER ROLE service PASSWORD NULL", "role service: password"),
         (
             "postgres",

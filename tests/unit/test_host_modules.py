@@ -77,6 +77,24 @@ class TestUnitsInForce:
         assert units.wanted_action(unit, before) == action
         assert units.wanted_action(unit, after) is None
 
+    @pytest.mark.parametrize(
+        ("outdated", "expected"),
+        [("", False), ("a.timer", True), ("a.service", True), ("b.service", False)],
+    )
+    def test_systemd_reads_a_unit_and_what_it_starts(
+        self, units: Any, outdated: str, expected: bool
+    ) -> None:
+        class Module:
+            def run_command(self, command: list[str], **_: Any) -> tuple[int, str, str]:
+                unit = command[-1]
+                reload = "yes" if unit == outdated else "no"
+                triggers = "a.service" if unit == "a.timer" else ""
+                lines = (f"NeedDaemonReload={reload}", f"Triggers={triggers}", "LoadState=loaded")
+                return 0, "\n".join(lines), ""
+
+        systemd = units.Systemd(Module())
+        assert systemd.is_outdated(systemd.properties("a.timer")) is expected
+
 
 class TestCredentialFiles:
     def test_writes_removes_and_then_changes_nothing(self, files: Any, tmp_path: Path) -> None:

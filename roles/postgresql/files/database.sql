@@ -1,7 +1,8 @@
 -- Brings roles, database and privileges to what is wanted, and prints one line for each change.
 --
 -- psql variables
---   wanted  JSON: {database, owner, roles: [{name, connection_limit, settings: {}}],
+--   wanted  JSON: {database, owner,
+--           roles: [{name, connection_limit, login, bypass_rls, settings: {}, members: [name]}],
 --           verifiers: {name: SCRAM verifier}}
 --   check   true: print what would be done, and do nothing
 \set ON_ERROR_STOP on
@@ -15,10 +16,12 @@ SELECT document ->> 'database' AS database, document ->> 'owner' AS owner FROM w
 
 CREATE TEMPORARY TABLE wanted_role AS
 SELECT
-    name, connection_limit, coalesce(settings, '{}') AS settings,
-    document -> 'verifiers' ->> name AS verifier
-FROM wanted, jsonb_to_recordset(document -> 'roles')
-    AS role (name text, connection_limit int, settings jsonb);
+    name, connection_limit, coalesce(login, true) AS login,
+    coalesce(bypass_rls, false) AS bypass_rls, coalesce(settings, '{}') AS settings,
+    coalesce(members, '{}') AS members, document -> 'verifiers' ->> name AS verifier
+FROM wanted, jsonb_to_recordset(document -> 'roles') AS role (
+    name text, connection_limit int, login boolean, bypass_rls boolean, settings jsonb,
+    members text[]);
 
 -- An earlier database is adopted as it is, but the services rely on its encoding.
 DO $$
@@ -46,17 +49,36 @@ WHERE name NOT IN (SELECT rolname FROM pg_roles);
 INSERT INTO change (what, statement)
 SELECT
     format('role %s: attributes', name),
-    format('ALTER ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE INHERIT NOREPLICATION '
-        'NOBYPASSRLS CONNECTION LIMIT %s', name, connection_limit)
+    format('ALTER ROLE %I %s NOSUPERUSER NOCREATEDB NOCREATEROLE INHERIT NOREPLICATION %s '
+        'CONNECTION LIMIT %s', name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END,
+        CASE WHEN bypass_rls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, connection_limit)
 FROM wanted_role LEFT JOIN pg_roles ON rolname = name
 WHERE (rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolinherit, rolreplication, rolbypassrls,
         rolconnlimit)
-    IS DISTINCT FROM (true, false, false, false, true, false, false, connection_limit);
+    IS DISTINCT FROM (login, false, false, false, true, false, bypass_rls, connection_limit);
 
 INSERT INTO change (what, statement)
 SELECT format('role %s: password', name), format('ALTER ROLE %I PASSWORD %L', name, verifier)
 FROM wanted_role LEFT JOIN pg_authid ON rolname = name
 WHERE rolpassword IS DISTINCT FROM verifier;
+
+WITH present AS (
+    SELECT granted.rolname AS name, taker.rolname AS member
+    FROM pg_auth_members
+        JOIN pg_roles AS granted ON granted.oid = roleid
+        JOIN pg_roles AS taker ON taker.oid = member
+), wanted_member AS (
+    SELECT name, unnest(members) AS member
+    FROM wanted_role
+)
+INSERT INTO change (what, statement)
+SELECT format('role %s: %s may take it', name, member), format('GRANT %I TO %I', name, member)
+FROM (TABLE wanted_member EXCEPT TABLE present) AS missing
+UNION ALL
+SELECT format('role %s: %s may not take it', name, member),
+    format('REVOKE %I FROM %I', name, member)
+FROM (SELECT present.* FROM present JOIN wanted_role USING (name) EXCEPT TABLE wanted_member)
+    AS surplus;
 
 WITH present AS (
     SELECT rolname, split_part(entry, '=', 1) AS key, entry
@@ -103,7 +125,7 @@ UNION ALL
 SELECT format('database %s: %s may connect', :'database', name),
     format('GRANT CONNECT ON DATABASE %I TO %I', :'database', name)
 FROM wanted_role
-WHERE name <> :'owner' AND NOT EXISTS (
+WHERE login AND name <> :'owner' AND NOT EXISTS (
     SELECT
     FROM privilege JOIN pg_roles ON pg_roles.oid = grantee
     WHERE rolname = name AND privilege_type = 'CONNECT'

@@ -56,6 +56,7 @@ PROPERTIES = (
     "LoadState",
     "NeedDaemonReload",
     "StateChangeTimestamp",
+    "Triggers",
     "UnitFileState",
 )
 
@@ -93,6 +94,17 @@ class Systemd:
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
 
+    def is_outdated(self, state: dict[str, str]) -> bool:
+        """Whether systemd has not read the files of a unit, or of what that unit starts."""
+        return (
+            state["LoadState"] == "not-found"
+            or state["NeedDaemonReload"] == "yes"
+            or any(
+                self.properties(unit)["NeedDaemonReload"] == "yes"
+                for unit in state["Triggers"].split()
+            )
+        )
+
     def properties(self, unit: str) -> dict[str, str]:
         _, output, _ = self._run(
             ["show", "--timestamp=us+utc", f"--property={','.join(PROPERTIES)}", unit]
@@ -129,7 +141,7 @@ def bring_in_force(module: AnsibleModule, systemd: Systemd) -> list[str]:
         if state["LoadState"] == "not-found" and module.check_mode:
             actions.append(f"start {name}")
             continue
-        if state["NeedDaemonReload"] == "yes" or state["LoadState"] == "not-found":
+        if systemd.is_outdated(state):
             act("daemon-reload")
         action = wanted_action(unit, state)
         if action and unit["check"] and not module.check_mode:

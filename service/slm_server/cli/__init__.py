@@ -2,9 +2,10 @@
 
 import typer
 
-from slm_server.cli import admin, doctor, users
+from slm_server.cli import admin, doctor, housekeeping, users
 
 app = typer.Typer(no_args_is_help=True, help="Tools of the SLM server for operators.")
 app.add_typer(admin.app, name="admin")
 app.add_typer(users.app, name="users")
 app.command("doctor")(doctor.examine)
+app.command("housekeeping")(housekeeping.run)

@@ -162,7 +162,7 @@ class AuthSession(Base):
         ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
     created_at: Mapped[Now]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
+    expires_at: Mapped[datetime]
     refreshed_at: Mapped[datetime | None]
     # From it and a refresh token follows the next token; worth nothing without one.
     refresh_secret: Mapped[bytes | None]
@@ -172,6 +172,10 @@ class AuthSession(Base):
     user_agent: Mapped[Str500 | None]
 
     user: Mapped["User"] = relationship(lazy="raise")
+
+
+# Since when nobody can use a session any more.
+Index("ix_auth_sessions_over_at", func.least(AuthSession.ended_at, AuthSession.expires_at))
 
 
 class RefreshToken(Base):

@@ -13,6 +13,7 @@ from user_management.services.authentication import (
     authenticate,
 )
 from user_management.services.context import OPERATOR, Actor, Authority, RequestContext
+from user_management.services.housekeeping import HousekeepingService
 from user_management.services.roles import RoleService
 from user_management.services.users import UserService
 
@@ -26,6 +27,7 @@ __all__ = [
     "AuthenticationService",
     "Authority",
     "FirstAdministrator",
+    "HousekeepingService",
     "Login",
     "RequestContext",
     "RoleService",
