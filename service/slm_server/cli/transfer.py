@@ -169,14 +169,21 @@ async def _file(kind: SourceKind, name: str) -> AsyncIterator[Source]:
     if kind is SourceKind.SLM_TABLE:
         yield Source(kind, streamed(sqlite_rows(Path(name))))
         return
-    with ExitStack() as stack:
-        stream: BinaryIO = sys.stdin.buffer
-        if name != _STANDARD_INPUT:
-            try:
-                stream = stack.enter_context(Path(name).open("rb"))
-            except OSError as error:
-                raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
+    with _stream(name) as stream:
         yield Source(kind, streamed(_FILES[kind](stream)))
+
+
+@contextmanager
+def _stream(name: str) -> Iterator[BinaryIO]:
+    if name == _STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(name).open("rb"))
+        except OSError as error:
+            raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
+        yield stream
 
 
 def _password(settings: Settings, *, from_stdin: bool) -> SecretStr | None:

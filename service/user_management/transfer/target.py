@@ -60,25 +60,32 @@ def _is_empty(column: str) -> str:
     return "preferences = '{}'" if column == "preferences" else f"{column} IS NULL"
 
 
+_FOUND: Final = f"""
+    users.id, users.username, users.email, users.deleted_at IS NOT NULL AS is_deleted,
+    array_remove(ARRAY[
+        {", ".join(f"CASE WHEN users.{_is_empty(column)} THEN '{column}' END" for column in FILLED)}
+    ], NULL) AS empty
+"""
+# Joins, because `= ANY(array)` may be planned as a comparison of every row with every element.
 _FIND: Final = text(
     f"""
-    SELECT id, username, email, deleted_at IS NOT NULL AS is_deleted, array_remove(ARRAY[
-        {", ".join(f"CASE WHEN {_is_empty(column)} THEN '{column}' END" for column in FILLED)}
-    ], NULL) AS empty
-    FROM users
-    WHERE id = ANY(CAST(:ids AS uuid[]))
-       OR deleted_at IS NULL AND username = ANY(CAST(:usernames AS text[]))
-       OR deleted_at IS NULL AND email = ANY(CAST(:emails AS text[]))
+    SELECT {_FOUND} FROM {_given({"id": "uuid"})} JOIN users ON users.id = given.id
+    UNION
+    SELECT {_FOUND} FROM {_given({"username": "text"})}
+    JOIN users ON users.username = given.username AND users.deleted_at IS NULL
+    UNION
+    SELECT {_FOUND} FROM {_given({"email": "text"})}
+    JOIN users ON users.email = given.email AND users.deleted_at IS NULL
     """  # noqa: S608  names of columns
 )
 _FIND_DELETED: Final = text(
-    """
-    SELECT username FROM users
-    WHERE deleted_at IS NOT NULL AND username = ANY(CAST(:names AS text[]))
+    f"""
+    SELECT given.name FROM {_given({"name": "text"})}
+    JOIN users ON users.username = given.name AND users.deleted_at IS NOT NULL
     UNION
-    SELECT email FROM users
-    WHERE deleted_at IS NOT NULL AND email = ANY(CAST(:names AS text[]))
-    """
+    SELECT given.name FROM {_given({"name": "text"})}
+    JOIN users ON users.email = given.name AND users.deleted_at IS NOT NULL
+    """  # noqa: S608
 )
 _CREATE: Final = text(
     f"""
@@ -124,7 +131,9 @@ _JOIN_TEAMS: Final = text(
     """  # noqa: S608
 )
 _MEMBERSHIPS: Final = text(
-    "SELECT team_id, user_id FROM team_memberships WHERE user_id = ANY(CAST(:user_ids AS uuid[]))"
+    f"""
+    SELECT team_id, user_id FROM {_given({"user_id": "uuid"})} JOIN team_memberships USING (user_id)
+    """  # noqa: S608
 )
 # An organization of a fleet administrator is in the other database.
 _AUDIT: Final = text(
@@ -196,14 +205,17 @@ class Target:
         emails = [candidate.email for candidate in candidates]
         ids = [candidate.id for candidate in candidates if candidate.id is not None]
         found = await self._session.execute(
-            _FIND, {"ids": ids, "usernames": usernames, "emails": emails}
+            _FIND, {"id": ids, "username": usernames, "email": emails}
         )
-        deleted = await self._session.scalars(_FIND_DELETED, {"names": [*usernames, *emails]})
         known = Known.of(
             Existing(row.id, row.username, row.email, row.is_deleted, frozenset(row.empty))
             for row in found
         )
-        known.deleted_names.update(deleted)
+        if free := [
+            *(name for name in usernames if name not in known.by_username),
+            *(email for email in emails if email not in known.by_email),
+        ]:
+            known.deleted_names.update(await self._session.scalars(_FIND_DELETED, {"name": free}))
         return known
 
     async def create(self, users: Sequence[NewUser]) -> set[UUID]:
@@ -236,7 +248,7 @@ class Target:
 
     async def memberships(self, user_ids: Iterable[UUID]) -> set[tuple[UUID, UUID]]:
         """Pairs of team and user that there are of these users."""
-        found = await self._session.execute(_MEMBERSHIPS, {"user_ids": list(user_ids)})
+        found = await self._session.execute(_MEMBERSHIPS, {"user_id": list(user_ids)})
         return {(row.team_id, row.user_id) for row in found}
 
     async def join_teams(self, joining: Sequence[tuple[UUID, Membership]]) -> None:
