@@ -274,7 +274,7 @@ def _preferences(value: Any) -> str:
             raise ValueError("It is not JSON.") from None
     if not isinstance(value, dict):
         raise ValueError("It is not a JSON object.")
-    text = json.dumps(check_preferences(value))
+    text = json.dumps(check_preferences(value), ensure_ascii=False)
     if len(text) > PREFERENCES_LENGTH:
         raise ValueError(f"It has more than {PREFERENCES_LENGTH} characters.")
     return text

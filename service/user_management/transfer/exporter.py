@@ -40,7 +40,7 @@ async def exported(
         if output is ExportFormat.CSV:
             yield _csv([[_cell(value) for value in row] for row in rows])
         else:
-            yield "".join(json.dumps(_members(columns, row), default=_plain) + "\n" for row in rows)
+            yield "".join(_line(columns, row) for row in rows)
 
 
 def _users(columns: list[str]) -> Select[Any]:
@@ -65,8 +65,9 @@ def _users(columns: list[str]) -> Select[Any]:
     )
 
 
-def _members(columns: list[str], row: Any) -> dict[str, Any]:
-    return dict(zip(columns, row, strict=True))
+def _line(columns: list[str], row: Any) -> str:
+    members = dict(zip(columns, row, strict=True))
+    return json.dumps(members, default=_plain, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> str:
@@ -89,6 +90,6 @@ def _cell(value: Any) -> str:
         case list():
             return safe_cell(";".join(value))
         case dict():
-            return safe_cell(json.dumps(value))
+            return safe_cell(json.dumps(value, ensure_ascii=False))
         case _:
             return safe_cell(_plain(value))

@@ -22,7 +22,7 @@ from user_management.models import Organization, Team
 from user_management.transfer.candidates import COLUMNS, InvalidRow, Row, read_row
 
 # Bytes. What is longer is no user, and must not fill the memory.
-MAX_LINE: Final = 65_536
+MAX_LINE: Final = 2**18
 MAX_CONFIG: Final = 16 * 2**20
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
