@@ -2,16 +2,23 @@
 
 import asyncio
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
+import asyncpg
 import bcrypt
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from slm_server.cli import app
 from slm_server.cli.transfer import INCOMPLETE, SHOWN
+from user_management.database import Database
 from user_management.population import Population
 from user_management.transfer import importer
 
@@ -20,6 +27,7 @@ UPSTREAM = (Path(__file__).parents[1] / "integration/upstream.sql").read_text()
 OLD_PASSWORD = "Old-pa55"
 HASH = bcrypt.hashpw(OLD_PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 SHA256 = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
+LOCAL_MODES = 3  # of termios
 USERS = "SELECT count(*) FROM users"
 
 
@@ -359,6 +367,63 @@ def test_the_fleets_table(slm, fleet, databases):
         f"ops.team|ops.team@autobot.local|{HASH}|t|f|2026-02-05 12:00:00+00||Ops.Team",
         "gone|gone@autobot.local||f|f|2026-02-05 13:00:00+00||gone",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "environment"),
+    [([], None, {"SOURCE_DATABASE_PASSWORD": "secret"}), (["--password-stdin"], "secret\n", {})],
+)
+def test_where_the_sources_password_comes_from(
+    slm, fleet, monkeypatch, options, typed, environment
+):
+    given = []
+    connect = asyncpg.connect
+
+    async def noted(*arguments, **settings):
+        if settings.get("server_settings", {}).get("application_name") == "slm import":
+            given.append(settings["password"])
+        return await connect(*arguments, **settings)
+
+    monkeypatch.setattr(asyncpg, "connect", noted)
+    arguments = ["import", "--population", "slm", "--from", "slm-table", url(fleet)]
+    assert slm(*arguments, *options, typed=typed, **environment).exit_code == 0
+    assert given == ["secret"]
+
+
+def test_on_a_terminal_the_password_is_asked_for_and_not_shown(fleet, databases):
+    database = databases[Population.SLM]
+    ours, theirs = pty.openpty()
+    command = ["import", "--population", "slm", "--from", "slm-table", "--json", url(fleet)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slm_server.cli", *command],
+        env=database.environment(database.service),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        # As a unit of systemd, it has a terminal that it does not control.
+        start_new_session=True,
+    )
+    shown = os.read(ours, 1000)
+    while process.poll() is None and termios.tcgetattr(theirs)[LOCAL_MODES] & termios.ECHO:
+        time.sleep(0.01)
+    os.write(ours, b"secret\n")
+    output, _ = process.communicate(timeout=30)
+    os.close(theirs)
+    shown += os.read(ours, 1000)
+    os.close(ours)
+    assert process.returncode == 0
+    assert len(output.splitlines()) == 4
+    assert shown.startswith(b"Password of the source")
+    assert b"secret" not in shown
+
+
+async def test_work_in_bulk_has_no_deadline(autobot):
+    database = Database(Population.AUTOBOT, autobot.service, deadlines=False)
+    try:
+        async with database.session() as session:
+            assert await session.scalar(text("SHOW statement_timeout")) == "0"
+    finally:
+        await database.dispose()
 
 
 def test_the_source_is_not_as_expected(slm, autobot_database):
