@@ -21,6 +21,8 @@ from slm_server.cli.transfer import INCOMPLETE, SHOWN
 from user_management.database import Database
 from user_management.population import Population
 from user_management.transfer import importer
+from user_management.transfer.source_databases import source_database
+from user_management.transfer.sources import SourceKind
 
 UPSTREAM = (Path(__file__).parents[1] / "integration/upstream.sql").read_text()
 # Eight characters, which AutoBot took.
@@ -574,6 +576,22 @@ def test_who_is_here_under_another_id_keeps_it(slm, upstream, autobot):
     assert autobot.sql("SELECT count(*) FROM user_roles") == "0"
     again, _ = told(slm(*arguments, "--apply", url(upstream)))
     assert {row["outcome"] for row in again} == {"unchanged", "skipped"}
+
+
+def test_a_deleted_organization_is_not_the_one_that_has_its_name_now(slm, upstream, autobot):
+    upstream.sql("UPDATE organizations SET deleted_at = now(), is_active = false")
+    autobot.sql("INSERT INTO organizations (name, slug) VALUES ('Here', 'default')")
+    arguments = ["import", "--population", "autobot", "--from", "uuid-tables", "--json"]
+    told(slm(*arguments, "--apply", url(upstream)))
+    assert autobot.sql("SELECT DISTINCT org_id FROM users") == ORG
+    deleted = autobot.sql("SELECT id, is_active FROM organizations WHERE deleted_at IS NOT NULL")
+    assert deleted == f"{ORG}|f"
+
+
+async def test_a_source_is_read_as_it_was_at_one_moment(upstream):
+    async with source_database(SourceKind.UUID_TABLES, url(upstream), None) as source:
+        await asyncio.to_thread(upstream.sql, "DELETE FROM users")
+        assert [row.username async for row in source.rows] == ["ada", "bob", "carol"]
 
 
 def test_fleet_administrators_have_neither_organizations_nor_teams(slm, upstream, databases):

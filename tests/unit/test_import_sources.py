@@ -208,7 +208,12 @@ def test_names_that_only_autobot_gave_are_carried_over(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "two words", "tab\t", "zero\u200bwidth", "\u202eadmin", "a\nb", "x" * 101, 7]
+    "name",
+    [
+        *("", "two words", "tab\t", "zero\u200bwidth", "\u202eadmin", "a\nb", "x" * 101, 7),
+        # In lower case it has 101 characters.
+        "İ" + "x" * 99,
+    ],
 )
 def test_names_that_nobody_could_tell_apart_are_refused(name):
     assert reason(one(username=name)).startswith("username: ")

@@ -106,8 +106,7 @@ _FILL: Final = text(
         )
     }
     FROM {_given(_FILLABLE)}
-    WHERE users.id = given.id AND users.deleted_at IS NULL
-    RETURNING users.id
+    WHERE users.id = given.id
     """  # noqa: S608
 )
 _GIVE_ROLES: Final = text(
