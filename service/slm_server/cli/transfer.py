@@ -16,13 +16,13 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
-from slm_server.cli.common import fail
+from slm_server.cli.common import JsonOption, PopulationOption, cell, fail
 from user_management.config import Settings, load_settings
 from user_management.database import Database
 from user_management.errors import ConfigurationError, DomainError
 from user_management.models import AuditResourceType
 from user_management.population import Population
-from user_management.services import RequestContext
+from user_management.services import OPERATOR, RequestContext
 from user_management.transfer.candidates import Row
 from user_management.transfer.exporter import ExportFormat, exported
 from user_management.transfer.importer import Importer, Summary
@@ -60,7 +60,7 @@ _IMPORTED: Final = (
 
 
 def import_users(
-    population: Annotated[Population, typer.Option(help="Whom the users shall belong to.")],
+    population: PopulationOption,
     kind: Annotated[SourceKind, typer.Option("--from", help="What the source is.")],
     source: Annotated[
         str,
@@ -75,9 +75,7 @@ def import_users(
     report: Annotated[
         Path | None, typer.Option(help="Write what becomes of each row to this file, as NDJSON.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print that on standard output instead of tables.")
-    ] = False,
+    as_json: JsonOption = False,
     password_stdin: Annotated[
         bool,
         typer.Option("--password-stdin", help="Read the source's password from standard input."),
@@ -103,7 +101,7 @@ def import_users(
 
 
 def export_users(
-    population: Annotated[Population, typer.Option(help="Whose users.")],
+    population: PopulationOption,
     output: Annotated[ExportFormat, typer.Option("--format", help="How to write them.")],
     with_hashes: Annotated[
         bool,
@@ -129,7 +127,7 @@ async def _import(
     apply: bool,
 ) -> Summary:
     async with _database(settings, population) as database, opened as source:
-        importer = Importer(database, RequestContext(), source, apply=apply)
+        importer = Importer(database, RequestContext(authority=OPERATOR), source, apply=apply)
         async for outcome in importer.run():
             tell.row(outcome)
         return importer.summary
@@ -314,14 +312,9 @@ def _progress() -> Iterator[Callable[[], None]]:
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     table = Table(*columns)
     for cells in rows:
-        table.add_row(*map(_shown, cells))
+        table.add_row(*map(cell, cells))
     return table
 
 
 def _cells(outcome: Outcome) -> list[str]:
     return [outcome.place, outcome.name, outcome.verdict, outcome.reason or ""]
-
-
-def _shown(text: str) -> Text:
-    """Text of the source as it is, but for what would steer the terminal."""
-    return Text("".join(each if each.isprintable() else ascii(each)[1:-1] for each in text))

@@ -1,7 +1,6 @@
 """The database that users are imported into: whole chunks at once, as arrays.
 
-COPY would be a little faster, but it refuses tables with row-level security, and one name that was
-taken meanwhile would fail the whole chunk.
+COPY would be a little faster, but one name that was taken meanwhile would fail the whole chunk.
 """
 
 import json
