@@ -187,6 +187,9 @@ class Settings(BaseSettings):
     autobot_postgres_password: SecretStr | None = None
     autobot_postgres_sslrootcert: Path | None = None
 
+    # Of a database whose users are imported.
+    source_database_password: SecretStr | None = None
+
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
     slm_signing_key: SecretStr | None = None
     slm_previous_signing_key: SecretStr | None = None

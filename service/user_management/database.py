@@ -157,12 +157,22 @@ class Database:
     """The database of one population: sessions, health and the circuit in front of it."""
 
     def __init__(
-        self, population: Population, settings: DatabaseSettings, *, pool_size: int = 10
+        self,
+        population: Population,
+        settings: DatabaseSettings,
+        *,
+        pool_size: int = 10,
+        deadlines: bool = True,
     ) -> None:
+        """Without `deadlines` a statement may take as long as it likes: for work in bulk."""
         self.population = population
         self._circuit = _Circuit()
         self._engine = create_engine(
-            settings, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT
+            settings,
+            deadlines=deadlines,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT,
         )
         self._connect = _connector(settings, deadlines=True, application_name="user_management")
         self._readers: list[asyncpg.Connection] = []

@@ -1,11 +1,15 @@
 """The documents name only what there is: targets, paths, variables, links, commands."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_group
 
+from slm_server.cli import app
 from user_management.config import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +100,27 @@ def test_make_targets_exist() -> None:
     found = each(named)
     assert {name for _, name in found} >= {"up", "down", "test"}
     assert [item for item in found if item[1] not in targets()] == []
+
+
+def slm_commands(text: str) -> Iterator[str]:
+    """What examples let `slm` do, without what the shell adds."""
+    for language, body in FENCE.findall(text):
+        if language == "sh":
+            for line in body.replace("\\\n", " ").splitlines():
+                if found := re.match(r"(?:sudo )?slm ([^<>|]+)", line):
+                    yield found[1]
+
+
+def test_commands_of_slm_are_understood() -> None:
+    found = each(slm_commands)
+    assert len(found) > 5
+    for _, line in found:
+        arguments = shlex.split(line)
+        command = get_group(app)
+        while isinstance(command, TyperGroup):
+            command = command.commands[arguments.pop(0)]
+        # Raises UsageError for what the command does not know.
+        command.make_context(line, arguments)
 
 
 def test_paths_exist() -> None:

@@ -2,10 +2,12 @@
 
 import typer
 
-from slm_server.cli import admin, doctor, housekeeping, users
+from slm_server.cli import admin, doctor, housekeeping, transfer, users
 
 app = typer.Typer(no_args_is_help=True, help="Tools of the SLM server for operators.")
 app.add_typer(admin.app, name="admin")
 app.add_typer(users.app, name="users")
+app.command("import")(transfer.import_users)
+app.command("export")(transfer.export_users)
 app.command("doctor")(doctor.examine)
 app.command("housekeeping")(housekeeping.run)

@@ -165,6 +165,11 @@ class PasswordHasher:
         return matches
 
 
+def is_hash(text: str) -> bool:
+    """Tell whether `text` is a stored form that some password can be verified against."""
+    return _parse(text) is not None
+
+
 def normalize_password(password: str) -> str:
     """Return the NFC form, which is what is counted, compared and hashed."""
     return unicodedata.normalize("NFC", password)

@@ -1,0 +1,320 @@
+"""`slm import` and `slm export`: the way in for existing installations, and the way out."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final, TextIO
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.exc import DBAPIError
+
+from slm_server.cli.common import JsonOption, PopulationOption, cell, fail
+from user_management.config import Settings, load_settings
+from user_management.database import Database
+from user_management.errors import ConfigurationError, DomainError
+from user_management.models import AuditResourceType
+from user_management.population import Population
+from user_management.services import OPERATOR, RequestContext
+from user_management.transfer.candidates import Row
+from user_management.transfer.exporter import ExportFormat, exported
+from user_management.transfer.importer import Importer, Summary
+from user_management.transfer.rule import Verdict
+from user_management.transfer.source_databases import SCHEMES, source_database
+from user_management.transfer.sources import (
+    Source,
+    SourceError,
+    SourceKind,
+    config_rows,
+    csv_rows,
+    ndjson_rows,
+    sqlite_rows,
+    streamed,
+)
+from user_management.transfer.structure import Outcome
+
+# The exit status when all is done but rows were left out.
+INCOMPLETE: Final = 3
+# How many of the rows that there is something to say about are shown to people.
+SHOWN: Final = 20
+
+_STANDARD_INPUT: Final = "-"
+_FILES: Final[Mapping[SourceKind, Callable[[BinaryIO], Iterator[Row]]]] = {
+    SourceKind.CSV: csv_rows,
+    SourceKind.NDJSON: ndjson_rows,
+    SourceKind.CONFIG: config_rows,
+}
+_IMPORTED: Final = (
+    AuditResourceType.ORGANIZATION,
+    AuditResourceType.ROLE,
+    AuditResourceType.TEAM,
+    AuditResourceType.USER,
+)
+
+
+def import_users(
+    population: PopulationOption,
+    kind: Annotated[SourceKind, typer.Option("--from", help="What the source is.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A file; - for standard input; or postgresql://user@host/database, without "
+            "a password."
+        ),
+    ],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it. Without this, only tell what would be done.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write what becomes of each row to this file, as NDJSON.")
+    ] = None,
+    as_json: JsonOption = False,
+    password_stdin: Annotated[
+        bool,
+        typer.Option("--password-stdin", help="Read the source's password from standard input."),
+    ] = False,
+) -> None:
+    """Import users with their passwords. Without --apply, only tell what would be done.
+
+    Whoever is here already, by id, username or e-mail address, keeps what they have and gets what
+    they lack. Ends with status 3 when rows were left out.
+    """
+    try:
+        settings = load_settings()
+        opened = _opened(kind, source, settings, password_stdin=password_stdin)
+        with _report(report, as_json=as_json) as tell:
+            summary = asyncio.run(_import(settings, population, opened, tell, apply=apply))
+            tell.end(population, kind, summary, applied=apply)
+    except (ConfigurationError, DomainError, SourceError) as error:
+        fail(str(error))
+    except DBAPIError as error:
+        fail(f"The database refused: {error.orig}\nWhat was imported so far stays. Import again.")
+    if not summary.is_complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+def export_users(
+    population: PopulationOption,
+    output: Annotated[ExportFormat, typer.Option("--format", help="How to write them.")],
+    with_hashes: Annotated[
+        bool,
+        typer.Option(
+            "--with-hashes",
+            help="With the hashes of their passwords, as an import elsewhere needs them.",
+        ),
+    ] = False,
+) -> None:
+    """Write all users on standard output, oldest first, as an import reads them again."""
+    try:
+        asyncio.run(_export(load_settings(), population, output, with_hashes=with_hashes))
+    except (ConfigurationError, DomainError) as error:
+        fail(str(error))
+
+
+async def _import(
+    settings: Settings,
+    population: Population,
+    opened: AbstractAsyncContextManager[Source],
+    tell: "_Report",
+    *,
+    apply: bool,
+) -> Summary:
+    async with _database(settings, population) as database, opened as source:
+        importer = Importer(database, RequestContext(authority=OPERATOR), source, apply=apply)
+        async for outcome in importer.run():
+            tell.row(outcome)
+        return importer.summary
+
+
+async def _export(
+    settings: Settings, population: Population, output: ExportFormat, *, with_hashes: bool
+) -> None:
+    async with _database(settings, population) as database, database.session() as session:
+        async for piece in exported(session, output, with_hashes=with_hashes):
+            typer.echo(piece.encode(), nl=False)
+
+
+@asynccontextmanager
+async def _database(settings: Settings, population: Population) -> AsyncIterator[Database]:
+    database = Database(population, settings.database(population), pool_size=1, deadlines=False)
+    try:
+        yield database
+    finally:
+        await database.dispose()
+
+
+def _opened(
+    kind: SourceKind, source: str, settings: Settings, *, password_stdin: bool
+) -> AbstractAsyncContextManager[Source]:
+    is_url = source.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
+    if is_url and kind not in _FILES:
+        return source_database(kind, source, _password(settings, from_stdin=password_stdin))
+    if is_url or (kind is SourceKind.UUID_TABLES):
+        wanted = "a file or -" if is_url else "the URL postgresql://user@host/database"
+        raise SourceError(f"The source of {kind} is {wanted}.")
+    return _file(kind, source)
+
+
+@asynccontextmanager
+async def _file(kind: SourceKind, name: str) -> AsyncIterator[Source]:
+    if kind is SourceKind.SLM_TABLE:
+        yield Source(kind, streamed(sqlite_rows(Path(name))))
+        return
+    with _stream(name) as stream:
+        yield Source(kind, streamed(_FILES[kind](stream)))
+
+
+@contextmanager
+def _stream(name: str) -> Iterator[BinaryIO]:
+    if name == _STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(name).open("rb"))
+        except OSError as error:
+            raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
+        yield stream
+
+
+def _password(settings: Settings, *, from_stdin: bool) -> SecretStr | None:
+    """None: the source asks for none, or libpq's password file has it."""
+    if from_stdin:
+        return SecretStr(sys.stdin.readline().rstrip("\n"))
+    if settings.source_database_password is None and sys.stdin.isatty():
+        return SecretStr(
+            typer.prompt(
+                "Password of the source", default="", hide_input=True, show_default=False, err=True
+            )
+        )
+    return settings.source_database_password
+
+
+class _Report:
+    """Tells people and programs what becomes of each row. Keeps only what is shown to people."""
+
+    def __init__(self, lines: list[TextIO], tables: Console | None, advance: Callable[[], None]):
+        self._lines = lines
+        self._tables = tables
+        self._advance = advance
+        self._remarkable: list[Outcome] = []
+        self._unshown = 0
+
+    def row(self, outcome: Outcome) -> None:
+        """Take the next one."""
+        self._advance()
+        self._write(
+            {
+                "resource": outcome.resource,
+                "place": outcome.place,
+                "name": outcome.name,
+                "outcome": outcome.verdict,
+                "reason": outcome.reason,
+            }
+        )
+        if outcome.reason is not None and len(self._remarkable) < SHOWN:
+            self._remarkable.append(outcome)
+        elif outcome.reason is not None:
+            self._unshown += 1
+
+    def end(
+        self, population: Population, kind: SourceKind, summary: Summary, *, applied: bool
+    ) -> None:
+        """Sum up."""
+        counts = {resource: summary.of(resource) for resource in _IMPORTED}
+        self._write(
+            {
+                "summary": {
+                    "population": population,
+                    "source": kind,
+                    "applied": applied,
+                    "counts": counts,
+                    "over_quota": [
+                        {"organization": quota.slug, "max_users": quota.limit, "users": quota.users}
+                        for quota in summary.over_quota
+                    ],
+                }
+            }
+        )
+        if self._tables is not None:
+            self._show(self._tables, counts, summary, applied=applied)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        for stream in self._lines:
+            stream.write(json.dumps(line) + "\n")
+
+    def _show(
+        self,
+        console: Console,
+        counts: Mapping[AuditResourceType, Mapping[str, int]],
+        summary: Summary,
+        *,
+        applied: bool,
+    ) -> None:
+        if self._remarkable:
+            console.print(
+                _table(["source", "name", "outcome", "reason"], map(_cells, self._remarkable))
+            )
+        if self._unshown:
+            console.print(f"… and {self._unshown} more: --report FILE has them all.")
+        used = {resource: each for resource, each in counts.items() if any(each.values())}
+        console.print(
+            _table(
+                ["", *Verdict],
+                ([resource, *map(str, each.values())] for resource, each in used.items()),
+            )
+        )
+        for quota in summary.over_quota:
+            console.print(
+                Text(
+                    f"The organization {quota.slug} may have {quota.limit} users "
+                    f"and has {quota.users}."
+                )
+            )
+        if not applied:
+            console.print("Nothing was written. Add --apply to do it.")
+
+
+@contextmanager
+def _report(path: Path | None, *, as_json: bool) -> Iterator[_Report]:
+    """With a line for each row in the file and on standard output, as far as wanted."""
+    with ExitStack() as stack:
+        lines: list[TextIO] = [sys.stdout] if as_json else []
+        if path is not None:
+            try:
+                lines.append(stack.enter_context(path.open("w")))
+            except OSError as error:
+                fail(f"{path} cannot be written: {error.strerror}.")
+        advance = stack.enter_context(_progress())
+        yield _Report(lines, None if as_json else Console(), advance)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[], None]]:
+    """Something that moves, if somebody looks."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.completed} rows"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda: progress.advance(task)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(*columns)
+    for cells in rows:
+        table.add_row(*map(cell, cells))
+    return table
+
+
+def _cells(outcome: Outcome) -> list[str]:
+    return [outcome.place, outcome.name, outcome.verdict, outcome.reason or ""]

@@ -1,0 +1,1 @@
+"""The way in for users of existing installations, and the way out."""

@@ -1,0 +1,312 @@
+"""A user as a source has them, checked: what comes from outside becomes a Candidate here."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
+from uuid import UUID
+
+from user_management.models import TeamRole
+from user_management.schemas.fields import (
+    AVATAR_URL_PATTERN,
+    LONG_TEXT_LENGTH,
+    TEXT_LENGTH,
+    USERNAME_LENGTH,
+    check_email,
+    check_preferences,
+)
+from user_management.security.hashing import is_hash
+
+# AutoBot makes up this address for whoever has none.
+MADE_UP_DOMAIN: Final = "autobot.local"
+HASH_LENGTH: Final = 255
+PREFERENCES_LENGTH: Final = 65_536  # characters of JSON
+
+NO_BCRYPT: Final = (
+    "The password cannot be carried over, because its hash is not bcrypt: "
+    "an administrator must reset it."
+)
+NO_ADDRESS: Final = "The avatar is left out: it is no http(s) address and no path."
+
+_AVATAR_URL: Final = re.compile(AVATAR_URL_PATTERN)
+_FLAGS: Final = {
+    **dict.fromkeys((True, 1, "true", "yes", "1"), True),
+    **dict.fromkeys((False, 0, "false", "no", "0"), False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Of a team, by its id in the source."""
+
+    team_id: UUID
+    role: TeamRole
+    joined_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A user to import. Names are in lower case, times in UTC; None: the source has no value.
+
+    `place` says where it stands in the source. `roles` are names, or ids of the source's roles.
+    `notes` are sentences for the report.
+    """
+
+    place: str
+    username: str
+    email: str
+    # Nobody chose a made-up address: it says nothing about who this is.
+    has_made_up_email: bool = False
+    id: UUID | None = None
+    org_id: UUID | None = None
+    password_hash: str | None = None
+    display_name: str | None = None
+    avatar_url: str | None = None
+    bio: str | None = None
+    is_active: bool = True
+    is_verified: bool = False
+    is_platform_admin: bool = False
+    preferences: str = "{}"  # JSON
+    last_login_at: datetime | None = None
+    email_verified_at: datetime | None = None
+    created_at: datetime | None = None
+    roles: tuple[str | UUID, ...] = ()
+    memberships: tuple[Membership, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A row that cannot be imported, and why. `username` may hold anything."""
+
+    place: str
+    username: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedRow:
+    """A user whom the source has deleted softly."""
+
+    place: str
+    username: str
+
+
+Row = Candidate | InvalidRow | DeletedRow
+
+
+class InvalidValueError(Exception):
+    """A value of a row cannot be used. The message is a sentence for the report."""
+
+
+def read_row(
+    place: str,
+    values: Mapping[str, Any],
+    *,
+    memberships: tuple[Membership, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Candidate | InvalidRow:
+    """Check a user of a source.
+
+    `values` are by column, and of whatever type the source has; an absent column has its default.
+    """
+    try:
+        return _candidate(place, values, memberships, notes)
+    except InvalidValueError as error:
+        return InvalidRow(place, str(values.get("username") or ""), str(error))
+
+
+def _candidate(
+    place: str,
+    values: Mapping[str, Any],
+    memberships: tuple[Membership, ...],
+    notes: tuple[str, ...],
+) -> Candidate:
+    fields = {column: _read(column, value) for column, value in values.items() if value is not None}
+    typed = fields.get("username")
+    if typed is None:
+        raise InvalidValueError("username: It is missing.")
+    username = typed.lower()
+    email = fields.get("email")
+    if "@" in username and email not in (None, username):
+        raise InvalidValueError(
+            "username: One with an @ must be the user's own e-mail address, "
+            "because at a login addresses come first."
+        )
+    password_hash = fields.get("password_hash")
+    if password_hash is not None and not is_hash(password_hash):
+        password_hash = None
+        notes += (NO_BCRYPT,)
+    avatar_url = fields.get("avatar_url")
+    if avatar_url is not None and not _AVATAR_URL.match(avatar_url):
+        avatar_url = None
+        notes += (NO_ADDRESS,)
+    return Candidate(
+        place=place,
+        username=username,
+        email=email or _make_up_email(username),
+        has_made_up_email=email is None,
+        id=fields.get("id"),
+        org_id=fields.get("org_id"),
+        password_hash=password_hash,
+        display_name=fields.get("display_name") if "display_name" in values else typed,
+        avatar_url=avatar_url,
+        bio=fields.get("bio"),
+        is_active=fields.get("is_active", True),
+        is_verified=fields.get("is_verified", False),
+        is_platform_admin=fields.get("is_platform_admin", False),
+        preferences=fields.get("preferences", "{}"),
+        last_login_at=fields.get("last_login_at"),
+        email_verified_at=fields.get("email_verified_at"),
+        created_at=fields.get("created_at"),
+        roles=fields.get("roles", ()),
+        memberships=memberships,
+        notes=notes,
+    )
+
+
+def _read(column: str, value: Any) -> Any:
+    try:
+        return _READERS[column](value)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidValueError(f"{column}: {error}") from None
+
+
+def _make_up_email(username: str) -> str:
+    if "@" not in username:
+        return f"{username}@{MADE_UP_DOMAIN}"
+    try:
+        return check_email(username)
+    except ValueError as error:
+        raise InvalidValueError(f"username: With an @ it must be one. {error}.") from None
+
+
+def _text(length: int) -> Callable[[Any], str | None]:
+    """A reader of text of at most `length` characters; none when it is empty."""
+
+    def read(value: Any) -> str | None:
+        if not isinstance(value, str):
+            raise ValueError("It is not text.")
+        if len(value) > length:
+            raise ValueError(f"It has more than {length} characters.")
+        if "\0" in value:
+            raise ValueError("It holds a NUL character.")
+        if not _is_unicode(value):
+            raise ValueError("It is not valid Unicode (UTF-8).")
+        return value or None
+
+    return read
+
+
+def _is_unicode(text: str) -> bool:
+    """Bytes that were not UTF-8 have become lone surrogates."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+_READ_NAME = _text(USERNAME_LENGTH)
+
+
+def _username(value: Any) -> str | None:
+    """AutoBot's stores hold names that the API would not take: who has one must be able to enter.
+
+    Invisible characters are refused, because two names would look the same.
+    """
+    name = _READ_NAME(value)
+    if name is not None and (not name.isprintable() or " " in name):
+        raise ValueError("It holds white space or characters that cannot be seen.")
+    if name is not None and len(name.lower()) > USERNAME_LENGTH:
+        raise ValueError(f"It has more than {USERNAME_LENGTH} characters.")
+    return name
+
+
+def _email(value: Any) -> str | None:
+    if value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError("It is not text.")
+    try:
+        return check_email(value)
+    except ValueError as error:
+        raise ValueError(f"{error}.") from None
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str):
+        value = value.lower()
+    if not isinstance(value, bool | int | str) or value not in _FLAGS:
+        raise ValueError("It is neither true nor false.")
+    return _FLAGS[value]
+
+
+def _uuid(value: Any) -> UUID:
+    if isinstance(value, UUID):
+        # Of the driver's own type, which is slower to compare.
+        return UUID(int=value.int)
+    try:
+        return UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError("It is not a UUID.") from None
+
+
+def _moment(value: Any) -> datetime:
+    """A naive time is UTC, as AutoBot writes it."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError("It is not a time as in ISO 8601.") from None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time.min)
+    if not isinstance(value, datetime):
+        raise ValueError("It is not a time.")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _preferences(value: Any) -> str:
+    if isinstance(value, str):
+        if len(value) > PREFERENCES_LENGTH:
+            raise ValueError(f"It has more than {PREFERENCES_LENGTH} characters.")
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError("It is not JSON.") from None
+    if not isinstance(value, dict):
+        raise ValueError("It is not a JSON object.")
+    text = json.dumps(check_preferences(value), ensure_ascii=False)
+    if len(text) > PREFERENCES_LENGTH:
+        raise ValueError(f"It has more than {PREFERENCES_LENGTH} characters.")
+    return text
+
+
+def _roles(value: Any) -> tuple[str | UUID, ...]:
+    """A list; or text, with semicolons between the names."""
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(";")]
+    if not isinstance(value, list):
+        raise ValueError("It is not a list of roles.")
+    names = (role if isinstance(role, UUID) else _READ_NAME(role) for role in value)
+    return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "id": _uuid,
+    "username": _username,
+    "email": _email,
+    "password_hash": _text(HASH_LENGTH),
+    "display_name": _text(TEXT_LENGTH),
+    "avatar_url": _text(LONG_TEXT_LENGTH),
+    "bio": _text(LONG_TEXT_LENGTH),
+    "is_active": _flag,
+    "is_verified": _flag,
+    "is_platform_admin": _flag,
+    "preferences": _preferences,
+    "roles": _roles,
+    "org_id": _uuid,
+    "last_login_at": _moment,
+    "email_verified_at": _moment,
+    "created_at": _moment,
+}
+# What a row may hold, in the order in which it is exported.
+COLUMNS: Final = tuple(_READERS)

@@ -1,0 +1,334 @@
+"""Importing users: the rule applied to a source, chunk by chunk.
+
+A chunk is read, judged and written in one transaction, so an import that was interrupted goes on
+when it is repeated: what is there already is found unchanged.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from user_management.database import Database
+from user_management.models import AuditAction, AuditResourceType
+from user_management.population import Population
+from user_management.services import AuditService, RequestContext
+from user_management.transfer.candidates import (
+    Candidate,
+    DeletedRow,
+    InvalidRow,
+    Membership,
+    Row,
+)
+from user_management.transfer.rule import Decision, Known, Seen, Verdict, decide
+from user_management.transfer.sources import Source
+from user_management.transfer.structure import Outcome, Structure, StructureImporter
+from user_management.transfer.target import Event, NewUser, Quota, RoleKey, Target
+
+CHUNK: Final = 2500  # rows
+# Whoever has a role that does not exist here gets this one.
+DEFAULT_ROLE: Final = "user"
+
+_DELETED_THERE: Final = "It is deleted in the source."
+_TAKEN: Final = "Somebody took the name meanwhile. Import again."
+_NO_ORGANIZATION: Final = "org_id: There is no such organization here."
+
+
+@dataclass(slots=True)
+class Summary:
+    """How many of what became what, and the organizations with more users than they may have."""
+
+    counts: Counter[tuple[AuditResourceType, Verdict]] = field(default_factory=Counter)
+    over_quota: list[Quota] = field(default_factory=list)
+
+    def of(self, resource: AuditResourceType) -> dict[str, int]:
+        """The counts of one kind of thing, by verdict."""
+        return {verdict: self.counts[resource, verdict] for verdict in Verdict}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no row was left out."""
+        return not any(
+            count and verdict in (Verdict.SKIPPED, Verdict.INVALID)
+            for (_, verdict), count in self.counts.items()
+        )
+
+
+class Importer:
+    """Imports a source into a database, or finds out what that would do."""
+
+    def __init__(
+        self, database: Database, context: RequestContext, source: Source, *, apply: bool
+    ) -> None:
+        self.summary = Summary()
+        self._database = database
+        self._context = context
+        self._source = source
+        self._apply = apply
+        self._structure = Structure()
+        self._seen = Seen()
+        # New users of each organization.
+        self._new: Counter[UUID] = Counter()
+
+    async def run(self) -> AsyncIterator[Outcome]:
+        """Import; what became of each thing. `summary` is complete afterwards.
+
+        Raises SourceError, DatabaseUnavailable; what was written until then stays.
+        """
+        async for outcome in self._outcomes():
+            self.summary.counts[outcome.resource, outcome.verdict] += 1
+            yield outcome
+        async with self._database.session() as session:
+            self.summary.over_quota = await self._over_quota(Target(session))
+            if self._apply:
+                await AuditService(session, self._context).record(
+                    AuditAction.USER_CREATED,
+                    AuditResourceType.USER,
+                    None,
+                    details={
+                        "import": self._source.kind,
+                        "counts": self.summary.of(AuditResourceType.USER),
+                    },
+                )
+
+    async def _outcomes(self) -> AsyncIterator[Outcome]:
+        async with self._database.session() as session:
+            self._structure = await StructureImporter(
+                session, self._context, self._source, apply=self._apply
+            ).run()
+        for outcome in self._structure.outcomes:
+            yield outcome
+        async for rows in _chunks(self._source.rows):
+            async with self._database.session() as session:
+                outcomes = await self._import(session, rows)
+            for outcome in outcomes:
+                yield outcome
+
+    async def _import(self, session: AsyncSession, rows: list[Row]) -> list[Outcome]:
+        """One chunk, in one transaction."""
+        target = Target(session)
+        candidates = [row for row in rows if isinstance(row, Candidate)]
+        known = await target.find(candidates)
+        items = [_Item(row, self._judge(row, known)) for row in rows]
+        await self._prepare(target, items)
+        await self._choose_memberships(target, items)
+        if self._apply:
+            await self._write(target, items)
+        self._new.update(
+            item.user.org_id for item in items if item.user is not None and item.user.org_id
+        )
+        return [item.outcome() for item in items]
+
+    def _judge(self, row: Row, known: Known) -> Decision:
+        match row:
+            case InvalidRow():
+                return Decision(Verdict.INVALID, row.reason)
+            case DeletedRow():
+                return Decision(Verdict.SKIPPED, _DELETED_THERE)
+            case Candidate():
+                return decide(row, known, self._seen)
+
+    async def _prepare(self, target: Target, items: list["_Item"]) -> None:
+        """Find the organizations and roles of those who are new."""
+        new = [
+            (item, item.row)
+            for item in items
+            if item.decision.verdict is Verdict.CREATED and isinstance(item.row, Candidate)
+        ]
+        organizations = await self._organizations(
+            target, {candidate.org_id for _, candidate in new if candidate.org_id}
+        )
+        names = {role for _, candidate in new for role in candidate.roles if isinstance(role, str)}
+        roles = await target.roles(names | {DEFAULT_ROLE}, organizations.values())
+        for item, candidate in new:
+            org_id = organizations.get(candidate.org_id) if candidate.org_id else None
+            if candidate.org_id and org_id is None:
+                item.decision = Decision(Verdict.INVALID, _NO_ORGANIZATION)
+                continue
+            role_ids, missing = self._roles(candidate, org_id, roles)
+            notes = [*candidate.notes, *map(_no_role, missing)]
+            item.decision = Decision(Verdict.CREATED, " ".join(notes) or None)
+            item.user = NewUser(candidate.id or uuid.uuid4(), org_id, role_ids, candidate)
+
+    async def _organizations(self, target: Target, wanted: set[UUID]) -> dict[UUID, UUID]:
+        """Ids in the source → ids here."""
+        if self._database.population is Population.SLM:
+            # It is in the other database. The limit to it holds, whether it is there or not.
+            return {org_id: org_id for org_id in wanted}
+        others = await target.organizations(wanted - self._structure.organizations.keys())
+        return self._structure.organizations | {org_id: org_id for org_id in others}
+
+    def _roles(
+        self, candidate: Candidate, org_id: UUID | None, roles: Mapping[RoleKey, UUID]
+    ) -> tuple[tuple[UUID, ...], list[str]]:
+        """The ids here of a new user's roles, and the names of those that do not exist."""
+        found, missing = [], []
+        for role in candidate.roles:
+            if isinstance(role, UUID):
+                role_id = self._structure.roles.get(role)
+            else:
+                # An organization's own role comes before the one of that name for all.
+                role_id = roles.get((org_id, role)) or roles.get((None, role))
+            if role_id is None:
+                missing.append(str(role))
+                role_id = roles[None, DEFAULT_ROLE]
+            found.append(role_id)
+        return tuple(dict.fromkeys(found)), missing
+
+    async def _choose_memberships(self, target: Target, items: list["_Item"]) -> None:
+        """Of teams, as far as the users are no members yet."""
+        with_teams = [
+            (item, user_id, item.row.memberships)
+            for item in items
+            if isinstance(item.row, Candidate)
+            and item.row.memberships
+            and (user_id := item.user_id) is not None
+        ]
+        if not with_teams:
+            return
+        existing = await target.memberships(user_id for _, user_id, _ in with_teams)
+        for item, user_id, memberships in with_teams:
+            for membership in memberships:
+                team_id = self._structure.teams.get(membership.team_id)
+                if team_id is not None and (team_id, user_id) not in existing:
+                    item.joining.append(replace(membership, team_id=team_id))
+            if item.joining and item.decision.verdict is Verdict.UNCHANGED:
+                item.decision = replace(item.decision, verdict=Verdict.MERGED)
+
+    async def _write(self, target: Target, items: list["_Item"]) -> None:
+        await self._create(target, [item for item in items if item.user is not None])
+        await self._fill(target, [item for item in items if item.decision.fill])
+        joining = [
+            (user_id, membership)
+            for item in items
+            for membership in item.joining
+            if (user_id := item.user_id) is not None
+        ]
+        if joining:
+            await target.join_teams(joining)
+            await target.record(
+                AuditAction.TEAM_MEMBER_ADDED,
+                AuditResourceType.TEAM,
+                [
+                    Event(
+                        membership.team_id,
+                        {
+                            "user_id": str(user_id),
+                            "role": membership.role,
+                            "import": self._source.kind,
+                        },
+                    )
+                    for user_id, membership in joining
+                ],
+            )
+
+    async def _create(self, target: Target, items: list["_Item"]) -> None:
+        new = [item.user for item in items if item.user is not None]
+        if not new:
+            return
+        created = await target.create(new)
+        for item in items:
+            if item.user is not None and item.user.id not in created:
+                item.decision, item.user = Decision(Verdict.SKIPPED, _TAKEN), None
+                item.joining.clear()
+        await target.record(
+            AuditAction.USER_CREATED,
+            AuditResourceType.USER,
+            [self._creation(user) for user in new if user.id in created],
+        )
+
+    def _creation(self, user: NewUser) -> Event:
+        return Event(
+            user.id,
+            {
+                "username": user.candidate.username,
+                "email": user.candidate.email,
+                "is_platform_admin": user.candidate.is_platform_admin,
+                "role_ids": [str(role_id) for role_id in user.role_ids],
+                "import": self._source.kind,
+            },
+            user.org_id,
+        )
+
+    async def _fill(self, target: Target, items: list["_Item"]) -> None:
+        filled = [
+            (item.decision.existing.id, item.row, item.decision.fill)
+            for item in items
+            if item.decision.existing is not None and isinstance(item.row, Candidate)
+        ]
+        if not filled:
+            return
+        await target.fill(filled)
+        await target.record(
+            AuditAction.USER_UPDATED,
+            AuditResourceType.USER,
+            [
+                Event(user_id, {"filled": fill, "import": self._source.kind})
+                for user_id, _, fill in filled
+            ],
+        )
+
+    async def _over_quota(self, target: Target) -> list[Quota]:
+        """Those of the organizations with new users that are, or would be, too full."""
+        quotas = await target.quotas(self._new)
+        if not self._apply:
+            new = {
+                org_id: Quota(slug, limit, 0)
+                for org_id, (slug, limit) in self._structure.limits.items()
+                if limit >= 0
+            }
+            quotas = {
+                org_id: replace(quota, users=quota.users + self._new[org_id])
+                for org_id, quota in (new | quotas).items()
+            }
+        return [quota for quota in quotas.values() if quota.users > quota.limit]
+
+
+@dataclass(slots=True)
+class _Item:
+    """A row on its way: what is decided about it, and what is to be written."""
+
+    row: Row
+    decision: Decision
+    user: NewUser | None = None
+    joining: list[Membership] = field(default_factory=list)
+
+    @property
+    def user_id(self) -> UUID | None:
+        """The user that the row is or becomes."""
+        if self.user is not None:
+            return self.user.id
+        return self.decision.existing.id if self.decision.existing is not None else None
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            AuditResourceType.USER,
+            self.row.place,
+            self.row.username,
+            self.decision.verdict,
+            self.decision.reason or self._merged_what(),
+        )
+
+    def _merged_what(self) -> str | None:
+        what = [*self.decision.fill, *(["team memberships"] if self.joining else [])]
+        merged = self.decision.verdict is Verdict.MERGED
+        return f"Filled: {', '.join(what)}." if merged else None
+
+
+def _no_role(name: str) -> str:
+    return f"There is no role {name!a} here: it has the role {DEFAULT_ROLE} instead."
+
+
+async def _chunks(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
+    chunk: list[Row] = []
+    async for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

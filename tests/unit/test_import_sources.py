@@ -1,0 +1,364 @@
+"""Readers of users' files: what they accept, and that nothing in a file stops them."""
+
+import csv
+import io
+import json
+import sqlite3
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from user_management.transfer.candidates import (
+    COLUMNS,
+    NO_ADDRESS,
+    NO_BCRYPT,
+    Candidate,
+    InvalidRow,
+)
+from user_management.transfer.sources import (
+    MAX_LINE,
+    SourceError,
+    config_rows,
+    csv_rows,
+    ndjson_rows,
+    sqlite_rows,
+)
+
+HASH = "$2b$12$abcdefghijklmnopqrstuOabcdefghijklmnopqrstuvwxyz01234"
+BAD_UTF8 = b"\xff\xfe"
+
+
+def read_csv(content: bytes | str) -> list:
+    content = content if isinstance(content, bytes) else content.encode()
+    return list(csv_rows(io.BytesIO(content)))
+
+
+def one(**values) -> Candidate | InvalidRow:
+    """The single row of a file with these values."""
+    (row,) = ndjson_rows(io.BytesIO(json.dumps({"username": "ada"} | values).encode()))
+    return row
+
+
+def reason(row) -> str:
+    assert isinstance(row, InvalidRow), row
+    return row.reason
+
+
+def test_csv_has_every_column():
+    values = {
+        "id": "00000000-0000-0000-0000-00000000000a",
+        "username": "Ada",
+        "email": "Ada@Example.org",
+        "password_hash": HASH,
+        "display_name": "Ada, Countess",
+        "avatar_url": "https://example.org/ada.png",
+        "bio": "two\nlines",
+        "is_active": "false",
+        "is_verified": "TRUE",
+        "is_platform_admin": "1",
+        "preferences": '{"theme": "dark"}',
+        "roles": "readonly; user",
+        "org_id": "00000000-0000-0000-0000-00000000000b",
+        "last_login_at": "2026-02-05T10:00:00",
+        "email_verified_at": "2026-02-05T10:00:00+02:00",
+        "created_at": "2025-12-24 08:30:00Z",
+    }
+    text = io.StringIO()
+    writer = csv.DictWriter(text, values)
+    writer.writeheader()
+    writer.writerow(values)
+    assert tuple(values) == COLUMNS
+    assert read_csv(text.getvalue()) == [
+        Candidate(
+            place="line 3",
+            username="ada",
+            email="ada@example.org",
+            id=UUID(values["id"]),
+            org_id=UUID(values["org_id"]),
+            password_hash=HASH,
+            display_name="Ada, Countess",
+            avatar_url=values["avatar_url"],
+            bio="two\nlines",
+            is_active=False,
+            is_verified=True,
+            is_platform_admin=True,
+            preferences='{"theme": "dark"}',
+            last_login_at=datetime(2026, 2, 5, 10, tzinfo=UTC),
+            email_verified_at=datetime(2026, 2, 5, 8, tzinfo=UTC),
+            created_at=datetime(2025, 12, 24, 8, 30, tzinfo=UTC),
+            roles=("readonly", "user"),
+        )
+    ]
+
+
+def test_what_is_absent_has_autobots_defaults():
+    (row,) = read_csv("username,email,is_active\nAda,,\n")
+    assert row == Candidate(
+        place="line 2",
+        username="ada",
+        email="ada@autobot.local",
+        has_made_up_email=True,
+        display_name="Ada",
+    )
+
+
+def test_a_byte_order_mark_blank_lines_and_quoted_cells():
+    rows = read_csv(b"\xef\xbb\xbfusername,bio\r\n\r\nada,'=1+1\r\nbob,'tis\r\n")
+    assert [(row.username, row.bio) for row in rows] == [("ada", "=1+1"), ("bob", "'tis")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("username,password,Email\n", "Unknown: 'password', 'Email'. Known: id, username,"),
+        ("email\n", "no column username"),
+        ("username,email,username\n", "a column twice"),
+        ('"username\n', "cannot be read as CSV"),
+        (b"\xff\xfeu\0s\0e\0r\0", r"Unknown: '\udcff\udcfeu"),
+        ("x" * 2 * MAX_LINE, "longer than 262144 bytes"),
+    ],
+)
+def test_a_header_that_cannot_be_used(content, message):
+    with pytest.raises(SourceError) as refused:
+        read_csv(content)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"eve", "It has 1 cells, the header has 2."),
+        (b"eve,eve@x.y,more", "It has 3 cells, the header has 2."),
+        (b'eve,"open"x', "It is not CSV"),
+        (b'"eve, with a quote', "It is not CSV"),
+        (b"eve\xff,eve@x.y", "username: It is not valid Unicode (UTF-8)."),
+        (b"eve\0,eve@x.y", "username: It holds a NUL character."),
+        (b"eve" * 100 + b",eve@x.y", "username: It has more than 100 characters."),
+        (b"eve," + b"x" * 2 * MAX_LINE, "the line is longer than 262144 bytes"),
+        (b",eve@x.y", "username: It is missing."),
+        (b"eve,nowhere", "email: Give an e-mail address of the form name@domain."),
+    ],
+)
+def test_a_bad_row_costs_only_itself(line, message):
+    rows = read_csv(b"username,email\nada,ada@x.y\n" + line + b"\nbob,bob@x.y\n")
+    # What begins with an open quote runs to the end.
+    good = ["ada"] if line.startswith(b'"') else ["ada", "bob"]
+    assert [row.username for row in rows if isinstance(row, Candidate)] == good
+    (bad,) = (row for row in rows if isinstance(row, InvalidRow))
+    assert message in bad.reason
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=6))
+@example([b'"' + b"x\n" * 140_000])
+@example([b"\xc3", b"\x80,", b'""'])
+def test_whatever_stands_in_a_csv_file_it_is_read_to_its_end(lines):
+    rows = read_csv(b"\n".join([b"username,email,preferences,created_at,roles", *lines, b""]))
+    for row in rows:
+        assert isinstance(row, Candidate | InvalidRow)
+        if isinstance(row, Candidate):
+            assert row.username.isprintable()
+            f"{row}".encode()
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=6))
+@example([b'{"username": "\\ud800"}', b'{"username": "a", "preferences": {"x": NaN}}'])
+@example([b"[" * 60_000, b'{"username": ' + b"1" * 10_000 + b"}"])
+def test_whatever_stands_in_an_ndjson_file_it_is_read_to_its_end(lines):
+    for row in ndjson_rows(io.BytesIO(b"\n".join(lines))):
+        assert isinstance(row, Candidate | InvalidRow)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(COLUMNS), VALUES | st.lists(VALUES, max_size=2), min_size=1, max_size=4
+    )
+)
+def test_a_value_of_any_type_is_judged(values):
+    (row,) = ndjson_rows(io.BytesIO(json.dumps(values).encode()))
+    if isinstance(row, Candidate):
+        f"{row}".encode()
+        json.loads(row.preferences)
+    else:
+        assert row.reason.partition(":")[0] in COLUMNS
+
+
+def test_ndjson_names_what_it_does_not_know():
+    content = b'{"username": "ada", "password": "x"}\n[]\n\n{"username": "bob"}\nnonsense\n'
+    first, second, bob, last = ndjson_rows(io.BytesIO(content))
+    assert (first.place, first.username) == ("line 1", "ada")
+    assert first.reason.startswith("Unknown: 'password'. Known: id, username, ")
+    assert (second.place, second.reason) == ("line 2", "It is not a JSON object.")
+    assert (bob.place, bob.username) == ("line 4", "bob")
+    assert (last.place, last.reason) == ("line 5", "It is not JSON.")
+
+
+@pytest.mark.parametrize("name", ["j.r-r", "o_o", "jörg", "a", "x" * 100, "a+b"])
+def test_names_that_only_autobot_gave_are_carried_over(name):
+    row = one(username=name.upper())
+    assert (row.username, row.email) == (name, f"{name}@autobot.local")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "two words", "tab\t", "zero\u200bwidth", "\u202eadmin", "a\nb", "x" * 101, 7),
+        # In lower case it has 101 characters.
+        "İ" + "x" * 99,
+    ],
+)
+def test_names_that_nobody_could_tell_apart_are_refused(name):
+    assert reason(one(username=name)).startswith("username: ")
+
+
+def test_a_name_with_an_at_is_an_address_of_ones_own():
+    assert one(username="Ada@Example.org").email == "ada@example.org"
+    assert one(username="ada@example.org", email="ADA@example.org").email == "ada@example.org"
+    assert reason(one(username="ada@example.org", email="eve@example.org"))
+    assert reason(one(username="ada@@x"))
+
+
+@pytest.mark.parametrize("ident", ["2a", "2b", "2y"])
+def test_bcrypt_hashes_are_carried_over_as_they_are(ident):
+    stored = HASH.replace("2b", ident)
+    assert one(password_hash=stored).password_hash == stored
+    assert one(password_hash=f"bcrypt-sha384${stored}").password_hash == f"bcrypt-sha384${stored}"
+
+
+@pytest.mark.parametrize("stored", ["5e884898da28" * 5, "$2x$" + HASH[4:], HASH[:-1], HASH + "\n"])
+def test_of_other_hashes_the_user_is_left_without_a_password(stored):
+    row = one(password_hash=stored)
+    assert (row.password_hash, row.notes) == (None, (NO_BCRYPT,))
+
+
+def test_an_avatar_that_is_a_script_is_left_out():
+    row = one(avatar_url="javascript:alert(1)")
+    assert (row.avatar_url, row.notes) == (None, (NO_ADDRESS,))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("id", "7"),
+        ("email", "a@b@c"),
+        ("is_active", "perhaps"),
+        ("is_active", 2),
+        ("created_at", "yesterday"),
+        ("created_at", "0001-01-01T00:00:00+14:00"),
+        ("preferences", "[]"),
+        ("preferences", {"a": "\0"}),
+        ("preferences", {"a": "x" * 65_536}),
+        ("bio", "x" * 501),
+        ("roles", 7),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(column, value):
+    assert reason(one(**{column: value})).startswith(f"{column}: ")
+
+
+CONFIG = f"""
+security_config:
+  allowed_users:
+    Ada:
+      password_hash: {HASH}
+      role: admin
+      email: ada@example.org
+      created_at: 2026-02-05 10:00:00
+      last_login: "2026-02-06T11:00:00"
+    bob: {{password_hash: "{"5e" * 32}", role: editor}}
+    42: {{role: user}}
+    carol: just text
+"""
+
+
+def test_autobots_configuration():
+    ada, bob, number, carol = config_rows(io.BytesIO(CONFIG.encode()))
+    assert ada == Candidate(
+        place="allowed_users.Ada",
+        username="ada",
+        email="ada@example.org",
+        password_hash=HASH,
+        display_name="Ada",
+        is_platform_admin=True,
+        created_at=datetime(2026, 2, 5, 10, tzinfo=UTC),
+        last_login_at=datetime(2026, 2, 6, 11, tzinfo=UTC),
+    )
+    assert (bob.email, bob.roles, bob.password_hash) == ("bob@autobot.local", ("editor",), None)
+    assert bob.is_platform_admin is False
+    assert "quote the name" in reason(number)
+    assert carol.username == "carol"
+    assert "members below it" in reason(carol)
+
+
+def test_settings_in_json_with_tabs():
+    users = {"security_config": {"allowed_users": {"ada": {"role": "user"}}}}
+    (row,) = config_rows(io.BytesIO(json.dumps(users, indent="\t").encode()))
+    assert (row.username, row.roles) == ("ada", ("user",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [1", "Line 1 is neither YAML nor JSON"),
+        ("password_hash: 'secret\n", "is neither YAML nor JSON"),
+        ("\x01", "is neither YAML nor JSON"),
+        ("[" * 5000, "is neither YAML nor JSON"),
+        ("security_config: {}", "no security_config.allowed_users"),
+        ("- a", "no security_config.allowed_users"),
+        ("!!python/object/apply:os.getcwd []", "is neither YAML nor JSON"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used(content, message):
+    with pytest.raises(SourceError) as refused:
+        list(config_rows(io.BytesIO(content.encode())))
+    assert message in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_fleets_table_in_sqlite(tmp_path):
+    path = tmp_path / "slm #1.db"
+    with sqlite3.connect(path) as database:
+        database.execute(
+            "CREATE TABLE users (id INTEGER PRIMARY KEY, username, password_hash, is_active,"
+            " is_admin, created_at, last_login)"
+        )
+        database.executemany(
+            "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (1, "admin", HASH, 1, 1, "2026-02-05 10:00:00.000123", None),
+                (2, b"\xff", HASH, 1, 0, "2026-02-05 10:00:00", None),
+            ],
+        )
+        database.execute("UPDATE users SET username = CAST(username AS TEXT)")
+    admin, broken = sqlite_rows(path)
+    assert admin == Candidate(
+        place="id 1",
+        username="admin",
+        email="admin@autobot.local",
+        has_made_up_email=True,
+        password_hash=HASH,
+        display_name="admin",
+        is_platform_admin=True,
+        created_at=datetime(2026, 2, 5, 10, 0, 0, 123, tzinfo=UTC),
+    )
+    assert (broken.place, broken.reason) == (
+        "id 2",
+        "username: It is not valid Unicode (UTF-8).",
+    )
+
+
+def test_no_sqlite_file_is_made_or_misread(tmp_path):
+    with pytest.raises(SourceError, match="is no SQLite file of the fleet manager"):
+        list(sqlite_rows(tmp_path / "absent.db"))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "text").write_text("username\n" * 1000)
+    with pytest.raises(SourceError, match="is no SQLite file of the fleet manager"):
+        list(sqlite_rows(tmp_path / "text"))
