@@ -45,7 +45,7 @@ class Figure:
         """A line of the table; the smallest and largest sample stand behind the median."""
         spread = ""
         if len(self.samples) > 1:
-            spread = f" ({_rounded(min(self.samples))} – {_rounded(max(self.samples))})"
+            spread = f" ({_rounded(min(self.samples))} to {_rounded(max(self.samples))})"
         verdict = {None: "", True: "met", False: "**not met**"}[self.met]
         aim = f"{self.aim} {self.unit}".strip() if self.aim else ""
         return f"| {self.name} | {_rounded(self.median)}{spread} {self.unit} | {aim} | {verdict} |"
@@ -69,13 +69,13 @@ class Report:
 
     def note(self, name: str, answers: Answers) -> None:
         """Keep what went wrong."""
-        self.failures += [f"{name}: {count} × {why}" for why, count in answers.failures.items()]
+        self.failures += [f"{name}: {count} times {why}" for why, count in answers.failures.items()]
 
     def markdown(self) -> str:
         """The report for people."""
         lines = ["| | |", "|---|---|"]
         lines += [f"| {name} | {value} |" for name, value in self.facts.items()]
-        lines += ["", "| figure | median (least – most) | aim | |", "|---|---|---|---|"]
+        lines += ["", "| figure | median (least to most) | aim | |", "|---|---|---|---|"]
         lines += [figure.row() for figure in self.figures]
         lines += ["", f"Failed requests: {len(self.failures) or 'none'}."]
         lines += [f"- {failure}" for failure in self.failures]

@@ -1,6 +1,7 @@
 """Logins per second beside bare bcrypt, and how long others wait meanwhile."""
 
 import asyncio
+import itertools
 import os
 import statistics
 import threading
@@ -47,7 +48,7 @@ def compare(report: Report, contender: Contender, *, rounds: int, seconds: float
     rates = [rate.per_second for rate in bare]
     report.add(f"bcrypt {COST}, {len(CORES)} threads", rates, "/s")
     report.add(f"logins, {CLIENTS} clients", [rate.per_second for rate in logins], "/s")
-    between = [statistics.mean(pair) for pair in zip(rates, rates[1:], strict=False)]
+    between = [statistics.mean(pair) for pair in itertools.pairwise(rates)]
     shares = [100 * rate.per_second / b for rate, b in zip(logins, between, strict=True)]
     report.add("logins, of bare bcrypt", shares, "%", Aim(90, at_least=True))
     cpu = statistics.median(rate.cpu_seconds for rate in bare)

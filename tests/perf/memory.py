@@ -41,7 +41,7 @@ async def measure(report: Report, contender: Contender, *, minutes: float) -> No
 
 def _mix(contender: Contender, token: str, client: int) -> Callable[[], bytes]:
     """Requests of one client, the same in each run."""
-    chance = random.Random(client)
+    chance = random.Random(client)  # noqa: S311  nothing secret
     numbers = itertools.count()
 
     def choose() -> bytes:

@@ -142,7 +142,7 @@ async def _pages(report: Report, found: Databases, reader: _Reader) -> None:
         report.add(f"page at {depth} %, whole request", whole, "ms")
         first = first or whole
         if depth:
-            report.add(f"page at {depth} % / first page", whole / first, "×", Aim(1.5))
+            report.add(f"page at {depth} % over first page", whole / first, "times", Aim(1.5))
 
 
 async def _searches(report: Report, reader: _Reader) -> None:
@@ -169,7 +169,8 @@ def _people(found: Databases, prefix: str) -> Path:
     path = found.server.directory / f"{prefix}.csv"
     found.autobot.sql(
         f"\\copy (SELECT '{prefix}.' || username AS username, '{prefix}.' || email AS email,"
-        f" display_name, password_hash FROM users LIMIT {IMPORTED}) TO '{path}' (FORMAT csv, HEADER)"
+        f" display_name, password_hash FROM users LIMIT {IMPORTED})"
+        f" TO '{path}' (FORMAT csv, HEADER)"
     )
     return path
 
