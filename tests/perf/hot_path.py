@@ -1,6 +1,7 @@
 """`me` side by side with the rival: alone, and during a storm of logins."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -43,6 +44,9 @@ async def _me(report: Report, contender: Contender, seconds: float, *, logins: i
     """What CLIENTS who ask all the time get in `seconds`, while others log in."""
     me, others = Answers(), Answers()
     message = await contender.me()
+    first = await fetch(contender.socket, message)
+    if first.status != 200:
+        sys.exit(f"{contender.name} answers {first.status}: {first.body.decode()}")
     asking = [lambda: message] * CLIENTS
     logging_in: list[Callable[[], bytes]] = [
         partial(contender.login, number) for number in range(1, logins + 1)
@@ -56,7 +60,7 @@ async def _me(report: Report, contender: Contender, seconds: float, *, logins: i
         await asyncio.sleep(seconds)
         measured = Answers(list(me.seconds))
     # Logins that were cancelled are still being worked on; a new one comes after them.
-    await fetch(contender.socket, contender.login(logins + 1))
+    await contender.token()
     for name, answers in (("me", me), ("login", others)):
         report.note(f"{name}, {contender.name}", answers)
     return measured

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 Choose = Callable[[], bytes]
 
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         if response.status < 300:
             answers.seconds.append(time.perf_counter() - due)
         else:
-            answers.failures[f"HTTP {response.status}: {response.body[:200].decode()}"] += 1
+            answers.failures[f"HTTP {response.status}: {response.body[:400].decode()}"] += 1
 
     def close(self) -> None:
         self.is_open = False

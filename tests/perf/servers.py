@@ -66,7 +66,7 @@ def databases() -> Iterator[Databases]:
         hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(COST)).decode()
         ours[Population.SLM].sql(
             "INSERT INTO users (username, email, password_hash, is_platform_admin) "
-            f"SELECT 'user' || n, 'user' || n || '@autobot.local', '{hashed}', true "
+            f"SELECT 'user' || n, 'user' || n || '@example.com', '{hashed}', true "
             f"FROM generate_series(1, {PEOPLE}) AS n"
         )
         server.sql(f"CREATE ROLE {RIVAL} LOGIN; CREATE DATABASE {RIVAL} OWNER {RIVAL}")
@@ -86,7 +86,7 @@ class Contender:
     def login(self, number: int) -> bytes:
         """The login of person `number`, from 1 to PEOPLE."""
         if self.name == RIVAL:
-            form = {"username": f"user{number}@autobot.local", "password": PASSWORD}
+            form = {"username": f"user{number}@example.com", "password": PASSWORD}
             return request("POST", "/auth/jwt/login", form=urlencode(form))
         body = {"username": f"user{number}", "password": PASSWORD}
         return request("POST", "/api/slm-auth/login", body=body)
@@ -128,7 +128,7 @@ def rival_server(found: Databases, cores: set[int]) -> Iterator[Contender]:
         hashed = found.slm.sql("SELECT password_hash FROM users LIMIT 1")
         found.server.sql(
             'INSERT INTO "user" (id, email, hashed_password, is_active, is_superuser, is_verified)'
-            f" SELECT gen_random_uuid(), 'user' || n || '@autobot.local', '{hashed}', true, false,"
+            f" SELECT gen_random_uuid(), 'user' || n || '@example.com', '{hashed}', true, false,"
             f" true FROM generate_series(1, {PEOPLE}) AS n",
             database=RIVAL,
             user=RIVAL,
