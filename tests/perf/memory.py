@@ -55,7 +55,7 @@ def _mix(contender: Contender, token: str, client: int) -> Callable[[], bytes]:
                 query = urlencode({"search": chance.choice(_WORDS)})
                 return request("GET", f"/api/autobot-users?{query}", token=token)
             case "create":
-                name = f"made{client}-{next(numbers)}"
+                name = f"made{client}_{next(numbers)}"
                 body = {"username": name, "email": f"{name}@example.com"}
                 return request("POST", "/api/autobot-users", token=token, body=body)
             case _:
