@@ -33,7 +33,7 @@ lint: ## every static check
 	ansible-lint --offline
 	scripts/role_readmes.py --check
 
-bench: ## figures of this machine, beside their aims and a rival's (half an hour; see BENCH in docs)
+bench: ## figures of this machine, beside their aims and a rival's (half an hour)
 	@scripts/bootstrap bench
 	PYTHONPATH=service:tests/support python tests/perf/bench.py $(BENCH)
 
