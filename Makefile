@@ -33,11 +33,12 @@ lint: ## every static check
 	ansible-lint --offline
 	scripts/role_readmes.py --check
 
-bench: ## figures of this machine: logins per second, latency while hashing
-	@scripts/bootstrap test
-	python tests/perf/bench.py
+bench: ## figures of this machine, beside their aims and a rival's (half an hour)
+	@scripts/bootstrap bench
+	PYTHONPATH=service:tests/support python tests/perf/bench.py $(BENCH)
 
 lock: ## resolve the dependencies again, with hashes
 	@scripts/bootstrap
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/service.txt
 	uv pip compile pyproject.toml --group controller --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/controller.txt
+	uv pip compile --group pyproject.toml:rival --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/rival.txt

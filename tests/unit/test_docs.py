@@ -26,6 +26,7 @@ VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 MADE = (
     ".lab",
     ".venv",
+    "build",
     "inventory/production/build",
     "inventory/production/ca.crt",
     "inventory/production/host_vars",

@@ -1,0 +1,98 @@
+"""The arithmetic of `make bench`, and its clients."""
+
+import asyncio
+import json
+import math
+from pathlib import Path
+
+import pytest
+from figures import Aim, Report, slope
+from load import Answers, clients, fetch, request
+
+
+@pytest.mark.parametrize(
+    ("aim", "value", "met"),
+    [
+        (Aim(50), 50, True),
+        (Aim(50), 50.1, False),
+        (Aim(4, at_least=True), 4, True),
+        (Aim(4, at_least=True), 3.9, False),
+    ],
+)
+def test_an_aim_includes_its_bound(aim: Aim, value: float, met: bool):
+    assert aim.holds(value) is met
+
+
+def test_a_quantile_is_a_waiting_time_that_somebody_had():
+    answers = Answers([second / 1000 for second in range(100, 0, -1)])
+    assert answers.quantile(0.5) == 50
+    assert answers.quantile(0.99) == 99
+    assert answers.quantile(1) == 100
+    assert math.isnan(Answers().quantile(0.5))
+
+
+def test_slope_of_what_grows_by_two_in_each_step():
+    assert slope([(0, 1), (1, 3), (2, 5)]) == pytest.approx(2)
+
+
+def test_the_median_is_held_against_the_aim_and_the_report_says_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    report = Report({"cores": "2"})
+    report.add("wait", [10, 30, 900], "ms", Aim(25))
+    report.note("login", Answers(failures={"HTTP 503": 2}))
+    report.write(tmp_path)
+    row = "| wait | 30 (10 to 900) ms | ≤ 25 ms | **not met** |"
+    assert capsys.readouterr().out == f"{row}\n"
+    written = (tmp_path / "bench.md").read_text()
+    assert row in written
+    assert "| cores | 2 |" in written
+    assert "- login: 2 times HTTP 503" in written
+    [figure] = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert figure["median"] == 30
+    assert figure["met"] is False
+
+
+class Server:
+    """Answers every request with the same bytes, in the pieces given."""
+
+    def __init__(self, directory: Path, *pieces: bytes) -> None:
+        self.socket = directory / "server.sock"
+        self._pieces = pieces
+
+    async def __aenter__(self) -> Path:
+        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+        return self.socket
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            for piece in self._pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+
+
+async def test_an_answer_may_come_in_pieces(tmp_path: Path):
+    pieces = (b"HTTP/1.1 201 Created\r\ncontent-le", b"ngth: 4\r\n\r\n", b"ab", b"cd")
+    async with Server(tmp_path, *pieces) as socket:
+        answer = await fetch(socket, request("GET", "/"))
+    assert (answer.status, answer.body) == (201, b"abcd")
+
+
+async def test_an_answer_may_have_no_body(tmp_path: Path):
+    async with Server(tmp_path, b"HTTP/1.1 204 No Content\r\n\r\n") as socket:
+        answer = await fetch(socket, request("GET", "/"))
+    assert (answer.status, answer.body) == (204, b"")
+
+
+async def test_refusals_and_lost_connections_are_failures(tmp_path: Path):
+    refusal = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
+    answers = Answers()
+    async with Server(tmp_path, refusal) as socket, clients(socket, [lambda: b"x"], answers):
+        await asyncio.sleep(0.05)
+    assert set(answers.failures) == {"HTTP 503: busy"}
+    assert not answers.seconds
