@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from slm_server.api import auth, health, keys, openapi, roles, users
+from slm_server.api import auth, health, keys, legacy, openapi, roles, sessions, users
 from slm_server.logs import configure_logging
 from user_management.config import Settings, load_settings
 from user_management.database import Database
@@ -49,10 +49,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_problem_handlers(app)
     api = APIRouter(prefix="/api")
     api.include_router(auth.router)
+    api.include_router(legacy.router)
+    api.include_router(sessions.own)
     for population in Population:
         api.include_router(users.create_router(population))
         api.include_router(roles.create_router(population))
+        api.include_router(sessions.create_router(population))
     api.include_router(roles.permissions_router)
+    api.include_router(health.autobot_router)
     api.include_router(openapi.router)
     app.include_router(api)
     app.include_router(health.router)
@@ -81,6 +85,7 @@ async def _open(settings: Settings) -> AsyncIterator[Resources]:
         issuer=TokenIssuer(verified[0], issuer=ISSUER, audience=AUDIENCE, lifetime=lifetime),
         verifier=TokenVerifier(verified, issuer=ISSUER, audience=AUDIENCE),
         cursors=CursorCodec(verified[0].derive("cursors of lists")),
+        policy=settings.policy,
     )
     try:
         yield resources

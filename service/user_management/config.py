@@ -7,6 +7,7 @@ a file. Each database is described by a URL or by components; the URL wins over 
 import os
 import ssl
 from collections.abc import Sequence
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +20,14 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from user_management.errors import ConfigurationError
+from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import MAX_COST, MIN_COST
 
@@ -160,6 +164,10 @@ def _host_and_port(item: str) -> tuple[str, str]:
     return unquote(host), port
 
 
+# A limit that is never reached is the way to switch one off.
+_Failures = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 def _default_threads() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -195,6 +203,35 @@ class Settings(BaseSettings):
     slm_previous_signing_key: SecretStr | None = None
     bcrypt_cost: Annotated[int, Field(ge=MIN_COST, le=MAX_COST)] = 12
     hash_threads: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_default_threads)
+
+    session_absolute_hours: Annotated[int, Field(ge=1, le=30 * 24)] = 12
+    session_idle_minutes: Annotated[int, Field(ge=1, le=30 * 24 * 60)] = 60
+    password_history: Annotated[int, Field(ge=0, le=24)] = 5
+    login_failures_per_pair: _Failures = 5
+    login_failures_per_account: _Failures = 100
+    login_failures_per_address: _Failures = 100
+    login_failures_global: _Failures = 2000
+
+    @field_validator("session_idle_minutes")
+    @classmethod
+    def _outlasts_the_token(cls, minutes: int, info: ValidationInfo) -> int:
+        lifetime = info.data.get("access_token_expire_minutes", 0)
+        if minutes < lifetime:
+            raise ValueError(f"at least ACCESS_TOKEN_EXPIRE_MINUTES, which is {lifetime}")
+        return minutes
+
+    @property
+    def policy(self) -> Policy:
+        """The rules of logging in."""
+        return Policy(
+            session_idle=timedelta(minutes=self.session_idle_minutes),
+            session_absolute=timedelta(hours=self.session_absolute_hours),
+            password_history=self.password_history,
+            failures_per_pair=self.login_failures_per_pair,
+            failures_per_account=self.login_failures_per_account,
+            failures_per_address=self.login_failures_per_address,
+            failures_global=self.login_failures_global,
+        )
 
     @property
     def slm(self) -> DatabaseSettings:

@@ -162,6 +162,15 @@ class NotAuthenticated(DomainError):
     default_detail = "Log in first."
 
 
+class RefreshRefused(NotAuthenticated):
+    """A refresh token that is of no use. Says nothing about the reason; what was written about
+    it must survive.
+    """
+
+    default_detail = "The session has ended. Log in again."
+    commits = True
+
+
 class TemporarilyUnavailable(DomainError):
     """Try again after `retry_after` seconds."""
 

@@ -104,7 +104,7 @@ def test_an_administrator_whose_password_expired_unused_gets_another(
     assert second["password"] != first["password"]
     assert databases[population].sql("SELECT count(*) FROM users") == "1"
     actions = databases[population].sql("SELECT action FROM audit_logs ORDER BY created_at")
-    assert actions.split() == ["user_created", "password_reset_completed"]
+    assert actions.split() == ["user_created", "password_reset_requested"]
     assert report(command("--json")) == {"outcome": "exists", "username": "captain"}
 
 

@@ -1,4 +1,4 @@
-"""Login and logout of fleet administrators."""
+"""Login, refresh and logout of fleet administrators."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -6,26 +6,31 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from user_management.middleware.caller import (
+    BearerDep,
     CurrentUserDep,
     OriginDep,
     SessionUserDep,
     context_of,
+    get_session_user,
 )
 from user_management.middleware.problems import problem_responses
 from user_management.middleware.rbac import public
-from user_management.middleware.resources import ResourcesDep
+from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.population import Population
 from user_management.schemas.auth import (
     CurrentUserResponse,
     LoginRequest,
     PasswordChange,
+    RefreshRequest,
     TokenResponse,
 )
-from user_management.services import AuthenticationService
+from user_management.services import AuthenticationService, Grant
 
 router = APIRouter(tags=["authentication"], responses=problem_responses("internal_error"))
 
 _BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
+_LOGIN = ("invalid_credentials", "too_many_attempts", "database_unavailable", "hash_queue_full")
+_REFRESH = ("not_authenticated", "too_many_attempts", "database_unavailable")
 _CALLER = ("not_authenticated", "database_unavailable")
 
 
@@ -34,7 +39,7 @@ async def get_login_service(
 ) -> AsyncIterator[AuthenticationService]:
     """For requests that need no token."""
     async with resources.session(Population.SLM) as session:
-        yield AuthenticationService(session, origin, resources.hasher)
+        yield AuthenticationService(session, origin, resources.hasher, resources.policy)
 
 
 async def get_own_service(
@@ -42,7 +47,9 @@ async def get_own_service(
 ) -> AsyncIterator[AuthenticationService]:
     """For what users do about themselves."""
     async with resources.session(Population.SLM) as session:
-        yield AuthenticationService(session, context_of(origin, user), resources.hasher)
+        yield AuthenticationService(
+            session, context_of(origin, user), resources.hasher, resources.policy
+        )
 
 
 # The commit comes before the response: with scope="function" a failed one still shows in it.
@@ -54,34 +61,72 @@ OwnServiceDep = Annotated[AuthenticationService, Depends(get_own_service, scope=
     "/slm-auth/login",
     operation_id="login",
     dependencies=[Depends(public)],
-    responses=problem_responses(
-        *_BODY, "invalid_credentials", "database_unavailable", "hash_queue_full"
-    ),
+    responses=problem_responses(*_BODY, *_LOGIN),
 )
 @router.post(
     "/auth/login",
     operation_id="login_of_playbooks",
     dependencies=[Depends(public)],
-    responses=problem_responses(
-        *_BODY, "invalid_credentials", "database_unavailable", "hash_queue_full"
-    ),
+    responses=problem_responses(*_BODY, *_LOGIN),
 )
 async def login(
     body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
 ) -> TokenResponse:
     """Begin a session. The answer is the same whatever the reason of a refusal."""
-    begun = await service.login(body.username, body.password, resources.issuer.lifetime)
+    return _tokens(resources, await service.login(body.username, body.password))
+
+
+@router.post(
+    "/slm-auth/refresh",
+    operation_id="refresh",
+    dependencies=[Depends(public)],
+    responses=problem_responses(*_BODY, *_REFRESH),
+)
+async def refresh(
+    body: RefreshRequest, service: LoginServiceDep, resources: ResourcesDep
+) -> TokenResponse:
+    """Go on with a session. The refresh token is replaced; for ten seconds the old one gives the
+    same again, after that it ends the session.
+    """
+    return _tokens(resources, await service.refresh(body.refresh_token))
+
+
+@router.post(
+    "/auth/refresh",
+    operation_id="refresh_of_autobot",
+    dependencies=[Depends(public)],
+    responses=problem_responses(*_BODY, *_REFRESH),
+)
+async def refresh_of_autobot(
+    service: LoginServiceDep,
+    resources: ResourcesDep,
+    credentials: BearerDep,
+    body: RefreshRequest | None = None,
+) -> TokenResponse:
+    """Go on with a session by its refresh token or, without a body, by its access token."""
+    if body is not None:
+        return _tokens(resources, await service.refresh(body.refresh_token))
+    user = await get_session_user(credentials, resources)
+    return _tokens(resources, await service.prolong(user))
+
+
+def _tokens(resources: Resources, grant: Grant) -> TokenResponse:
     token = resources.issuer.issue(
-        subject=begun.username,
-        user_id=begun.user_id,
-        session_id=begun.session_id,
-        admin=begun.is_admin,
-        issued_at=begun.started_at,
+        subject=grant.username,
+        user_id=grant.user_id,
+        session_id=grant.session_id,
+        admin=grant.is_admin,
+        issued_at=grant.granted_at,
     )
+    session_left = grant.expires_at - grant.granted_at
     return TokenResponse(
         access_token=token,
-        expires_in=int(resources.issuer.lifetime.total_seconds()),
-        must_change_password=begun.must_change_password,
+        # A token is worth nothing once its session has ended.
+        expires_in=int(min(resources.issuer.lifetime, session_left).total_seconds()),
+        refresh_token=grant.refresh_token,
+        refresh_expires_in=int(session_left.total_seconds()),
+        session_id=grant.session_id,
+        must_change_password=grant.must_change_password,
     )
 
 
@@ -120,7 +165,12 @@ async def logout(user: CurrentUserDep, service: OwnServiceDep) -> None:
     operation_id="change_password",
     status_code=204,
     responses=problem_responses(
-        *_BODY, *_CALLER, "current_password_wrong", "password_refused", "hash_queue_full"
+        *_BODY,
+        *_CALLER,
+        "current_password_wrong",
+        "password_refused",
+        "too_many_attempts",
+        "hash_queue_full",
     ),
 )
 async def change_password(

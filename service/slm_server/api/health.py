@@ -1,7 +1,7 @@
 """Is the process alive, and is what it needs there?"""
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
@@ -14,6 +14,10 @@ from user_management.middleware.resources import ResourcesDep
 from user_management.population import Population
 
 router = APIRouter(prefix="/health", tags=["health"], responses=problem_responses("internal_error"))
+# Where AutoBot's clients look.
+autobot_router = APIRouter(
+    prefix="/health", tags=["health"], responses=problem_responses("internal_error")
+)
 
 
 class Liveness(BaseModel):
@@ -37,17 +41,29 @@ class Readiness(BaseModel):
     databases: dict[Population, DatabaseHealth]
 
 
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Readiness, "description": "Something is missing; it is named."}
+}
+
+
+@autobot_router.get("", operation_id="get_health", dependencies=[Depends(public)])
 @router.get("/live", operation_id="get_liveness", dependencies=[Depends(public)])
 async def live() -> Liveness:
     """Answers as long as the process does; asks no database."""
     return Liveness()
 
 
+@autobot_router.get(
+    "/database",
+    operation_id="get_database_health",
+    dependencies=[Depends(public)],
+    responses=_NOT_READY,
+)
 @router.get(
     "/ready",
     operation_id="get_readiness",
     dependencies=[Depends(public)],
-    responses={503: {"model": Readiness, "description": "Something is missing; it is named."}},
+    responses=_NOT_READY,
 )
 async def ready(resources: ResourcesDep, response: Response) -> Readiness:
     """Both databases answer and have the schema that this release works with."""

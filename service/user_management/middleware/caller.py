@@ -41,8 +41,11 @@ def _address(host: str | None) -> str | None:
 OriginDep = Annotated[RequestContext, Depends(get_origin)]
 
 
+BearerDep = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
 async def get_session_user(
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    credentials: BearerDep,
     resources: ResourcesDep,
 ) -> AuthenticatedUser:
     """The person behind the token, also one who must change the password first.

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import AutobotSession, Database, SlmSession
+from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.cursors import CursorCodec
 from user_management.security.hashing import PasswordHasher
@@ -18,7 +19,7 @@ from user_management.security.tokens import TokenIssuer, TokenVerifier
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Databases, the pool of hashing threads, and the keys."""
+    """Databases, the pool of hashing threads, the keys, and the rules of logging in."""
 
     # Whose tokens are taken.
     callers: Population
@@ -27,6 +28,7 @@ class Resources:
     issuer: TokenIssuer
     verifier: TokenVerifier
     cursors: CursorCodec
+    policy: Policy
 
     @overload
     def session(

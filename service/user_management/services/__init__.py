@@ -1,5 +1,6 @@
 """The rules. A service is built per request on a session; it flushes, never commits."""
 
+from user_management.services.accounts import AccountService, OneTimePassword
 from user_management.services.administrators import (
     AdministratorService,
     AdministratorStatus,
@@ -9,7 +10,7 @@ from user_management.services.audit import AuditService
 from user_management.services.authentication import (
     AuthenticatedUser,
     AuthenticationService,
-    Login,
+    Grant,
     authenticate,
 )
 from user_management.services.context import OPERATOR, Actor, Authority, RequestContext
@@ -19,6 +20,7 @@ from user_management.services.users import UserService
 
 __all__ = [
     "OPERATOR",
+    "AccountService",
     "Actor",
     "AdministratorService",
     "AdministratorStatus",
@@ -27,8 +29,9 @@ __all__ = [
     "AuthenticationService",
     "Authority",
     "FirstAdministrator",
+    "Grant",
     "HousekeepingService",
-    "Login",
+    "OneTimePassword",
     "RequestContext",
     "RoleService",
     "UserService",

@@ -7,8 +7,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import connection_released
@@ -22,6 +21,7 @@ from user_management.security.passwords import (
 )
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
+from user_management.services.one_time_passwords import give_one_time_password
 from user_management.services.sessions import end_sessions
 from user_management.services.users import UserService
 
@@ -106,16 +106,16 @@ class AdministratorService:
         if shut_out := await self._administrators():
             user_id, username = shut_out[0].id, shut_out[0].username
             await self._audit.record(
-                AuditAction.PASSWORD_RESET_COMPLETED, AuditResourceType.USER, user_id
+                AuditAction.PASSWORD_RESET_REQUESTED, AuditResourceType.USER, user_id
             )
         else:
             user = await UserService(self._session, self._context, self._hasher).create(
                 new.model_copy(update={"is_admin": True, "password": None})
             )
             user_id, username = user.id, user.username
-        await self._give(user_id, password_hash, expires_at)
+        await give_one_time_password(self._session, user_id, password_hash, expires_at)
         # After the new password: until then the old one could still begin a session.
-        await end_sessions(self._session, user_id, AuditAction.PASSWORD_RESET_COMPLETED)
+        await end_sessions(self._session, user_id, AuditAction.PASSWORD_RESET_REQUESTED)
         return FirstAdministrator(
             "renewed" if shut_out else "created",
             username,
@@ -147,14 +147,3 @@ class AdministratorService:
             .order_by(User.created_at, User.id)
         )
         return found.all()
-
-    async def _give(self, user_id: UUID, password_hash: str, expires_at: datetime) -> None:
-        await self._session.execute(
-            update(User).where(User.id == user_id).values(password_hash=password_hash)
-        )
-        special = {"must_change_password": True, "one_time_expires_at": expires_at}
-        await self._session.execute(
-            upsert(UserCredential)
-            .values(user_id=user_id, **special)
-            .on_conflict_do_update(index_elements=[UserCredential.user_id], set_=special)
-        )

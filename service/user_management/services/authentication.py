@@ -1,15 +1,17 @@
-"""Login, who is calling, logout, and changing one's own password.
+"""Login, refresh, who is calling, logout, and changing one's own password.
 
 A refused login gives nothing away. Whatever the reason, it runs the same statements, does the
-work of one hash, and raises the same error; the reason stands in the audit log only.
+work of one hash, and raises the same error; the reason stands in the audit log only. What was
+tried too often is refused before the hash, for unknown users as for known ones.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,49 +21,92 @@ from user_management.errors import (
     HashQueueFull,
     InvalidCredentials,
     NotAuthenticated,
+    NotFound,
     PasswordRefused,
+    RefreshRefused,
 )
 from user_management.models import (
     AuditAction,
     AuditResourceType,
     AuthSession,
+    Organization,
+    PasswordHistory,
+    RefreshToken,
     User,
     UserCredential,
 )
 from user_management.permissions import ALL_PERMISSIONS
+from user_management.policy import Policy
 from user_management.population import Population
-from user_management.security.hashing import PasswordHasher
+from user_management.security.hashing import PasswordHasher, normalize_password
 from user_management.security.passwords import check_new_password
+from user_management.security.refresh_tokens import refresh_token_hash
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor, Authority, RequestContext, population_of
-from user_management.services.sessions import end_session, end_sessions
+from user_management.services.limits import (
+    Block,
+    Counter,
+    LimitService,
+    Scope,
+    login_counters,
+    password_counters,
+    refresh_counters,
+)
+from user_management.services.sessions import (
+    SESSION_NOT_FOUND,
+    begin_session,
+    end_session,
+    end_sessions,
+    list_sessions,
+    prolong_session,
+    rotate,
+)
 
 _UserRow = Row[*tuple[Any, ...]]
 
 # The row may change while its password is hashed; once is bad luck, twice is an attack.
 _LOGIN_ATTEMPTS = 2
 
+# What decides whether a user may be here. A fleet administrator's organization is one of the other
+# database, so nothing is found for it.
+_STANDING = (
+    User.id.label("user_id"),
+    User.username,
+    User.org_id,
+    User.is_active,
+    User.is_platform_admin,
+    User.deleted_at,
+    UserCredential.must_change_password,
+    UserCredential.one_time_expires_at,
+    Organization.is_active.label("org_is_active"),
+    Organization.deleted_at.label("org_deleted_at"),
+)
 # A refused login reads as much of a user as there may be to read, and no relationship.
 _CANDIDATE = (
-    select(
-        User.id,
-        User.username,
-        User.password_hash,
-        User.is_active,
-        User.is_platform_admin,
-        User.deleted_at,
-        UserCredential.must_change_password,
-        UserCredential.one_time_expires_at,
-    )
+    select(*_STANDING, User.password_hash)
+    .select_from(User)
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
+    .outerjoin(Organization, Organization.id == User.org_id)
     .limit(1)
+)
+_REFRESHING = (
+    select(
+        *_STANDING,
+        AuthSession.id.label("session_id"),
+        AuthSession.refresh_secret,
+    )
+    .join(User, User.id == AuthSession.user_id)
+    .outerjoin(UserCredential, UserCredential.user_id == User.id)
+    .outerjoin(Organization, Organization.id == User.org_id)
+    .with_for_update(key_share=True, of=AuthSession)
 )
 # One statement for each request: plain SQL, for `Database.fetch_row`.
 _CALLER: Final = """
     SELECT s.expires_at, s.ended_at,
         u.username, u.email, u.org_id, u.is_active, u.is_platform_admin, u.deleted_at,
         u.last_login_at, c.must_change_password, c.one_time_expires_at,
+        o.is_active AS org_is_active, o.deleted_at AS org_deleted_at,
         ARRAY(
             SELECT p.name
             FROM user_roles ur
@@ -72,20 +117,26 @@ _CALLER: Final = """
     FROM auth_sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN user_credentials c ON c.user_id = u.id
+    LEFT JOIN organizations o ON o.id = u.org_id
     WHERE s.id = $1 AND s.user_id = $2
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
-    """A session that has just begun."""
+class Grant:
+    """What a login gives, and each refresh. The session ends at `expires_at` unless refreshed.
+
+    Without `refresh_token` the session was prolonged by its access token.
+    """
 
     session_id: UUID
     user_id: UUID
     username: str
     is_admin: bool
     must_change_password: bool
-    started_at: datetime
+    granted_at: datetime
+    expires_at: datetime
+    refresh_token: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +161,8 @@ class AuthenticatedUser:
 async def authenticate(database: Database, claims: AccessClaims) -> AuthenticatedUser:
     """The caller behind a verified token, read in one statement.
 
-    Raises NotAuthenticated when the session or the user is no more, or the one-time password
-    with which the session began has expired; DatabaseUnavailable.
+    Raises NotAuthenticated when the session, the user or their organization is no more, or the
+    one-time password with which the session began has expired; DatabaseUnavailable.
     """
     caller = await database.fetch_row(_CALLER, claims.session_id, claims.user_id)
     now = datetime.now(UTC)
@@ -121,6 +172,7 @@ async def authenticate(database: Database, claims: AccessClaims) -> Authenticate
         or caller["expires_at"] <= now
         or not caller["is_active"]
         or caller["deleted_at"] is not None
+        or _is_closed(caller["org_is_active"], caller["org_deleted_at"])
         or _has_expired(caller["must_change_password"], caller["one_time_expires_at"], now)
     ):
         raise NotAuthenticated("The session has ended. Log in again.")
@@ -145,88 +197,162 @@ class AuthenticationService:
     """Authenticates the people of the session's database."""
 
     def __init__(
-        self, session: AsyncSession, context: RequestContext, hasher: PasswordHasher
+        self,
+        session: AsyncSession,
+        context: RequestContext,
+        hasher: PasswordHasher,
+        policy: Policy,
     ) -> None:
         self._session = session
         self._context = context
         self._hasher = hasher
+        self._policy = policy
         self._audit = AuditService(session, context)
+        self._limits = LimitService(session, policy)
 
-    async def login(self, identifier: str, password: str, lifetime: timedelta) -> Login:
-        """Begin a session of `lifetime` for a user name or e-mail address, in any case.
+    async def login(self, identifier: str, password: str) -> Grant:
+        """Begin a session for a user name or e-mail address, in any case.
 
         No connection is held while the password is hashed. Raises InvalidCredentials,
-        HashQueueFull, DatabaseUnavailable.
+        TooManyAttempts, HashQueueFull, DatabaseUnavailable.
         """
+        identifier = identifier.strip().lower()
+        address = self._context.ip_address
+        counters = login_counters(identifier, address)
         for _ in range(_LOGIN_ATTEMPTS):
-            user = await self._candidate(identifier.strip().lower())
+            user = await self._candidate(identifier)
+            user_id = user.user_id if user else None
+            await self._limits.check(counters, user_id=user_id, address=address)
             async with connection_released(self._session):
                 matches = await self._hasher.verify(password, user.password_hash if user else None)
                 new_hash = await self._rehash(password, user) if matches and user else None
+            # Others may have failed meanwhile: whoever tries many at once learns nothing more.
+            has_failed = await self._limits.check(counters, user_id=user_id, address=address)
             now = datetime.now(UTC)
             reason = _refusal(user, matches, now)
             if user is None or reason is not None:
-                await self._record_refusal(user, reason)
-                raise InvalidCredentials
+                raise await self._refused(user, reason, counters)
             if await self._is_unchanged(user, new_hash, now):
-                return await self._begin(user, now, lifetime)
-        await self._record_refusal(user, "changed_meanwhile")
-        raise InvalidCredentials
+                if has_failed:
+                    await self._limits.forgive(counters)
+                return await self._begin(user, now)
+        raise await self._refused(user, "changed_meanwhile", counters)
+
+    async def refresh(self, token: str) -> Grant:
+        """Go on with a session by its refresh token, which is replaced.
+
+        A token that was replaced before, longer ago than GRACE, was stolen or belongs to the
+        thief: it ends the session. Raises RefreshRefused, TooManyAttempts.
+        """
+        now = datetime.now(UTC)
+        found = await self._session.execute(
+            _REFRESHING.where(
+                AuthSession.id
+                == select(RefreshToken.session_id)
+                .where(RefreshToken.token_hash == refresh_token_hash(token))
+                .scalar_subquery()
+            )
+        )
+        held = found.one_or_none()
+        if held is None:
+            raise await self._refused_token()
+        if _standing(held, now) is not None or held.refresh_secret is None:
+            raise RefreshRefused
+        expires_at = await prolong_session(self._session, self._policy, held.session_id, now)
+        if expires_at is None:
+            raise RefreshRefused
+        following = await rotate(self._session, held.session_id, held.refresh_secret, token, now)
+        if following is None:
+            await self._end_stolen(held)
+            raise RefreshRefused
+        return _grant(held, held.session_id, now, expires_at, following)
+
+    async def prolong(self, user: AuthenticatedUser) -> Grant:
+        """Go on with the caller's session by its access token. Raises NotAuthenticated."""
+        now = datetime.now(UTC)
+        expires_at = await prolong_session(self._session, self._policy, user.session_id, now)
+        if expires_at is None:
+            raise NotAuthenticated("The session has ended. Log in again.")
+        return Grant(
+            session_id=user.session_id,
+            user_id=user.user_id,
+            username=user.username,
+            is_admin=user.authority.is_platform_admin,
+            must_change_password=user.must_change_password,
+            granted_at=now,
+            expires_at=expires_at,
+            refresh_token=None,
+        )
 
     async def logout(self, user: AuthenticatedUser) -> None:
         """End the caller's session."""
         await end_session(self._session, user.session_id, AuditAction.LOGOUT)
-        await self._audit.record(AuditAction.LOGOUT, AuditResourceType.SESSION, user.session_id)
+        await self._record_logout(user, user.session_id)
+
+    async def sessions(self, user: AuthenticatedUser) -> Sequence[AuthSession]:
+        """The caller's sessions that go on, newest first."""
+        return await list_sessions(self._session, user.user_id)
+
+    async def end_session(self, user: AuthenticatedUser, session_id: UUID) -> None:
+        """End one of the caller's sessions. Raises NotFound."""
+        if not await end_session(
+            self._session, session_id, AuditAction.LOGOUT, user_id=user.user_id
+        ):
+            raise NotFound(SESSION_NOT_FOUND)
+        await self._record_logout(user, session_id)
+
+    async def end_other_sessions(self, user: AuthenticatedUser) -> None:
+        """End all of the caller's sessions but the one that asks for it."""
+        ended = await end_sessions(
+            self._session, user.user_id, AuditAction.LOGOUT, keep=user.session_id
+        )
+        await self._audit.record(
+            AuditAction.LOGOUT,
+            AuditResourceType.USER,
+            user.user_id,
+            org_id=user.authority.org_id,
+            details={"sessions_ended": ended},
+        )
 
     async def change_password(
         self, user: AuthenticatedUser, current_password: str, new_password: str
     ) -> None:
         """Replace the caller's password and end their other sessions; the current one goes on.
 
-        Raises CurrentPasswordWrong, PasswordRefused, HashQueueFull.
+        Raises CurrentPasswordWrong, PasswordRefused, TooManyAttempts, HashQueueFull.
         """
+        counters = password_counters(user.user_id)
         stored = await self._session.scalar(
             select(User.password_hash).where(User.id == user.user_id)
         )
+        earlier = await self._earlier_hashes(user.user_id)
+        await self._limits.check(counters)
         async with connection_released(self._session):
             matches = await self._hasher.verify(current_password, stored)
-            new_hash = None
-            if matches:
-                if new_password == current_password:
-                    raise PasswordRefused("The new password is the current one. Choose another.")
-                check_new_password(new_password, context_words=(user.username, user.email))
-                new_hash = await self._hasher.hash(new_password)
+        await self._limits.check(counters)
+        if not matches:
+            raise await self._refused_change(user, counters)
+        if normalize_password(new_password) == normalize_password(current_password):
+            raise PasswordRefused("The new password is the current one. Choose another.")
+        check_new_password(new_password, context_words=(user.username, user.email))
+        async with connection_released(self._session):
+            await self._check_unused(new_password, earlier)
+            new_hash = await self._hasher.hash(new_password)
         # Whoever changed it in the meantime was first: the password given is not the current one.
-        if new_hash is None or not await self._replace_hash(user.user_id, stored, new_hash):
-            await self._audit.record(
-                AuditAction.PASSWORD_CHANGED,
-                AuditResourceType.USER,
-                user.user_id,
-                outcome=FAILURE,
-                details={"reason": "invalid_password"},
-            )
-            raise CurrentPasswordWrong
-        changed = {
-            "must_change_password": False,
-            "one_time_expires_at": None,
-            "password_changed_at": datetime.now(UTC),
-        }
-        await self._session.execute(
-            upsert(UserCredential)
-            .values(user_id=user.user_id, **changed)
-            .on_conflict_do_update(index_elements=[UserCredential.user_id], set_=changed)
-        )
-        await end_sessions(
-            self._session, user.user_id, AuditAction.PASSWORD_CHANGED, keep=user.session_id
-        )
-        await self._audit.record(AuditAction.PASSWORD_CHANGED, AuditResourceType.USER, user.user_id)
+        if not await self._replace_hash(user.user_id, stored, new_hash):
+            raise await self._refused_change(user, counters)
+        await self._limits.forgive(counters)
+        await self._remember(user.user_id, stored)
+        await self._finish_change(user)
 
     async def _candidate(self, identifier: str) -> _UserRow | None:
-        # An e-mail address comes first, should one be the user name of somebody else.
+        # Names of deleted users are free for others, and not in the indexes. An e-mail address comes
+        # first, should one be the user name of somebody else.
         found = await self._session.execute(
-            _CANDIDATE.where(or_(User.username == identifier, User.email == identifier)).order_by(
-                User.username == identifier
-            )
+            _CANDIDATE.where(
+                User.deleted_at.is_(None),
+                or_(User.username == identifier, User.email == identifier),
+            ).order_by(User.username == identifier)
         )
         return found.one_or_none()
 
@@ -239,6 +365,64 @@ class AuthenticationService:
         except HashQueueFull:
             return None
 
+    async def _refused(
+        self, user: _UserRow | None, reason: str | None, counters: Sequence[Counter]
+    ) -> InvalidCredentials:
+        """Count and record a refusal; what to raise. Raises TooManyAttempts itself if a block
+        began since the last look.
+        """
+        user_id = user.user_id if user else None
+        blocks, counted = await self._limits.record_failure(counters)
+        if not counted:
+            await self._limits.check(counters, user_id=user_id, address=self._context.ip_address)
+        await self._record_refusal(user, reason)
+        await self._record_blocks(blocks, user_id)
+        return InvalidCredentials()
+
+    async def _refused_change(
+        self, user: AuthenticatedUser, counters: Sequence[Counter]
+    ) -> CurrentPasswordWrong:
+        blocks, counted = await self._limits.record_failure(counters)
+        if not counted:
+            await self._limits.check(counters)
+        await self._audit.record(
+            AuditAction.PASSWORD_CHANGED,
+            AuditResourceType.USER,
+            user.user_id,
+            org_id=user.authority.org_id,
+            outcome=FAILURE,
+            details={"reason": "invalid_password"},
+        )
+        await self._record_blocks(blocks, user.user_id)
+        return CurrentPasswordWrong()
+
+    async def _refused_token(self) -> RefreshRefused:
+        """Nothing is written once the address is blocked; a token that is known is never refused
+        for the sake of others.
+        """
+        counters = refresh_counters(self._context.ip_address)
+        await self._limits.check(counters)
+        blocks, _ = await self._limits.record_failure(counters)
+        await self._record_blocks(blocks, None)
+        return RefreshRefused()
+
+    async def _record_blocks(self, blocks: Iterable[Block], user_id: UUID | None) -> None:
+        """One row when a block begins, none for what it then refuses: nobody fills the log."""
+        for block in blocks:
+            is_address = block.scope in (Scope.ADDRESS, Scope.GLOBAL)
+            await self._audit.record(
+                AuditAction.SUSPICIOUS_ACTIVITY if is_address else AuditAction.ACCOUNT_LOCKED,
+                AuditResourceType.USER,
+                None if is_address else user_id,
+                outcome=FAILURE,
+                details={
+                    "reason": "too_many_attempts",
+                    "scope": block.scope,
+                    "failures": block.failures,
+                    "until": block.until.isoformat(timespec="seconds"),
+                },
+            )
+
     async def _record_refusal(self, user: _UserRow | None, reason: str | None) -> None:
         """One row without an actor: nobody has proved who they are, and a reference to a user
         would cost the server a look-up that an unknown name does not. The name that was typed is
@@ -247,7 +431,7 @@ class AuthenticationService:
         await self._audit.record(
             AuditAction.LOGIN_FAILED,
             AuditResourceType.USER,
-            user.id if user else None,
+            user.user_id if user else None,
             outcome=FAILURE,
             details={"reason": reason, "username": user.username if user else None},
         )
@@ -257,7 +441,7 @@ class AuthenticationService:
         found = await self._session.execute(
             update(User)
             .where(
-                User.id == user.id,
+                User.id == user.user_id,
                 User.password_hash == user.password_hash,
                 User.is_active,
                 User.deleted_at.is_(None),
@@ -273,32 +457,98 @@ class AuthenticationService:
         )
         return found.one_or_none() is not None
 
-    async def _begin(self, user: _UserRow, now: datetime, lifetime: timedelta) -> Login:
-        session_id = uuid4()
-        await self._session.execute(
-            insert(AuthSession).values(
-                id=session_id,
-                user_id=user.id,
-                created_at=now,
-                expires_at=now + lifetime,
-                ip_address=self._context.ip_address,
-                user_agent=self._context.user_agent,
-            )
-        )
+    async def _begin(self, user: _UserRow, now: datetime) -> Grant:
+        begun = await begin_session(self._session, self._context, self._policy, user.user_id, now)
         await self._audit.record(
             AuditAction.LOGIN_SUCCESS,
             AuditResourceType.SESSION,
+            begun.id,
+            actor=Actor(population_of(self._session), user.user_id, user.username),
+            org_id=user.org_id,
+        )
+        return _grant(user, begun.id, now, begun.expires_at, begun.refresh_token)
+
+    async def _end_stolen(self, held: _UserRow) -> None:
+        await end_session(self._session, held.session_id, AuditAction.SUSPICIOUS_ACTIVITY)
+        await self._audit.record(
+            AuditAction.SUSPICIOUS_ACTIVITY,
+            AuditResourceType.SESSION,
+            held.session_id,
+            org_id=held.org_id,
+            outcome=FAILURE,
+            details={
+                "reason": "refresh_token_reused",
+                "user_id": str(held.user_id),
+                "username": held.username,
+            },
+        )
+
+    async def _record_logout(self, user: AuthenticatedUser, session_id: UUID) -> None:
+        await self._audit.record(
+            AuditAction.LOGOUT,
+            AuditResourceType.SESSION,
             session_id,
-            actor=Actor(population_of(self._session), user.id, user.username),
+            org_id=user.authority.org_id,
         )
-        return Login(
-            session_id=session_id,
-            user_id=user.id,
-            username=user.username,
-            is_admin=user.is_platform_admin,
-            must_change_password=bool(user.must_change_password),
-            started_at=now,
+
+    async def _earlier_hashes(self, user_id: UUID) -> Sequence[str]:
+        """Hashes of the passwords before the current one, as far as they matter, newest first."""
+        found = await self._session.scalars(
+            select(PasswordHistory.password_hash)
+            .where(PasswordHistory.user_id == user_id)
+            .order_by(PasswordHistory.created_at.desc())
+            .limit(self._policy.password_history)
         )
+        return found.all()
+
+    async def _check_unused(self, new_password: str, earlier: Iterable[str]) -> None:
+        for password_hash in earlier:
+            if await self._hasher.verify(new_password, password_hash):
+                raise PasswordRefused(
+                    "You have used this password before; the last "
+                    f"{self._policy.password_history} cannot be used again. Choose another."
+                )
+
+    async def _remember(self, user_id: UUID, password_hash: str | None) -> None:
+        """Keep the hash of a password that was replaced, and forget those too long ago."""
+        await self._session.execute(
+            insert(PasswordHistory).values(
+                user_id=user_id, password_hash=password_hash, created_at=datetime.now(UTC)
+            )
+        )
+        too_old = (
+            select(PasswordHistory.id)
+            .where(PasswordHistory.user_id == user_id)
+            .order_by(PasswordHistory.created_at.desc())
+            .offset(self._policy.password_history)
+        )
+        await self._session.execute(
+            delete(PasswordHistory)
+            .where(PasswordHistory.id.in_(too_old))
+            .execution_options(synchronize_session=False)
+        )
+
+    async def _finish_change(self, user: AuthenticatedUser) -> None:
+        changed = {
+            "must_change_password": False,
+            "one_time_expires_at": None,
+            "password_changed_at": datetime.now(UTC),
+        }
+        await self._session.execute(
+            upsert(UserCredential)
+            .values(user_id=user.user_id, **changed)
+            .on_conflict_do_update(index_elements=[UserCredential.user_id], set_=changed)
+        )
+        await end_sessions(
+            self._session, user.user_id, AuditAction.PASSWORD_CHANGED, keep=user.session_id
+        )
+        done = [AuditAction.PASSWORD_CHANGED]
+        if user.must_change_password:
+            done.append(AuditAction.PASSWORD_RESET_COMPLETED)
+        for action in done:
+            await self._audit.record(
+                action, AuditResourceType.USER, user.user_id, org_id=user.authority.org_id
+            )
 
     async def _replace_hash(self, user_id: UUID, stored: str | None, new_hash: str) -> bool:
         found = await self._session.execute(
@@ -311,19 +561,46 @@ class AuthenticationService:
         return found.one_or_none() is not None
 
 
+def _grant(
+    user: _UserRow, session_id: UUID, now: datetime, expires_at: datetime, refresh_token: str
+) -> Grant:
+    return Grant(
+        session_id=session_id,
+        user_id=user.user_id,
+        username=user.username,
+        is_admin=user.is_platform_admin,
+        must_change_password=bool(user.must_change_password),
+        granted_at=now,
+        expires_at=expires_at,
+        refresh_token=refresh_token,
+    )
+
+
 def _refusal(user: _UserRow | None, matches: bool, now: datetime) -> str | None:
     """Why this login is refused, for the audit log; None when it is not."""
     if user is None:
         return "user_not_found"
-    if not user.is_active or user.deleted_at is not None:
-        return "account_inactive"
     if user.password_hash is None:
         return "no_password_set"
     if not matches:
         return "invalid_password"
+    return _standing(user, now)
+
+
+def _standing(user: _UserRow, now: datetime) -> str | None:
+    """Why a user may not be here, whatever they know; None when they may."""
+    if not user.is_active or user.deleted_at is not None:
+        return "account_inactive"
+    if _is_closed(user.org_is_active, user.org_deleted_at):
+        return "organization_inactive"
     if _has_expired(user.must_change_password, user.one_time_expires_at, now):
         return "one_time_password_expired"
     return None
+
+
+def _is_closed(is_active: bool | None, deleted_at: datetime | None) -> bool:
+    """Whether an organization, as far as one was found, keeps its users out."""
+    return is_active is False or deleted_at is not None
 
 
 def _has_expired(

@@ -1,0 +1,151 @@
+"""Sessions: one's own, and those of others together with all that lets them in."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+
+from slm_server.api.auth import OwnServiceDep
+from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import require_permission
+from user_management.middleware.resources import ResourcesDep
+from user_management.permissions import Permission
+from user_management.population import Population
+from user_management.schemas.sessions import (
+    OneTimePasswordResponse,
+    SessionListResponse,
+    SessionResponse,
+)
+from user_management.services import AccountService
+
+own = APIRouter(
+    prefix="/slm-auth/sessions",
+    tags=["authentication"],
+    responses=problem_responses(
+        "not_authenticated", "password_change_required", "internal_error", "database_unavailable"
+    ),
+)
+
+
+@own.get("", operation_id="list_own_sessions")
+async def list_own_sessions(user: CurrentUserDep, service: OwnServiceDep) -> SessionListResponse:
+    """List one's own sessions that go on, newest first."""
+    found = await service.sessions(user)
+    return SessionListResponse(
+        sessions=[SessionResponse.of(session, user.session_id) for session in found]
+    )
+
+
+@own.delete("", operation_id="end_other_sessions", status_code=204)
+async def end_other_sessions(user: CurrentUserDep, service: OwnServiceDep) -> None:
+    """End all of one's own sessions but this one."""
+    await service.end_other_sessions(user)
+
+
+@own.delete(
+    "/{session_id}",
+    operation_id="end_own_session",
+    status_code=204,
+    responses=problem_responses("not_found", "validation_error"),
+)
+async def end_own_session(session_id: UUID, user: CurrentUserDep, service: OwnServiceDep) -> None:
+    """End one of one's own sessions; of this one it is a logout."""
+    await service.end_session(user, session_id)
+
+
+def create_router(population: Population) -> APIRouter:
+    """The routes about logins under `/<population>-users/{user_id}`, for fleet administrators."""
+
+    async def get_service(
+        resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
+    ) -> AsyncIterator[AccountService]:
+        async with resources.session(population, user.authority.scope) as session:
+            yield AccountService(session, context_of(origin, user), resources.hasher)
+
+    # The commit comes before the response: with scope="function" a failed one still shows in it.
+    service_dep = Depends(get_service, scope="function")
+
+    def needs(permission: Permission) -> list[Any]:
+        return [Depends(require_permission(permission, population=population))]
+
+    router = APIRouter(
+        prefix=f"/{population}-users/{{user_id}}",
+        tags=[f"{population} users"],
+        responses=problem_responses(
+            "not_authenticated",
+            "permission_denied",
+            "password_change_required",
+            "not_found",
+            "validation_error",
+            "internal_error",
+            "database_unavailable",
+        ),
+    )
+
+    @router.get(
+        "/sessions",
+        operation_id=f"list_{population}_user_sessions",
+        dependencies=needs(Permission.USERS_READ),
+    )
+    async def list_sessions(
+        user_id: UUID, user: CurrentUserDep, service: Annotated[AccountService, service_dep]
+    ) -> SessionListResponse:
+        """List the user's sessions that go on, newest first."""
+        found = await service.sessions(user_id)
+        return SessionListResponse(
+            sessions=[SessionResponse.of(session, user.session_id) for session in found]
+        )
+
+    @router.delete(
+        "/sessions",
+        operation_id=f"end_{population}_user_sessions",
+        status_code=204,
+        dependencies=needs(Permission.USERS_UPDATE),
+    )
+    async def end_sessions(user_id: UUID, service: Annotated[AccountService, service_dep]) -> None:
+        """End all sessions of the user, one's own too if it is oneself."""
+        await service.end_sessions(user_id)
+
+    @router.delete(
+        "/sessions/{session_id}",
+        operation_id=f"end_{population}_user_session",
+        status_code=204,
+        dependencies=needs(Permission.USERS_UPDATE),
+    )
+    async def end_session(
+        user_id: UUID, session_id: UUID, service: Annotated[AccountService, service_dep]
+    ) -> None:
+        """End one session of the user."""
+        await service.end_session(user_id, session_id)
+
+    @router.post(
+        "/reset-password",
+        operation_id=f"reset_{population}_user_password",
+        dependencies=needs(Permission.USERS_UPDATE),
+        responses=problem_responses("database_unavailable", "hash_queue_full"),
+    )
+    async def reset_password(
+        user_id: UUID, service: Annotated[AccountService, service_dep]
+    ) -> OneTimePasswordResponse:
+        """Replace the password by a random one that must be changed at the first login.
+
+        The old password is void and all sessions end, one's own too if it is oneself.
+        """
+        given = await service.reset_password(user_id)
+        return OneTimePasswordResponse(
+            one_time_password=given.password, expires_at=given.expires_at
+        )
+
+    @router.post(
+        "/unlock",
+        operation_id=f"unlock_{population}_user",
+        status_code=204,
+        dependencies=needs(Permission.USERS_UPDATE),
+    )
+    async def unlock(user_id: UUID, service: Annotated[AccountService, service_dep]) -> None:
+        """Forget the user's failed attempts, so that they can try again at once."""
+        await service.unlock(user_id)
+
+    return router

@@ -1,0 +1,451 @@
+"""Failures slow down whoever causes them: what counts together, for how long, and for whom not."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+
+from user_management.population import Population
+from user_management.services.limits import network_of
+
+WRONG = "not-the-password-11"
+NEW_PASSWORD = "granite-otter-quilt-52"
+HOME, ELSEWHERE, FAR = "203.0.113.7", "198.51.100.1", "198.51.100.2"
+PER_PAIR = 5
+# Limits out of the way, but for the one that a test is about.
+GENEROUS = {
+    "login_failures_per_pair": 1_000_000,
+    "login_failures_per_account": 1_000_000,
+    "login_failures_per_address": 1_000_000,
+    "login_failures_global": 1_000_000,
+}
+
+
+def move(site, address) -> None:
+    """From now on requests come from there."""
+    site.client._transport.client = (address, 1234)
+
+
+async def fail(site, times, name="marta", password=WRONG) -> list[int]:
+    return [(await site.try_login(name, password)).status_code for _ in range(times)]
+
+
+async def status(site, name="marta") -> int:
+    """Of a login with the right password."""
+    return (await site.try_login(name)).status_code
+
+
+def limits(site, scope) -> list[str]:
+    found = site.databases[Population.SLM].sql(
+        f"SELECT failures FROM rate_limits WHERE scope = '{scope}' ORDER BY failures"
+    )
+    return found.split()
+
+
+def pass_time(site, seconds) -> None:
+    """All that was counted was counted so much earlier."""
+    site.databases[Population.SLM].sql(
+        "UPDATE rate_limits SET"
+        f" window_started_at = window_started_at - interval '{seconds} s',"
+        f" blocked_until = blocked_until - interval '{seconds} s',"
+        f" expires_at = expires_at - interval '{seconds} s'"
+    )
+
+
+def assert_blocked(response, seconds) -> None:
+    assert response.status_code == 429, response.text
+    problem = response.json()
+    assert (problem["code"], problem["detail"]) == (
+        "too_many_attempts",
+        "Too many failed attempts. Try again later.",
+    )
+    assert seconds - 2 <= int(response.headers["retry-after"]) <= seconds
+
+
+@pytest.fixture
+async def marta(site):
+    return await site.add_user(Population.SLM, "marta")
+
+
+@pytest.mark.usefixtures("marta")
+async def test_after_five_failures_from_one_address_even_the_right_password_waits(site):
+    assert await fail(site, PER_PAIR) == [401] * PER_PAIR
+    assert_blocked(await site.try_login("marta"), 30)
+    assert await status(site, "MARTA") == 429, "another way to write the same name"
+    pass_time(site, 31)
+    assert await status(site) == 200
+
+
+@pytest.mark.usefixtures("marta")
+async def test_nobody_is_locked_out_by_somebody_elsewhere(site):
+    move(site, ELSEWHERE)
+    assert await fail(site, 20) == [401] * PER_PAIR + [429] * 15
+    move(site, HOME)
+    assert await status(site) == 200
+    move(site, ELSEWHERE)
+    assert await status(site) == 429
+
+
+@pytest.mark.usefixtures("marta")
+async def test_each_further_failure_doubles_the_block_up_to_an_hour(site):
+    await fail(site, PER_PAIR - 1)
+    for seconds in (30, 60, 120, 240, 480, 960, 1920, 3600, 3600):
+        assert await fail(site, 1) == [401]
+        assert_blocked(await site.try_login("marta"), seconds)
+        pass_time(site, seconds - 2)
+        assert await status(site) == 429
+        pass_time(site, 2)
+    assert await status(site) == 200
+
+
+@pytest.mark.usefixtures("marta")
+async def test_a_success_forgives(site):
+    for _ in range(3):
+        assert await fail(site, PER_PAIR - 1) == [401] * (PER_PAIR - 1)
+        assert await status(site) == 200
+    assert limits(site, "pair") == []
+    # It forgives nobody else's failures.
+    assert limits(site, "address") == [str(3 * (PER_PAIR - 1))]
+
+
+@pytest.mark.usefixtures("marta")
+async def test_failures_of_yesterday_do_not_count(site):
+    await fail(site, PER_PAIR - 1)
+    pass_time(site, 24 * 3600)
+    assert await fail(site, PER_PAIR) == [401] * PER_PAIR
+    assert_blocked(await site.try_login("marta"), 30)
+
+
+@pytest.mark.usefixtures("marta")
+async def test_what_is_refused_is_not_counted(site):
+    await fail(site, PER_PAIR)
+    before = limits(site, "pair") + limits(site, "address")
+    await fail(site, 10)
+    assert limits(site, "pair") + limits(site, "address") == before
+    pass_time(site, 31)
+    assert await status(site) == 200
+
+
+@pytest.mark.usefixtures("marta")
+async def test_nothing_is_hashed_for_what_is_refused(site, monkeypatch):
+    await fail(site, PER_PAIR)
+
+    async def verify(*_):
+        raise AssertionError("hashed")
+
+    monkeypatch.setattr(site.resources.hasher, "verify", verify)
+    assert await status(site) == 429
+
+
+@pytest.mark.parametrize("name", ["marta", "nobody", "nobody@example.org", "'; DROP TABLE users"])
+async def test_unknown_users_are_treated_exactly_alike(site, marta, name):
+    del marta
+    assert await fail(site, PER_PAIR, name) == [401] * PER_PAIR
+    assert_blocked(await site.try_login(name, WRONG), 30)
+    pass_time(site, 30)
+    assert await fail(site, 1, name) == [401]
+    assert_blocked(await site.try_login(name, WRONG), 60)
+
+
+@pytest.mark.usefixtures("marta")
+async def test_no_name_is_stored_in_plain_text(site):
+    await fail(site, 1)
+    await fail(site, 1, "a password typed into the wrong field")
+    keys = site.databases[Population.SLM].sql(
+        "SELECT string_agg(encode(key, 'escape') || scope, ' ') FROM rate_limits"
+    )
+    assert "marta" not in keys
+    assert "password typed" not in keys
+    assert HOME not in keys
+
+
+@pytest.mark.parametrize(
+    ("setting", "scope", "seconds"),
+    [
+        ("login_failures_per_account", "account", 3600),
+        ("login_failures_per_address", "address", 900),
+        ("login_failures_global", "global", 900),
+    ],
+)
+async def test_windows(databases, run_site, setting, scope, seconds):
+    async with run_site(databases, **GENEROUS | {setting: 3}) as site:
+        await site.add_user(Population.SLM, "marta")
+        assert await fail(site, 2) == [401, 401]
+        pass_time(site, seconds - 10)
+        # The window began with the first failure, and the block ends with it.
+        assert await fail(site, 1) == [401]
+        assert_blocked(await site.try_login("marta"), 10)
+        pass_time(site, 11)
+        assert await fail(site, 3) == [401] * 3
+        assert_blocked(await site.try_login("marta"), seconds)
+        assert limits(site, scope) == ["3"]
+
+
+async def test_the_limit_per_pair_is_a_setting(databases, run_site):
+    async with run_site(databases, login_failures_per_pair=1) as site:
+        await site.add_user(Population.SLM, "marta")
+        assert await fail(site, 2) == [401, 429]
+
+
+async def test_an_account_that_is_guessed_from_everywhere(databases, run_site):
+    """Strangers are kept out; addresses that the user comes from are not."""
+    async with run_site(databases, **GENEROUS | {"login_failures_per_account": 10}) as site:
+        await site.add_user(Population.SLM, "marta")
+        await site.add_user(Population.SLM, "other")
+        assert await status(site) == 200
+        for number in range(10):
+            move(site, f"198.51.100.{number}")
+            assert await fail(site, 1) == [401]
+        move(site, FAR)
+        assert_blocked(await site.try_login("marta"), 3600)
+        assert await status(site, "other") == 200, "another account"
+        move(site, HOME)
+        assert await status(site) == 200
+        assert await fail(site, 1) == [401], "its failures are counted for the pair all the same"
+        site.databases[Population.SLM].sql(
+            "UPDATE auth_sessions SET created_at = now() - interval '31 days'"
+        )
+        assert await status(site) == 429, "the address was the user's own a month ago"
+
+
+async def test_an_attack_on_everybody(databases, run_site):
+    async with run_site(databases, **GENEROUS | {"login_failures_global": 10}) as site:
+        await site.add_user(Population.SLM, "marta")
+        assert await status(site) == 200
+        move(site, ELSEWHERE)
+        for number in range(10):
+            assert await fail(site, 1, f"nobody{number}") == [401]
+        assert await status(site) == 429
+        move(site, HOME)
+        assert await status(site) == 200
+
+
+async def test_an_address_that_tries_many_accounts(databases, run_site):
+    async with run_site(databases, **GENEROUS | {"login_failures_per_address": 10}) as site:
+        await site.add_user(Population.SLM, "marta")
+        for number in range(10):
+            assert await fail(site, 1, f"nobody{number}") == [401]
+        assert_blocked(await site.try_login("marta"), 900)
+        move(site, ELSEWHERE)
+        assert await status(site) == 200
+
+
+async def test_one_network_of_ipv6_is_one_address(databases, run_site):
+    async with run_site(databases, **GENEROUS | {"login_failures_per_address": 3}) as site:
+        await site.add_user(Population.SLM, "marta")
+        for number in range(3):
+            move(site, f"2001:db8:0:1::{number}")
+            assert await fail(site, 1) == [401]
+        move(site, "2001:db8:0:1:ffff::1")
+        assert await status(site) == 429
+        move(site, "2001:db8:0:2::1")
+        assert await status(site) == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        (None, ""),
+        ("nowhere", ""),
+    ],
+)
+def test_networks(address, network):
+    assert network_of(address) == network
+
+
+@pytest.mark.parametrize("right", [False, True])
+async def test_guesses_at_once_get_no_more_tries_than_one_after_the_other(
+    site, marta, held_hashing, right
+):
+    """Of what was not answered in time, nobody learns whether it was right."""
+    del marta
+    guesses = [asyncio.create_task(site.try_login("marta", WRONG)) for _ in range(60)]
+    await asyncio.sleep(0.5)
+    if right:
+        guesses.append(asyncio.create_task(site.try_login("marta")))
+        await asyncio.sleep(0.2)
+    held_hashing.set()
+    statuses = [(await guess).status_code for guess in guesses]
+    assert statuses.count(401) == PER_PAIR
+    assert statuses.count(429) == len(guesses) - PER_PAIR
+    assert limits(site, "pair") == [str(PER_PAIR)]
+    assert site.databases[Population.SLM].sql("SELECT count(*) FROM auth_sessions") == "0"
+    assert len(site.audit(Population.SLM, "login_failed")) == PER_PAIR
+
+
+@pytest.mark.usefixtures("marta")
+async def test_a_hundred_guesses_at_once(site):
+    """Without holding anything back: whatever the order, no more than the limit is evaluated."""
+    guesses = (site.try_login("marta", WRONG) for _ in range(100))
+    statuses = [response.status_code for response in await asyncio.gather(*guesses)]
+    assert statuses.count(401) == PER_PAIR
+    assert set(statuses) <= {401, 429, 503}
+
+
+async def test_failures_of_many_at_once_do_not_stand_in_each_others_way(databases, run_site):
+    """Rows are locked in one order: no deadlock, and nothing is lost."""
+    async with run_site(databases, **GENEROUS) as site:
+        names = [f"user{number % 5}" for number in range(30)]
+        answers = await asyncio.gather(*(site.try_login(name, WRONG) for name in names))
+        assert {answer.status_code for answer in answers} == {401}
+        assert limits(site, "global") == ["30"]
+        assert limits(site, "account") == ["6"] * 5
+
+
+async def test_all_workers_count_together(databases, run_site, site, marta):
+    del marta
+    async with run_site(databases) as second:
+        assert await fail(site, 3) + await fail(second, 2) == [401] * PER_PAIR
+        assert (await status(site), await status(second)) == (429, 429)
+
+
+@pytest.mark.usefixtures("marta")
+async def test_logins_that_succeed_are_never_limited(site):
+    answers = await asyncio.gather(*(site.try_login("marta") for _ in range(32)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert site.databases[Population.SLM].sql("SELECT count(*) FROM rate_limits") == "0"
+
+
+async def test_one_row_tells_that_a_block_began(site, marta):
+    await fail(site, 30)
+    [row] = site.audit(Population.SLM, "account_locked")
+    until = datetime.fromisoformat(row["details"].pop("until"))
+    assert timedelta(seconds=20) < until - datetime.now(UTC) <= timedelta(seconds=30)
+    assert row["details"] == {"reason": "too_many_attempts", "scope": "pair", "failures": 5}
+    assert (row["resource_id"], row["ip_address"]) == (str(marta), HOME)
+    assert len(site.audit(Population.SLM)) == 1 + PER_PAIR + 1, "created, failures, the block"
+
+
+async def test_one_row_tells_that_an_address_is_blocked(databases, run_site):
+    async with run_site(databases, **GENEROUS | {"login_failures_per_address": 3}) as site:
+        await fail(site, 10, "nobody")
+        [row] = site.audit(Population.SLM, "suspicious_activity")
+        assert (row["details"]["scope"], row["resource_id"]) == ("address", None)
+        assert len(site.audit(Population.SLM)) == 3 + 1
+
+
+@pytest.mark.parametrize("population", Population)
+async def test_an_administrator_unlocks(admin, site, population):
+    user_id = await site.add_user(population, "marta")
+    response = await admin.post(f"/api/{population}-users/{user_id}/unlock")
+    assert (response.status_code, response.content) == (204, b"")
+    [row] = site.audit(population, "account_unlocked")
+    assert (row["resource_id"], row["outcome"]) == (str(user_id), "success")
+
+
+async def test_unlocking_clears_both_names_from_all_addresses_and_nobody_elses(site, marta):
+    headers = await site.administrate()
+    await site.add_user(Population.SLM, "other")
+    addresses = (HOME, ELSEWHERE, "2001:db8::1")
+    for address in addresses:
+        move(site, address)
+        for name in ("marta", "marta@autobot.local", "other"):
+            await fail(site, PER_PAIR, name)
+    where = f"/api/slm-users/{marta}/unlock"
+    assert (await site.client.post(where, headers=headers)).status_code == 204
+    for address in addresses:
+        move(site, address)
+        assert [await status(site, "marta"), await status(site, "marta@autobot.local")] == [200] * 2
+        assert await status(site, "other") == 429
+    assert limits(site, "account") == [str(3 * PER_PAIR)]
+
+
+async def change(site, headers, current, new=NEW_PASSWORD) -> httpx2.Response:
+    return await site.client.post(
+        "/api/slm-auth/change-password",
+        headers=headers,
+        json={"current_password": current, "new_password": new},
+    )
+
+
+async def test_the_current_password_cannot_be_guessed_with_a_stolen_token(site, marta):
+    headers = await site.login("marta")
+    statuses = [(await change(site, headers, WRONG)).status_code for _ in range(PER_PAIR)]
+    assert statuses == [403] * PER_PAIR
+    move(site, ELSEWHERE)
+    assert_blocked(await change(site, headers, site.password), 30)
+    assert await status(site) == 200, "a login is another matter"
+    [row] = site.audit(Population.SLM, "account_locked")
+    assert (row["details"]["scope"], row["resource_id"]) == ("password", str(marta))
+    pass_time(site, 31)
+    assert (await change(site, headers, site.password)).status_code == 204
+    assert limits(site, "password") == []
+
+
+async def test_guesses_of_the_current_password_at_once(site, marta, held_hashing):
+    del marta
+    held_hashing.set()
+    headers = await site.login("marta")
+    held_hashing.clear()
+    guesses = [asyncio.create_task(change(site, headers, WRONG)) for _ in range(20)]
+    await asyncio.sleep(0.5)
+    guesses.append(asyncio.create_task(change(site, headers, site.password, "short")))
+    await asyncio.sleep(0.2)
+    held_hashing.set()
+    statuses = [(await guess).status_code for guess in guesses]
+    assert statuses.count(403) == PER_PAIR
+    assert statuses[-1] == 429, "what is wrong with the new password would tell"
+
+
+async def test_unlocking_lets_change_the_password_again(site, marta):
+    administrator = await site.administrate()
+    headers = await site.login("marta")
+    for _ in range(PER_PAIR):
+        await change(site, headers, WRONG)
+    await site.client.post(f"/api/slm-users/{marta}/unlock", headers=administrator)
+    assert (await change(site, headers, site.password)).status_code == 204
+
+
+async def test_unknown_refresh_tokens(databases, run_site):
+    async with run_site(databases, **GENEROUS | {"login_failures_per_address": 3}) as site:
+        await site.add_user(Population.SLM, "marta")
+        good = (await site.try_login("marta")).json()["refresh_token"]
+
+        async def refresh(token):
+            path = "/api/slm-auth/refresh"
+            return await site.client.post(path, json={"refresh_token": token})
+
+        assert [(await refresh("unknown")).status_code for _ in range(3)] == [401] * 3
+        assert_blocked(await refresh("unknown"), 900)
+        # Neither sessions nor logins of others at that address suffer.
+        assert (await refresh(good)).status_code == 200
+        assert await status(site) == 200
+        assert len(site.audit(Population.SLM, "suspicious_activity")) == 1
+
+
+@pytest.mark.usefixtures("marta")
+async def test_what_a_client_says_about_its_address_counts_for_nothing(site):
+    claims = {"X-Forwarded-For": FAR, "X-Real-IP": FAR, "Forwarded": f"for={FAR}"}
+    site.client.headers.update(claims)
+    assert await fail(site, PER_PAIR) == [401] * PER_PAIR
+    for header in claims:
+        site.client.headers[header] = "198.51.100.77"
+    assert await status(site) == 429
+    assert {row["ip_address"] for row in site.audit(Population.SLM, "login_failed")} == {HOME}
+    move(site, FAR)
+    assert await status(site) == 200
+
+
+async def test_a_blocked_login_is_the_same_for_known_and_unknown(site, marta, statements):
+    del marta
+    seen = {}
+    for name, password in {"marta": site.password, "MARTA": WRONG, "nobody": WRONG}.items():
+        if name != "MARTA":
+            await fail(site, PER_PAIR, name)
+        site.databases[Population.SLM].sql(
+            "UPDATE rate_limits SET blocked_until = now() + interval '29.5 s' WHERE scope = 'pair'"
+        )
+        statements.clear()
+        response = await site.try_login(name, password)
+        headers = sorted(item for item in response.headers.items() if item[0] != "x-request-id")
+        seen[name] = (response.status_code, response.content, headers, list(statements))
+    assert seen["marta"][0] == 429
+    assert [statement.split()[0] for statement in seen["marta"][3]] == [
+        *("SELECT", "SELECT", "COMMIT")
+    ]
+    assert {name for name, value in seen.items() if value != seen["marta"]} == set()
