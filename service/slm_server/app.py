@@ -7,7 +7,17 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from slm_server.api import auth, health, keys, legacy, openapi, roles, sessions, users
+from slm_server.api import (
+    auth,
+    health,
+    keys,
+    legacy,
+    openapi,
+    organizations,
+    roles,
+    sessions,
+    users,
+)
 from slm_server.logs import configure_logging
 from user_management.config import Settings, load_settings
 from user_management.database import Database
@@ -57,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         api.include_router(sessions.create_router(population))
     api.include_router(roles.permissions_router)
     api.include_router(health.autobot_router)
+    api.include_router(organizations.router)
     api.include_router(openapi.router)
     app.include_router(api)
     app.include_router(health.router)

@@ -1,23 +1,251 @@
 """Organizations: the tenants of the application."""
 
-from uuid import UUID
+import re
+import unicodedata
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.errors import InvalidValue, QuotaExceeded
-from user_management.models import Organization, User
+from user_management.errors import (
+    InvalidValue,
+    NotFound,
+    OrganizationInUse,
+    PermissionDenied,
+    QuotaExceeded,
+)
+from user_management.models import (
+    AuditAction,
+    AuditResourceType,
+    AuthSession,
+    Organization,
+    Team,
+    User,
+)
+from user_management.schemas.fields import SLUG_LENGTH
+from user_management.schemas.organizations import OrganizationCreate, OrganizationUpdate
+from user_management.services.audit import AuditService
+from user_management.services.changes import apply_changes, flush_unique
+from user_management.services.context import RequestContext
+from user_management.services.pages import Page, PageRequest, read_page
+from user_management.services.versions import check_version
 
 UNLIMITED = -1
+# Where a team belongs that nobody assigned; AutoBot's own convention.
+DEFAULT_NAME: Final = "Default Organization"
+DEFAULT_SLUG: Final = "default"
+
+_DEACTIVATED: Final = "org_deactivated"
+_ORGANIZATION_NOT_FOUND = "Organization not found."
+_TAKEN = {"ix_organizations_slug": "This slug is taken. Give another `slug`."}
+# What an organization is granted; its own administrators cannot change it.
+_GRANTED = frozenset({"max_users", "subscription_tier", "is_active"})
 
 
-async def check_organization(session: AsyncSession, org_id: UUID) -> None:
-    """Raise InvalidValue unless there is such an organization."""
+@dataclass(frozen=True, slots=True)
+class OrganizationFilter:
+    """Which organizations are meant; what is None does not matter.
+
+    `search` is a part of the name or slug.
+    """
+
+    search: str | None = None
+    is_active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationFigures:
+    """An organization, and how many users and teams it has."""
+
+    organization: Organization
+    users: int
+    teams: int
+
+    @property
+    def max_users(self) -> int | None:
+        """How many users it may have, None for any number."""
+        return None if self.organization.max_users == UNLIMITED else self.organization.max_users
+
+
+class OrganizationService:
+    """Creates, reads, changes and softly deletes organizations."""
+
+    def __init__(self, session: AsyncSession, context: RequestContext) -> None:
+        self.session = session
+        self._authority = context.authority
+        self._audit = AuditService(session, context)
+
+    async def create(self, new: OrganizationCreate) -> Organization:
+        """Create an organization. Raises Duplicate, InvalidValue, PermissionDenied."""
+        self._refuse_limited()
+        organization = Organization(
+            id=uuid4(), **new.model_dump() | {"slug": new.slug or slug_of(new.name)}
+        )
+        self.session.add(organization)
+        await flush_unique(self.session, _TAKEN)
+        await self._record_creation(organization.id, organization.name, organization.slug)
+        return organization
+
+    async def get(self, org_id: UUID) -> Organization:
+        """An organization. Raises NotFound, also for a deleted one."""
+        return await self._one(_visible().where(Organization.id == org_id))
+
+    async def get_by_slug(self, slug: str) -> Organization:
+        """An organization by its slug. Raises NotFound."""
+        return await self._one(_visible().where(Organization.slug == slug))
+
+    async def list(self, wanted: OrganizationFilter, page: PageRequest) -> Page[Organization]:
+        """A page of organizations, newest first."""
+        matching = _visible().where(*_conditions(wanted))
+        found = await read_page(self.session, matching, Organization, page)
+        return Page([row[0] for row in found.items], found.following, found.total)
+
+    async def figures(self, org_id: UUID) -> OrganizationFigures:
+        """How many users and teams an organization has. Raises NotFound."""
+        organization = await self.get(org_id)
+        teams = await self.session.scalar(
+            select(func.count())
+            .select_from(Team)
+            .where(Team.org_id == org_id, Team.deleted_at.is_(None))
+        )
+        return OrganizationFigures(
+            organization, await _count_users(self.session, org_id), teams or 0
+        )
+
+    async def update(
+        self,
+        org_id: UUID,
+        changes: OrganizationUpdate,
+        expected: Collection[datetime] | None = None,
+    ) -> Organization:
+        """Change the fields that are given, if the organization is in an `expected` version.
+
+        Deactivating it ends its users' sessions. Raises NotFound, PermissionDenied when an
+        administrator of the organization changes what it was granted, PreconditionFailed.
+        """
+        given = changes.given()
+        organization = await self._lock(org_id, expected)
+        if _GRANTED & given.keys():
+            self._refuse_limited()
+        changed = apply_changes(organization, given)
+        await self.session.flush()
+        if changed:
+            await self._record(AuditAction.ORG_UPDATED, org_id, {"changes": changed})
+        if "is_active" in changed and not organization.is_active:
+            await self._end_sessions(org_id)
+        return organization
+
+    async def delete(self, org_id: UUID, expected: Collection[datetime] | None = None) -> None:
+        """Delete an organization without users softly, with its teams. Its slug is free again.
+
+        Raises NotFound, OrganizationInUse, PermissionDenied, PreconditionFailed.
+        """
+        organization = await self._lock(org_id, expected)
+        self._refuse_limited()
+        if await _count_users(self.session, org_id):
+            raise OrganizationInUse
+        now = datetime.now(UTC)
+        organization.deleted_at = now
+        organization.is_active = False
+        await self.session.flush()
+        teams = await self.session.scalars(
+            update(Team)
+            .where(Team.org_id == org_id, Team.deleted_at.is_(None))
+            .values(deleted_at=now)
+            .returning(Team.id)
+        )
+        await self._record(
+            AuditAction.ORG_DELETED,
+            org_id,
+            {
+                "name": organization.name,
+                "slug": organization.slug,
+                "teams": [str(team_id) for team_id in teams],
+            },
+        )
+
+    async def default_id(self) -> UUID:
+        """The default organization, which is made when it is missing."""
+        made: UUID | None = await self.session.scalar(
+            upsert(Organization)
+            .values(id=uuid4(), name=DEFAULT_NAME, slug=DEFAULT_SLUG)
+            .on_conflict_do_nothing(
+                index_elements=[Organization.slug], index_where=Organization.deleted_at.is_(None)
+            )
+            .returning(Organization.id)
+        )
+        if made is not None:
+            await self._record_creation(made, DEFAULT_NAME, DEFAULT_SLUG)
+            return made
+        return (await self.get_by_slug(DEFAULT_SLUG)).id
+
+    def _refuse_limited(self) -> None:
+        if self._authority.scope is not None:
+            raise PermissionDenied(
+                "You manage one organization. Ask a fleet administrator who manages all of them."
+            )
+
+    async def _one(self, statement: Select[Organization]) -> Organization:
+        organization = await self.session.scalar(statement)
+        if organization is None:
+            raise NotFound(_ORGANIZATION_NOT_FOUND)
+        return organization
+
+    async def _lock(self, org_id: UUID, expected: Collection[datetime] | None) -> Organization:
+        organization = await self._one(
+            _visible().where(Organization.id == org_id).with_for_update(key_share=True)
+        )
+        check_version(organization, expected)
+        return organization
+
+    async def _end_sessions(self, org_id: UUID) -> None:
+        await self.session.execute(
+            update(AuthSession)
+            .where(
+                AuthSession.user_id.in_(select(User.id).where(User.org_id == org_id)),
+                AuthSession.ended_at.is_(None),
+            )
+            .values(ended_at=datetime.now(UTC), end_reason=_DEACTIVATED)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def _record_creation(self, org_id: UUID, name: str, slug: str) -> None:
+        await self._record(AuditAction.ORG_CREATED, org_id, {"name": name, "slug": slug})
+
+    async def _record(self, action: AuditAction, org_id: UUID, details: dict[str, Any]) -> None:
+        await self._audit.record(
+            action, AuditResourceType.ORGANIZATION, org_id, org_id=org_id, details=details
+        )
+
+
+def slug_of(name: str) -> str:
+    """What stands for a name in addresses. Raises InvalidValue when nothing is left of it."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LENGTH].rstrip("-")
+    if not slug:
+        raise InvalidValue(
+            "slug", "The name has no letter from a to z and no digit. Give a `slug`, too."
+        )
+    return slug
+
+
+async def check_organization(session: AsyncSession, org_id: UUID, *, field: str = "org_id") -> None:
+    """Raise InvalidValue about `field` unless there is such an organization.
+
+    It cannot be deleted before the end of the transaction.
+    """
     found = await session.scalar(
-        select(Organization.id).where(Organization.id == org_id, Organization.deleted_at.is_(None))
+        select(Organization.id)
+        .where(Organization.id == org_id, Organization.deleted_at.is_(None))
+        .with_for_update(read=True)
     )
     if found is None:
-        raise InvalidValue("org_id", "There is no such organization.")
+        raise InvalidValue(field, "There is no such organization.")
 
 
 async def take_place(session: AsyncSession, org_id: UUID) -> None:
@@ -26,21 +254,40 @@ async def take_place(session: AsyncSession, org_id: UUID) -> None:
     Raises InvalidValue when there is no such organization, QuotaExceeded.
     """
     organization = await session.scalar(
-        select(Organization)
-        .where(Organization.id == org_id, Organization.deleted_at.is_(None))
-        .with_for_update(key_share=True)
+        _visible().where(Organization.id == org_id).with_for_update(key_share=True)
     )
     if organization is None:
         raise InvalidValue("org_id", "There is no such organization.")
     if organization.max_users == UNLIMITED:
         return
-    users = await session.scalar(
-        select(func.count())
-        .select_from(User)
-        .where(User.org_id == org_id, User.deleted_at.is_(None))
-    )
-    if (users or 0) >= organization.max_users:
+    if await _count_users(session, org_id) >= organization.max_users:
         raise QuotaExceeded(
             f"{organization.name} may have {organization.max_users} users and has them. "
             "Raise max_users of the organization, or delete a user first."
         )
+
+
+async def _count_users(session: AsyncSession, org_id: UUID) -> int:
+    counted = await session.scalar(
+        select(func.count())
+        .select_from(User)
+        .where(User.org_id == org_id, User.deleted_at.is_(None))
+    )
+    return counted or 0
+
+
+def _visible() -> Select[Organization]:
+    return select(Organization).where(Organization.deleted_at.is_(None))
+
+
+def _conditions(wanted: OrganizationFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.search:
+        part = wanted.search.lower()
+        yield or_(
+            *(
+                func.lower(column).contains(part, autoescape=True)
+                for column in (Organization.name, Organization.slug)
+            )
+        )
+    if wanted.is_active is not None:
+        yield Organization.is_active.is_(wanted.is_active)

@@ -1,0 +1,237 @@
+"""The routes for organizations of application users."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from slm_server.api.paging import PageDep, Search, next_cursor
+from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from user_management.middleware.idempotency import OnceDep
+from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
+from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import require_permission
+from user_management.middleware.resources import ResourcesDep
+from user_management.models import Organization
+from user_management.permissions import Permission
+from user_management.population import Population
+from user_management.schemas.fields import SLUG_LENGTH, SLUG_PATTERN
+from user_management.schemas.organizations import (
+    OrganizationCreate,
+    OrganizationListResponse,
+    OrganizationResponse,
+    OrganizationStatistics,
+    OrganizationUpdate,
+    TeamStatistics,
+    UserStatistics,
+)
+from user_management.services.organizations import OrganizationFilter, OrganizationService
+
+_BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
+_SHOWN: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG_HEADER}}
+_CREATED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "headers": {
+            **ETAG_HEADER,
+            "Location": {
+                "required": True,
+                "description": "The address of the new organization.",
+                "schema": {"type": "string"},
+            },
+        }
+    }
+}
+_READ = [Depends(require_permission(Permission.TEAMS_READ, population=Population.AUTOBOT))]
+_WRITE = [Depends(require_permission(Permission.ADMIN_ORGANIZATION, population=Population.AUTOBOT))]
+
+
+async def get_service(
+    resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
+) -> AsyncIterator[OrganizationService]:
+    """The service, in a transaction of its own."""
+    async with resources.session(Population.AUTOBOT, user.authority.scope) as session:
+        yield OrganizationService(session, context_of(origin, user))
+
+
+async def get_filter(search: Search = None, is_active: bool | None = None) -> OrganizationFilter:
+    """Which organizations are asked for."""
+    return OrganizationFilter(search=search, is_active=is_active)
+
+
+# The commit comes before the response: with scope="function" a failed one still shows in it.
+ServiceDep = Annotated[OrganizationService, Depends(get_service, scope="function")]
+
+router = APIRouter(
+    prefix="/organizations",
+    tags=["organizations"],
+    responses=problem_responses(
+        "not_authenticated",
+        "permission_denied",
+        "password_change_required",
+        "validation_error",
+        "internal_error",
+        "database_unavailable",
+    ),
+)
+
+
+@router.post(
+    "",
+    operation_id="create_organization",
+    status_code=201,
+    dependencies=_WRITE,
+    responses=_CREATED | problem_responses(*_BODY, "idempotency_key_reused", "duplicate"),
+)
+async def create_organization(
+    body: OrganizationCreate,
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    once: OnceDep,
+) -> OrganizationResponse:
+    """Create an organization. For administrators of all organizations only."""
+    organization = await once.create(service.session, lambda: service.create(body), service.get)
+    response.headers["Location"] = f"{request.url.path}/{organization.id}"
+    return _shown(organization, response)
+
+
+@router.get("", operation_id="list_organizations", dependencies=_READ)
+async def list_organizations(
+    service: ServiceDep,
+    wanted: Annotated[OrganizationFilter, Depends(get_filter)],
+    page: PageDep,
+    resources: ResourcesDep,
+) -> OrganizationListResponse:
+    """List organizations, newest first. `search` is a part of the name or slug."""
+    found = await service.list(wanted, page)
+    return OrganizationListResponse(
+        organizations=[OrganizationResponse.of(each) for each in found.items],
+        total=found.total,
+        next_cursor=next_cursor(resources, found.following),
+        limit=page.limit,
+        offset=page.offset,
+    )
+
+
+# Before the routes with an id, one of which would take `slug` for it.
+@router.get(
+    "/slug/{slug}",
+    operation_id="get_organization_by_slug",
+    dependencies=_READ,
+    responses=_SHOWN | problem_responses("not_found"),
+)
+async def get_organization_by_slug(
+    slug: Annotated[str, Path(min_length=1, max_length=SLUG_LENGTH, pattern=SLUG_PATTERN)],
+    response: Response,
+    service: ServiceDep,
+) -> OrganizationResponse:
+    """Read one organization by its slug."""
+    return _shown(await service.get_by_slug(slug), response)
+
+
+@router.get(
+    "/{org_id}",
+    operation_id="get_organization",
+    dependencies=_READ,
+    responses=_SHOWN | problem_responses("not_found"),
+)
+async def get_organization(
+    org_id: UUID, response: Response, service: ServiceDep
+) -> OrganizationResponse:
+    """Read one organization."""
+    return _shown(await service.get(org_id), response)
+
+
+@router.get(
+    "/{org_id}/stats",
+    operation_id="get_organization_stats",
+    dependencies=_READ,
+    responses=problem_responses("not_found"),
+)
+async def get_organization_stats(org_id: UUID, service: ServiceDep) -> OrganizationStatistics:
+    """Count an organization's users and teams."""
+    figures = await service.figures(org_id)
+    organization, max_users = figures.organization, figures.max_users
+    return OrganizationStatistics(
+        organization_id=organization.id,
+        name=organization.name,
+        slug=organization.slug,
+        subscription_tier=organization.subscription_tier,
+        users=UserStatistics(
+            current=figures.users,
+            max="unlimited" if max_users is None else max_users,
+            can_add=max_users is None or figures.users < max_users,
+        ),
+        teams=TeamStatistics(current=figures.teams),
+        is_active=organization.is_active,
+        created_at=organization.created_at,
+    )
+
+
+@router.patch(
+    "/{org_id}",
+    operation_id="update_organization",
+    dependencies=_WRITE,
+    responses=_SHOWN | problem_responses(*_BODY, "not_found", "precondition_failed"),
+)
+async def update_organization(
+    org_id: UUID,
+    body: OrganizationUpdate,
+    response: Response,
+    service: ServiceDep,
+    expected: IfMatchDep,
+) -> OrganizationResponse:
+    """Change the fields that are given.
+
+    Who manages one organization can change neither `max_users` nor `subscription_tier` nor
+    `is_active`.
+    """
+    return _shown(await service.update(org_id, body, expected), response)
+
+
+@router.post(
+    "/{org_id}/activate",
+    operation_id="activate_organization",
+    dependencies=_WRITE,
+    responses=_SHOWN | problem_responses("not_found", "precondition_failed"),
+)
+async def activate_organization(
+    org_id: UUID, response: Response, service: ServiceDep, expected: IfMatchDep
+) -> OrganizationResponse:
+    """Let the organization's users log in again."""
+    return _shown(
+        await service.update(org_id, OrganizationUpdate(is_active=True), expected), response
+    )
+
+
+@router.post(
+    "/{org_id}/deactivate",
+    operation_id="deactivate_organization",
+    dependencies=_WRITE,
+    responses=_SHOWN | problem_responses("not_found", "precondition_failed"),
+)
+async def deactivate_organization(
+    org_id: UUID, response: Response, service: ServiceDep, expected: IfMatchDep
+) -> OrganizationResponse:
+    """End the sessions of the organization's users; none of them can log in until it is active."""
+    return _shown(
+        await service.update(org_id, OrganizationUpdate(is_active=False), expected), response
+    )
+
+
+@router.delete(
+    "/{org_id}",
+    operation_id="delete_organization",
+    status_code=204,
+    dependencies=_WRITE,
+    responses=problem_responses("not_found", "organization_in_use", "precondition_failed"),
+)
+async def delete_organization(org_id: UUID, service: ServiceDep, expected: IfMatchDep) -> None:
+    """Delete an organization that has no users softly, with its teams. The slug is free again."""
+    await service.delete(org_id, expected)
+
+
+def _shown(organization: Organization, response: Response) -> OrganizationResponse:
+    response.headers["ETag"] = etag_of(organization.updated_at)
+    return OrganizationResponse.of(organization)
