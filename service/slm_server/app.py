@@ -16,6 +16,7 @@ from slm_server.api import (
     organizations,
     roles,
     sessions,
+    teams,
     users,
 )
 from slm_server.logs import configure_logging
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(roles.permissions_router)
     api.include_router(health.autobot_router)
     api.include_router(organizations.router)
+    api.include_router(teams.router)
     api.include_router(openapi.router)
     app.include_router(api)
     app.include_router(health.router)

@@ -1,0 +1,281 @@
+"""The routes for teams of application users, and for their members."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from slm_server.api.paging import PageDep, Search, next_cursor
+from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from user_management.middleware.idempotency import OnceDep
+from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
+from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import require_permission
+from user_management.middleware.resources import ResourcesDep
+from user_management.models import TeamRole
+from user_management.permissions import Permission
+from user_management.population import Population
+from user_management.schemas.teams import (
+    MemberAdd,
+    MemberAddedResponse,
+    MemberListResponse,
+    MemberResponse,
+    MemberRoleUpdate,
+    MembersUpdate,
+    TeamCreate,
+    TeamListResponse,
+    TeamOfUserResponse,
+    TeamResponse,
+    TeamsOfUserResponse,
+    TeamUpdate,
+)
+from user_management.services.teams import CountedTeam, TeamFilter, TeamService
+
+_BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
+_SHOWN: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG_HEADER}}
+_CREATED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "headers": {
+            **ETAG_HEADER,
+            "Location": {
+                "required": True,
+                "description": "The address of the new team.",
+                "schema": {"type": "string"},
+            },
+        }
+    }
+}
+
+
+def _needs(permission: Permission) -> list[Any]:
+    return [Depends(require_permission(permission, population=Population.AUTOBOT))]
+
+
+async def get_service(
+    resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
+) -> AsyncIterator[TeamService]:
+    """The service, in a transaction of its own."""
+    async with resources.session(Population.AUTOBOT, user.authority.scope) as session:
+        yield TeamService(session, context_of(origin, user))
+
+
+async def get_filter(search: Search = None, org_id: UUID | None = None) -> TeamFilter:
+    """Which teams are asked for."""
+    return TeamFilter(search=search, org_id=org_id)
+
+
+# The commit comes before the response: with scope="function" a failed one still shows in it.
+ServiceDep = Annotated[TeamService, Depends(get_service, scope="function")]
+
+router = APIRouter(
+    tags=["teams"],
+    responses=problem_responses(
+        "not_authenticated",
+        "permission_denied",
+        "password_change_required",
+        "validation_error",
+        "internal_error",
+        "database_unavailable",
+    ),
+)
+
+
+@router.post(
+    "/autobot-teams",
+    operation_id="create_team",
+    status_code=201,
+    dependencies=_needs(Permission.TEAMS_CREATE),
+    responses=_CREATED | problem_responses(*_BODY, "idempotency_key_reused", "duplicate"),
+)
+async def create_team(
+    body: TeamCreate, request: Request, response: Response, service: ServiceDep, once: OnceDep
+) -> TeamResponse:
+    """Create a team. It may have no owner yet; who becomes one first is its first owner."""
+    team = await once.create(service.session, lambda: service.create(body), service.get)
+    response.headers["Location"] = f"{request.url.path}/{team.id}"
+    return _shown(team, response)
+
+
+@router.get("/autobot-teams", operation_id="list_teams", dependencies=_needs(Permission.TEAMS_READ))
+async def list_teams(
+    service: ServiceDep,
+    wanted: Annotated[TeamFilter, Depends(get_filter)],
+    page: PageDep,
+    resources: ResourcesDep,
+) -> TeamListResponse:
+    """List teams, newest first. `search` is a part of the name."""
+    found = await service.list(wanted, page)
+    return TeamListResponse(
+        teams=[TeamResponse.of(each.team, each.member_count) for each in found.items],
+        total=found.total,
+        next_cursor=next_cursor(resources, found.following),
+        limit=page.limit,
+        offset=page.offset,
+    )
+
+
+@router.get(
+    "/autobot-teams/{team_id}",
+    operation_id="get_team",
+    dependencies=_needs(Permission.TEAMS_READ),
+    responses=_SHOWN | problem_responses("not_found"),
+)
+async def get_team(team_id: UUID, response: Response, service: ServiceDep) -> TeamResponse:
+    """Read one team."""
+    return _shown(await service.get(team_id), response)
+
+
+@router.patch(
+    "/autobot-teams/{team_id}",
+    operation_id="update_team",
+    dependencies=_needs(Permission.TEAMS_MANAGE),
+    responses=_SHOWN | problem_responses(*_BODY, "not_found", "duplicate", "precondition_failed"),
+)
+async def update_team(
+    team_id: UUID,
+    body: TeamUpdate,
+    response: Response,
+    service: ServiceDep,
+    expected: IfMatchDep,
+) -> TeamResponse:
+    """Change the fields that are given."""
+    return _shown(await service.update(team_id, body, expected), response)
+
+
+@router.delete(
+    "/autobot-teams/{team_id}",
+    operation_id="delete_team",
+    status_code=204,
+    dependencies=_needs(Permission.TEAMS_DELETE),
+    responses=problem_responses("not_found", "precondition_failed"),
+)
+async def delete_team(team_id: UUID, service: ServiceDep, expected: IfMatchDep) -> None:
+    """Delete a team softly. Its name is free again."""
+    await service.delete(team_id, expected)
+
+
+@router.get(
+    "/autobot-teams/{team_id}/members",
+    operation_id="list_team_members",
+    dependencies=_needs(Permission.TEAMS_READ),
+    responses=problem_responses("not_found"),
+)
+async def list_team_members(
+    team_id: UUID,
+    service: ServiceDep,
+    page: PageDep,
+    resources: ResourcesDep,
+    role: TeamRole | None = None,
+) -> MemberListResponse:
+    """List a team's members, the last to join first. Deleted users are not shown."""
+    found = await service.list_members(team_id, role, page)
+    return MemberListResponse(
+        members=[MemberResponse.of(member) for member in found.items],
+        total=found.total,
+        next_cursor=next_cursor(resources, found.following),
+        limit=page.limit,
+        offset=page.offset,
+    )
+
+
+@router.post(
+    "/autobot-teams/{team_id}/members",
+    operation_id="add_team_member",
+    status_code=201,
+    dependencies=_needs(Permission.TEAMS_MANAGE),
+    responses=problem_responses(
+        *_BODY, "not_found", "idempotency_key_reused", "duplicate", "precondition_failed"
+    ),
+)
+async def add_team_member(
+    team_id: UUID,
+    body: MemberAdd,
+    service: ServiceDep,
+    once: OnceDep,
+    expected: IfMatchDep,
+) -> MemberAddedResponse:
+    """Add a user of the team's organization. `If-Match` is the team's version, as below."""
+    member = await once.create(
+        service.session,
+        lambda: service.add_member(team_id, body, expected),
+        service.get_member,
+    )
+    return MemberAddedResponse(member=MemberResponse.of(member))
+
+
+@router.patch(
+    "/autobot-teams/{team_id}/members",
+    operation_id="change_team_members",
+    dependencies=_needs(Permission.TEAMS_MANAGE),
+    responses=_SHOWN
+    | problem_responses(*_BODY, "not_found", "duplicate", "last_owner", "precondition_failed"),
+)
+async def change_team_members(
+    team_id: UUID,
+    body: MembersUpdate,
+    response: Response,
+    service: ServiceDep,
+    expected: IfMatchDep,
+) -> TeamResponse:
+    """Add, change and remove several members at once: all of it, or nothing."""
+    return _shown(await service.change_members(team_id, body, expected), response)
+
+
+@router.patch(
+    "/autobot-teams/{team_id}/members/{user_id}",
+    operation_id="change_team_member",
+    dependencies=_needs(Permission.TEAMS_MANAGE),
+    responses=problem_responses(*_BODY, "not_found", "last_owner", "precondition_failed"),
+)
+async def change_team_member(
+    team_id: UUID,
+    user_id: UUID,
+    body: MemberRoleUpdate,
+    service: ServiceDep,
+    expected: IfMatchDep,
+) -> MemberResponse:
+    """Make a member something else. The last owner stays one."""
+    return MemberResponse.of(await service.change_role(team_id, user_id, body.role, expected))
+
+
+@router.delete(
+    "/autobot-teams/{team_id}/members/{user_id}",
+    operation_id="remove_team_member",
+    status_code=204,
+    dependencies=_needs(Permission.TEAMS_MANAGE),
+    responses=problem_responses("not_found", "last_owner", "precondition_failed"),
+)
+async def remove_team_member(
+    team_id: UUID, user_id: UUID, service: ServiceDep, expected: IfMatchDep
+) -> None:
+    """Take a member out of the team. The last owner stays."""
+    await service.remove_member(team_id, user_id, expected)
+
+
+@router.get(
+    "/autobot-users/{user_id}/teams",
+    operation_id="list_teams_of_user",
+    dependencies=_needs(Permission.TEAMS_READ),
+    responses=problem_responses("not_found"),
+)
+async def list_teams_of_user(
+    user_id: UUID, service: ServiceDep, page: PageDep, resources: ResourcesDep
+) -> TeamsOfUserResponse:
+    """List the teams that a user is in, newest first."""
+    found = await service.list_of_user(user_id, page)
+    return TeamsOfUserResponse(
+        teams=[
+            TeamOfUserResponse.with_membership(each.team, each.member_count, each.membership)
+            for each in found.items
+        ],
+        total=found.total,
+        next_cursor=next_cursor(resources, found.following),
+        limit=page.limit,
+        offset=page.offset,
+    )
+
+
+def _shown(counted: CountedTeam, response: Response) -> TeamResponse:
+    response.headers["ETag"] = etag_of(counted.team.updated_at)
+    return TeamResponse.of(counted.team, counted.member_count)
