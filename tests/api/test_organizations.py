@@ -308,9 +308,7 @@ async def test_figures(admin):
 
 async def test_of_twenty_users_at_once_five_fit(admin, site):
     made = await create(admin, max_users=5)
-    answers = await asyncio.gather(
-        *(add_member(admin, made["id"], f"user{n}") for n in range(20))
-    )
+    answers = await asyncio.gather(*(add_member(admin, made["id"], f"user{n}") for n in range(20)))
     assert sorted(answer.status_code for answer in answers) == [201] * 5 + [409] * 15
     assert {code_of(a)[1] for a in answers if a.status_code == 409} == {"quota_exceeded"}
     assert site.databases[Population.AUTOBOT].sql("SELECT count(*) FROM users") == "5"
@@ -366,7 +364,7 @@ async def test_an_administrator_of_one_organization(admin, site):
     ("permission", "allowed"),
     [("teams:read", {"GET"}), ("admin:organization", {"POST", "PATCH", "DELETE"})],
 )
-async def test_which_permission_is_needed(admin, site, permission, allowed):
+async def test_which_permission_is_needed(site, permission, allowed):
     user_id = await site.add_user(Population.SLM, "marta")
     site.databases[Population.SLM].sql(
         "WITH role AS (INSERT INTO roles (name) VALUES ('one') RETURNING id), "
