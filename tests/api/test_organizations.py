@@ -25,18 +25,9 @@ async def add_member(admin, org_id, name):
     return await admin.post("/api/autobot-users", json=body)
 
 
-async def limited(admin, site, org_id):
+async def limited(site, org_id):
     """A header of an administrator who is limited to an organization."""
-    role = site.databases[Population.SLM].sql("SELECT id FROM roles WHERE name = 'admin'")
-    body = {
-        "username": "limited",
-        "email": "limited@autobot.local",
-        "password": site.password,
-        "org_id": org_id,
-        "role_ids": [role],
-    }
-    response = await admin.post("/api/slm-users", json=body)
-    assert response.status_code == 201, response.text
+    await site.add_user(Population.SLM, "limited", org_id=org_id, roles=["admin"])
     return await site.login("limited")
 
 
@@ -338,7 +329,7 @@ async def test_what_is_not_there_is_not_found(admin):
 
 async def test_an_administrator_of_one_organization(admin, site):
     mine, other = await create(admin), await create(admin, "Other")
-    admin.headers.update(await limited(admin, site, mine["id"]))
+    admin.headers.update(await limited(site, mine["id"]))
     listed = (await admin.get(PATH, params={"include_total": True})).json()
     assert ([each["id"] for each in listed["organizations"]], listed["total"]) == ([mine["id"]], 1)
     where = f"{PATH}/{mine['id']}"
@@ -365,13 +356,7 @@ async def test_an_administrator_of_one_organization(admin, site):
     [("teams:read", {"GET"}), ("admin:organization", {"POST", "PATCH", "DELETE"})],
 )
 async def test_which_permission_is_needed(site, permission, allowed):
-    user_id = await site.add_user(Population.SLM, "marta")
-    site.databases[Population.SLM].sql(
-        "WITH role AS (INSERT INTO roles (name) VALUES ('one') RETURNING id), "
-        "held AS (INSERT INTO role_permissions SELECT role.id, p.id FROM role, permissions p "
-        f"WHERE p.name = '{permission}') "
-        f"INSERT INTO user_roles (user_id, role_id) SELECT '{user_id}', id FROM role"
-    )
+    await site.add_user(Population.SLM, "marta", permissions=[permission])
     headers = await site.login("marta")
     where = f"{PATH}/{uuid.uuid4()}"
     for method, path, body in (

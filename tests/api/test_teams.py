@@ -586,13 +586,7 @@ async def test_teams_of_a_user(admin, acme):
     ],
 )
 async def test_which_permission_is_needed(site, permission, allowed):
-    user_id = await site.add_user(Population.SLM, "marta")
-    site.databases[Population.SLM].sql(
-        "WITH role AS (INSERT INTO roles (name) VALUES ('one') RETURNING id), "
-        "held AS (INSERT INTO role_permissions SELECT role.id, p.id FROM role, permissions p "
-        f"WHERE p.name = '{permission}') "
-        f"INSERT INTO user_roles (user_id, role_id) SELECT '{user_id}', id FROM role"
-    )
+    await site.add_user(Population.SLM, "marta", permissions=[permission])
     headers = await site.login("marta")
     somebody = str(uuid.uuid4())
     where = f"{PATH}/{uuid.uuid4()}"

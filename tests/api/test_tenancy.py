@@ -176,12 +176,7 @@ def walls(request, databases) -> None:
 async def tenants(site) -> Tenants:
     database = site.databases[Population.AUTOBOT]
     ours, theirs = (json.loads(database.sql(MAKE.format(name))) for name in ("our", "their"))
-    limited = await site.add_user(Population.SLM, "limited")
-    site.databases[Population.SLM].sql(
-        f"UPDATE users SET org_id = '{ours['org_id']}' WHERE id = '{limited}';"
-        "INSERT INTO user_roles (user_id, role_id) "
-        f"SELECT '{limited}', id FROM roles WHERE name = 'admin'"
-    )
+    await site.add_user(Population.SLM, "limited", org_id=ours["org_id"], roles=["admin"])
     site.client.headers.update(await site.login("limited"))
     return Tenants(site, site.client, ours, theirs, routes_of(site), count())
 
