@@ -82,6 +82,7 @@ async def test_create_with_everything(admin):
         ({"max_users": -2}, "/max_users"),
         ({"max_users": 2**31}, "/max_users"),
         ({"max_users": "5"}, "/max_users"),
+        ({"max_users": 5.5}, "/max_users"),
         ({"is_active": 1}, "/is_active"),
         ({"deleted_at": None}, "/deleted_at"),
     ],
@@ -166,7 +167,7 @@ async def test_update_every_field(admin, site):
         "description": "Anvils",
         "settings": {"limit": 1.5},
         "subscription_tier": "enterprise",
-        "max_users": 7,
+        "max_users": 7.0,
         "is_active": False,
     }
     response = await admin.patch(f"{PATH}/{made['id']}", json=changes)

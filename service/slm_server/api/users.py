@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime
 
 from slm_server.api.paging import PageDep, Search, next_cursor
 from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
@@ -16,6 +15,7 @@ from user_management.middleware.rbac import require_permission
 from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
+from user_management.schemas.fields import Moment
 from user_management.schemas.users import UserCreate, UserListResponse, UserResponse, UserUpdate
 from user_management.services import UserService
 from user_management.services.organizations import check_organization
@@ -43,8 +43,8 @@ async def get_filter(
     role: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
     org_id: UUID | None = None,
     team_id: UUID | None = None,
-    last_login_before: AwareDatetime | None = None,
-    last_login_after: AwareDatetime | None = None,
+    last_login_before: Moment | None = None,
+    last_login_after: Moment | None = None,
 ) -> UserFilter:
     """Which users are asked for."""
     return UserFilter(

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
 USERNAME_PATTERN = r"^[a-zA-Z0-9_]+$"
 # What HTML's input type=email accepts, without empty parts between dots. Special-use domains
@@ -34,6 +34,7 @@ PASSWORD_INPUT_LENGTH = 1024
 PREFERENCES_DEPTH = 32
 
 _EMAIL = re.compile(EMAIL_PATTERN)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
 def check_email(address: str) -> str:
@@ -71,6 +72,13 @@ def check_preferences(preferences: dict[str, Any]) -> dict[str, Any]:
     return preferences
 
 
+def _check_moment(moment: object) -> object:
+    """Refuse numbers, which would be taken for seconds since 1970."""
+    if isinstance(moment, str) and not _DATE.match(moment):
+        raise ValueError("Give a time of the form 2026-01-31T12:00:00Z")
+    return moment
+
+
 def _is_storable(text: str) -> bool:
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
@@ -103,6 +111,7 @@ Text = Annotated[str, Field(max_length=TEXT_LENGTH, pattern=TEXT_PATTERN)]
 Name = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH, pattern=NAME_PATTERN)]
 Slug = Annotated[str, Field(min_length=1, max_length=SLUG_LENGTH, pattern=SLUG_PATTERN)]
 LongText = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=TEXT_PATTERN)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_moment)]
 AvatarUrl = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=AVATAR_URL_PATTERN)]
 Preferences = Annotated[
     dict[str, Any],

@@ -1,10 +1,11 @@
 """Teams of application users, and their members."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from user_management.models import Team, TeamMembership, TeamRole
 from user_management.schemas.fields import LongText, Name, Settings
@@ -100,9 +101,7 @@ class TeamOfUserResponse(TeamResponse):
     joined_at: datetime
 
     @classmethod
-    def with_membership(
-        cls, team: Team, member_count: int, membership: TeamMembership
-    ) -> "TeamOfUserResponse":
+    def with_membership(cls, team: Team, member_count: int, membership: TeamMembership) -> Self:
         """Shape a team and the user's part in it for the wire."""
         return cls(
             **_fields(team, member_count), role=membership.role, joined_at=membership.joined_at
@@ -151,14 +150,14 @@ class MembersUpdate(BaseModel):
     change: Annotated[list[MemberChange], Field(max_length=MEMBERS_LENGTH)] = []
     remove: Annotated[list[Identifier], Field(max_length=MEMBERS_LENGTH)] = []
 
-    @model_validator(mode="after")
-    def _name_each_user_once(self) -> Self:
-        users = [each.user_id for each in self.add]
-        users += [each.user_id for each in self.change]
-        users += self.remove
-        if len(set(users)) < len(users):
-            raise ValueError("Name each user only once")
-        return self
+    def named(self) -> Iterator[tuple[str, UUID]]:
+        """Each user, and where in the request they stand."""
+        for position, each in enumerate(self.add):
+            yield f"add/{position}/user_id", each.user_id
+        for position, change in enumerate(self.change):
+            yield f"change/{position}/user_id", change.user_id
+        for position, user_id in enumerate(self.remove):
+            yield f"remove/{position}", user_id
 
 
 class MemberResponse(BaseModel):

@@ -228,6 +228,7 @@ class TeamService:
 
         Raises NotFound, Duplicate, InvalidValue, LastOwner, PreconditionFailed.
         """
+        _refuse_contradictions(changes)
         async with self._changing(team_id, expected) as team:
             users = await self._colleagues(team.org_id, changes.add, "add/{}/user_id")
             to_change = await self._find(
@@ -379,6 +380,14 @@ class TeamService:
         await self._audit.record(
             action, AuditResourceType.TEAM, team.id, org_id=team.org_id, details=details
         )
+
+
+def _refuse_contradictions(changes: MembersUpdate) -> None:
+    seen = set()
+    for field, user_id in changes.named():
+        if user_id in seen:
+            raise InvalidValue(field, "Name each user only once.")
+        seen.add(user_id)
 
 
 def _visible() -> Select[Team]:
