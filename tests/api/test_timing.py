@@ -28,6 +28,10 @@ WARM_UP = 10
 ALPHA = 0.001
 BOUND = 0.5e-3  # seconds
 BCRYPT_COST = 6
+LIMITS = (
+    *("login_failures_per_pair", "login_failures_per_account"),
+    *("login_failures_per_address", "login_failures_global"),
+)
 
 
 def mann_whitney(first, second) -> float:
@@ -66,7 +70,9 @@ def distinguishable(times: dict[str, list[float]]) -> dict[tuple[str, str], tupl
 
 @pytest.fixture
 async def slow_site(databases, run_site):
-    async with run_site(databases, bcrypt_cost=BCRYPT_COST) as site:
+    # The tries would soon be too many; what is said then has a test of its own.
+    limits = dict.fromkeys(LIMITS, 1_000_000)
+    async with run_site(databases, bcrypt_cost=BCRYPT_COST, **limits) as site:
         yield site
 
 
@@ -94,7 +100,7 @@ async def ways(slow_site):
     }
 
 
-async def measure(site, ways, tries) -> dict[str, list[float]]:
+async def measure(site, ways, tries, *, status=401) -> dict[str, list[float]]:
     """Seconds per way."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     order = list(ways)
@@ -107,7 +113,7 @@ async def measure(site, ways, tries) -> dict[str, list[float]]:
                 started = time.perf_counter()
                 response = await site.try_login(*ways[name])
                 times[name].append(time.perf_counter() - started)
-                assert response.status_code == 401
+                assert response.status_code == status
     finally:
         gc.enable()
     return {name: values[WARM_UP:] for name, values in times.items()}
@@ -115,6 +121,23 @@ async def measure(site, ways, tries) -> dict[str, list[float]]:
 
 async def test_the_reason_of_a_refusal_does_not_show_in_its_time(slow_site, ways):
     assert distinguishable(await measure(slow_site, ways, TRIES)) == {}
+
+
+async def test_a_block_does_not_tell_who_exists_or_what_was_right(site):
+    """Refused before the hash: a known user with the right password, a wrong one, and nobody."""
+    await site.add_user(Population.SLM, "known")
+    for name in ("known", "nobody"):
+        for _ in range(site.settings.login_failures_per_pair):
+            await site.try_login(name, "not-the-password-11")
+    site.databases[Population.SLM].sql(
+        "UPDATE rate_limits SET blocked_until = now() + interval '1 hour' WHERE scope = 'pair'"
+    )
+    blocked = {
+        "right_password": ("known", site.password),
+        "wrong_password": ("known", "not-the-password-11"),
+        "unknown": ("nobody", site.password),
+    }
+    assert distinguishable(await measure(site, blocked, TRIES, status=429)) == {}
 
 
 async def test_a_hash_left_out_would_show(slow_site, ways, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from user_management.config import DatabaseSettings, Settings, load_settings
 from user_management.errors import ConfigurationError
+from user_management.policy import Policy
 from user_management.population import Population
 
 HARD = "p@ss:w/o#r%d?&=+ é"
@@ -22,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Nothing set but what the test sets: `environment(NAME="value")`."""
     for name in list(os.environ):
         if name.startswith(("SLM_", "AUTOBOT_")) or name in (
-            *("ACCESS_TOKEN_EXPIRE_MINUTES", "BCRYPT_COST", "HASH_THREADS"),
+            *(field.upper() for field in Settings.model_fields),
             "CREDENTIALS_DIRECTORY",
         ):
             monkeypatch.delenv(name)
@@ -45,6 +47,36 @@ def test_defaults(environment: Callable[..., None]) -> None:
     assert settings.hash_threads == len(os.sched_getaffinity(0))
     assert settings.slm_signing_key is None
     assert settings.slm_previous_signing_key is None
+    assert settings.policy == Policy(
+        session_idle=timedelta(hours=1),
+        session_absolute=timedelta(hours=12),
+        password_history=5,
+        failures_per_pair=5,
+        failures_per_account=100,
+        failures_per_address=100,
+        failures_global=2000,
+    )
+
+
+def test_the_rules_of_logging_in(environment: Callable[..., None]) -> None:
+    environment(
+        SESSION_IDLE_MINUTES="30",
+        SESSION_ABSOLUTE_HOURS="8",
+        PASSWORD_HISTORY="0",
+        LOGIN_FAILURES_PER_PAIR="1",
+        LOGIN_FAILURES_PER_ACCOUNT="2",
+        LOGIN_FAILURES_PER_ADDRESS="3",
+        LOGIN_FAILURES_GLOBAL="4",
+    )
+    assert load_settings().policy == Policy(
+        session_idle=timedelta(minutes=30),
+        session_absolute=timedelta(hours=8),
+        password_history=0,
+        failures_per_pair=1,
+        failures_per_account=2,
+        failures_per_address=3,
+        failures_global=4,
+    )
 
 
 def test_components(environment: Callable[..., None]) -> None:
@@ -220,6 +252,14 @@ def test_an_empty_variable_is_none(environment: Callable[..., None]) -> None:
         ({"BCRYPT_COST": "three"}, "BCRYPT_COST"),
         ({"ACCESS_TOKEN_EXPIRE_MINUTES": "0"}, "ACCESS_TOKEN_EXPIRE_MINUTES"),
         ({"HASH_THREADS": "0"}, "HASH_THREADS"),
+        ({"SESSION_IDLE_MINUTES": "29"}, "at least ACCESS_TOKEN_EXPIRE_MINUTES, which is 30"),
+        ({"ACCESS_TOKEN_EXPIRE_MINUTES": "61"}, "SESSION_IDLE_MINUTES"),
+        ({"SESSION_ABSOLUTE_HOURS": "0"}, "SESSION_ABSOLUTE_HOURS"),
+        ({"PASSWORD_HISTORY": "-1"}, "PASSWORD_HISTORY"),
+        ({"LOGIN_FAILURES_PER_PAIR": "0"}, "LOGIN_FAILURES_PER_PAIR"),
+        ({"LOGIN_FAILURES_PER_ACCOUNT": "0"}, "LOGIN_FAILURES_PER_ACCOUNT"),
+        ({"LOGIN_FAILURES_PER_ADDRESS": "0"}, "LOGIN_FAILURES_PER_ADDRESS"),
+        ({"LOGIN_FAILURES_GLOBAL": "0"}, "LOGIN_FAILURES_GLOBAL"),
         ({"CREDENTIALS_DIRECTORY": "/nowhere"}, "CREDENTIALS_DIRECTORY names /nowhere"),
     ],
 )

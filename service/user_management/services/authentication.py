@@ -346,8 +346,8 @@ class AuthenticationService:
         await self._finish_change(user)
 
     async def _candidate(self, identifier: str) -> _UserRow | None:
-        # Names of deleted users are free for others, and not in the indexes. An e-mail address comes
-        # first, should one be the user name of somebody else.
+        # Names of deleted users are free for others, and not in the indexes. An e-mail address
+        # comes first, should one be the user name of somebody else.
         found = await self._session.execute(
             _CANDIDATE.where(
                 User.deleted_at.is_(None),
