@@ -208,3 +208,81 @@ def test_doctor_finds_the_web_server_away(slm):
     _, checks = examine(slm)
     found = checks["HTTPS certificate"]
     assert (found["state"], "nginx" in found["advice"]) == ("failed", True)
+
+
+def test_a_reset_password_is_shown_once_and_unlocking_is_said(slm, population):
+    create(slm, population, "marta")
+    made = objects(slm("users", "reset-password", "-p", population, "marta", "--json"))
+    assert len(made["one_time_password"]) >= 20
+    assert slm("users", "unlock", "-p", population, "marta").stdout == "Unlocked: marta.\n"
+    unknown = slm("users", "unlock", "-p", population, "omar")
+    assert (unknown.exit_code, unknown.stderr) == (1, "There is no user omar.\n")
+
+
+def test_sessions_are_listed_and_ended(slm, population, environment):
+    user = objects(create(slm, population, "marta", "--json"))
+    environment[population].sql(
+        "INSERT INTO auth_sessions (user_id, expires_at, user_agent) "
+        f"SELECT '{user['id']}', now() + interval '1 hour', 'tab ' || n "
+        "FROM generate_series(1, 3) n"
+    )
+    where = ("-p", population, "marta")
+    listed = objects(slm("sessions", "list", *where, "--json"))
+    assert {session["user_agent"] for session in listed} == {"tab 1", "tab 2", "tab 3"}
+    one = slm("sessions", "end", *where, "--session", listed[0]["id"])
+    assert one.stdout == f"Ended: {listed[0]['id']} of marta.\n"
+    assert len(objects(slm("sessions", "list", *where, "--json"))) == 2
+    assert slm("sessions", "end", *where).exit_code == 0
+    assert objects(slm("sessions", "list", *where, "--json")) == []
+    again = slm("sessions", "end", *where, "--session", listed[0]["id"])
+    assert (again.exit_code, again.stderr) == (1, "Session not found.\n")
+
+
+def test_roles_are_made_given_and_taken(slm, population):
+    create(slm, population, "marta")
+    where = ("-p", population)
+    system = objects(slm("roles", "list", *where, "--json"))
+    assert {role["name"] for role in system} == {"admin", "user", "readonly"}
+    wanted = ("--permission", "users:read", "--permission", "audit:read")
+    made = objects(slm("roles", "create", *where, "Auditor", *wanted, "--json"))
+    assert made["permissions"] == ["audit:read", "users:read"]
+    assert slm("roles", "assign", *where, "marta", "auditor").exit_code == 0
+    user = objects(slm("users", "show", *where, "marta", "--json"))
+    assert [role["name"] for role in user["roles"]] == ["Auditor"]
+    assert slm("roles", "revoke", *where, "marta", made["id"]).exit_code == 0
+    assert slm("roles", "delete", *where, "Auditor", "--yes").exit_code == 0
+    gone = slm("roles", "assign", *where, "marta", "Auditor")
+    assert (gone.exit_code, gone.stderr) == (1, "There is no role Auditor.\n")
+
+
+def test_organizations_and_teams(slm):
+    made = objects(slm("organizations", "create", "Acme Works", "--max-users", 1, "--json"))
+    assert (made["slug"], made["max_users"]) == ("acme-works", 1)
+    create(slm, "autobot", "marta", "--organization", made["id"])
+    full = create(slm, "autobot", "omar", "--organization", made["id"])
+    assert "max_users" in full.stderr
+    assert slm("organizations", "update", "acme-works", "--max-users", 5).exit_code == 0
+    team = objects(slm("teams", "create", "Crew", "--organization", "acme-works", "--json"))
+    assert slm("teams", "add", team["id"], "marta", "--role", "owner").stdout == (
+        "Added: marta, owner.\n"
+    )
+    [member] = objects(slm("teams", "members", team["id"], "--json"))
+    assert (member["username"], member["role"]) == ("marta", "owner")
+    owner = slm("teams", "remove", team["id"], "marta")
+    assert "last owner" in owner.stderr
+    [listed] = objects(slm("teams", "list", "--organization", "acme-works", "--json"))
+    assert (listed["name"], listed["member_count"]) == ("Crew", 1)
+    assert slm("teams", "delete", team["id"], typed="y\n").exit_code == 0
+    used = slm("organizations", "delete", "acme-works", "--yes")
+    assert (used.exit_code, "has users" in used.stderr) == (1, True)
+    slm("users", "delete", "-p", "autobot", "marta", "--yes")
+    assert slm("organizations", "delete", "acme-works", "--yes").exit_code == 0
+    assert objects(slm("organizations", "list", "--json")) == []
+
+
+def test_the_shell_completes_commands(monkeypatch):
+    monkeypatch.setenv("_SLM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "slm org")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    done = CliRunner().invoke(app, [], prog_name="slm")
+    assert done.stdout.split() == ["organizations"]

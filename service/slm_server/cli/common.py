@@ -15,13 +15,13 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import String, cast, or_, select
+from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.config import Settings, load_settings
 from user_management.database import Database
 from user_management.errors import ConfigurationError, DomainError, NotFound
-from user_management.models import User
+from user_management.models import Organization, Role, User
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher
 from user_management.services import OPERATOR, RequestContext
@@ -88,6 +88,43 @@ async def find_user(session: AsyncSession, name: str) -> UUID:
     if found is None:
         raise NotFound(f"There is no user {name}.")
     return found
+
+
+async def find_organization(session: AsyncSession, name: str) -> UUID:
+    """The id of the organization with this slug or id. Raises NotFound."""
+    found = await session.scalar(
+        select(Organization.id).where(
+            Organization.deleted_at.is_(None),
+            or_(Organization.slug == name, cast(Organization.id, String) == name.lower()),
+        )
+    )
+    if found is None:
+        raise NotFound(f"There is no organization {name}.")
+    return found
+
+
+async def find_role(session: AsyncSession, name: str) -> UUID:
+    """The id of the role with this id or, among those of no organization, this name.
+
+    Raises NotFound.
+    """
+    found = await session.scalar(
+        select(Role.id).where(
+            or_(
+                (func.lower(Role.name) == name.lower()) & Role.org_id.is_(None),
+                cast(Role.id, String) == name.lower(),
+            )
+        )
+    )
+    if found is None:
+        raise NotFound(f"There is no role {name}.")
+    return found
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost, unless told not to; end the command if the answer is no."""
+    if not yes:
+        typer.confirm(question, abort=True)
 
 
 def fail(message: str) -> NoReturn:

@@ -11,14 +11,16 @@ from slm_server.cli.common import (
     JsonOption,
     LimitOption,
     PopulationOption,
+    confirm,
     fail,
     find_user,
     run,
     show,
     show_one,
 )
+from user_management.schemas.sessions import OneTimePasswordResponse
 from user_management.schemas.users import UserCreate, UserResponse, UserUpdate
-from user_management.services import UserService
+from user_management.services import AccountService, UserService
 from user_management.services.pages import PageRequest
 from user_management.services.user_search import UserFilter
 
@@ -113,14 +115,38 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a user softly; their sessions end at once and their names are free again."""
-    if not yes:
-        typer.confirm(f"Delete {user} of the {population} users?", abort=True)
+    confirm(f"Delete {user} of the {population} users?", yes=yes)
 
     async def work(connection: Connection) -> None:
         await _service(connection).delete(await find_user(connection.session, user))
 
     run(population, work)
     typer.echo(f"Deleted: {user}.")
+
+
+@app.command("reset-password")
+def reset_password(
+    population: PopulationOption, user: UserArgument, as_json: JsonOption = False
+) -> None:
+    """Replace a user's password by a one-time password; their sessions end at once."""
+
+    async def work(connection: Connection) -> OneTimePasswordResponse:
+        user_id = await find_user(connection.session, user)
+        made = await _accounts(connection).reset_password(user_id)
+        return OneTimePasswordResponse(one_time_password=made.password, expires_at=made.expires_at)
+
+    show_one(run(population, work), as_json=as_json)
+
+
+@app.command()
+def unlock(population: PopulationOption, user: UserArgument) -> None:
+    """Forget the failed logins that keep a user out."""
+
+    async def work(connection: Connection) -> None:
+        await _accounts(connection).unlock(await find_user(connection.session, user))
+
+    run(population, work)
+    typer.echo(f"Unlocked: {user}.")
 
 
 def _switch(population: PopulationOption, user: str, *, is_active: bool) -> None:
@@ -144,3 +170,7 @@ def _first_password(*, from_stdin: bool) -> str | None:
 
 def _service(connection: Connection) -> UserService:
     return UserService(connection.session, connection.context, connection.hasher)
+
+
+def _accounts(connection: Connection) -> AccountService:
+    return AccountService(connection.session, connection.context, connection.hasher)

@@ -22,8 +22,8 @@ class SessionResponse(BaseModel):
     is_current: bool
 
     @classmethod
-    def of(cls, session: AuthSession, current: UUID) -> Self:
-        """Shape a session for the wire; `current` is the caller's."""
+    def of(cls, session: AuthSession, current: UUID | None) -> Self:
+        """Shape a session for the wire; `current` is the caller's, if any."""
         return cls(
             id=session.id,
             created_at=session.created_at,
