@@ -127,6 +127,15 @@ class Site:
     ) -> httpx2.Response:
         return await self.client.post(path, json={"username": username, "password": password})
 
+    async def queued(self, number: int) -> None:
+        """Wait until so many passwords wait for a thread, or have one."""
+        hasher = self.resources.hasher
+        for _ in range(3000):
+            if hasher._pending == number:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{hasher._pending} passwords are waiting, not {number}")
+
     async def login(self, username: str, password: str = PASSWORD) -> dict[str, str]:
         """Log in; the header that proves it."""
         response = await self.try_login(username, password)

@@ -49,8 +49,9 @@ async def begin_session(
     begun = BegunSession(
         uuid4(), now + min(policy.session_idle, policy.session_absolute), new_refresh_token()
     )
-    await session.execute(
-        insert(AuthSession).values(
+    made = (
+        insert(AuthSession)
+        .values(
             id=begun.id,
             user_id=user_id,
             created_at=now,
@@ -59,8 +60,17 @@ async def begin_session(
             ip_address=context.ip_address,
             user_agent=context.user_agent,
         )
+        .returning(AuthSession.id)
+        .cte("made")
     )
-    await _add_token(session, begun.id, begun.refresh_token, now)
+    token_hash = refresh_token_hash(begun.refresh_token)
+    # One statement for both: logins of one user wait for each other here.
+    await session.execute(
+        insert(RefreshToken).from_select(
+            ["token_hash", "session_id", "created_at"],
+            select(literal(token_hash), made.c.id, literal(now, UtcDateTime)),
+        )
+    )
     return begun
 
 
