@@ -30,6 +30,7 @@ def test_a_quantile_is_a_waiting_time_that_somebody_had():
     assert answers.quantile(0.5) == 50
     assert answers.quantile(0.99) == 99
     assert answers.quantile(1) == 100
+    assert Answers([0.001, 0.002, 0.003]).quantile(0.5) == 2
     assert math.isnan(Answers().quantile(0.5))
 
 
