@@ -23,7 +23,7 @@ from user_management.security.hashing import NICENESS
 
 CLIENTS = 32
 WARM_UP = 3.0  # seconds
-POLL_INTERVAL = 0.02  # seconds
+POLL_INTERVAL = 0.04  # seconds
 ALIVE = request("GET", "/health/live")
 
 
