@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 
 from slm_server.api import (
+    audit,
     auth,
     health,
     keys,
@@ -15,11 +16,13 @@ from slm_server.api import (
     openapi,
     organizations,
     roles,
+    security,
     sessions,
     teams,
     users,
 )
 from slm_server.logs import configure_logging
+from slm_server.sealing import sealing
 from user_management.config import Settings, load_settings
 from user_management.database import Database
 from user_management.errors import ConfigurationError
@@ -45,7 +48,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging()
-        async with _open(settings or load_settings()) as resources:
+        configured = settings or load_settings()
+        async with _open(configured) as resources, sealing(configured):
             app.state.resources = resources
             yield
 
@@ -70,6 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(health.autobot_router)
     api.include_router(organizations.router)
     api.include_router(teams.router)
+    api.include_router(audit.router)
+    api.include_router(security.router)
     api.include_router(openapi.router)
     app.include_router(api)
     app.include_router(health.router)

@@ -6,10 +6,11 @@ import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import bcrypt
@@ -251,11 +252,24 @@ def settings_for(databases: dict[Population, Any], **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(databases: dict[Population, Any], **changes: Any) -> AsyncIterator[Site]:
-    """Start the application on these databases."""
+async def _sealing_as_told(seals: bool) -> AsyncIterator[None]:
+    with nullcontext() if seals else patch("slm_server.app.sealing", lambda _: nullcontext()):
+        yield
+
+
+@asynccontextmanager
+async def running(
+    databases: dict[Population, Any], *, seals: bool = False, **changes: Any
+) -> AsyncIterator[Site]:
+    """Start the application on these databases.
+
+    Audit rows are sealed meanwhile only with `seals`: the statements of the background would
+    mingle with those that a test looks at.
+    """
     settings = settings_for(databases, **changes)
     app = create_app(settings)
     async with (
+        _sealing_as_told(seals),
         app.router.lifespan_context(app),
         httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app, client=("203.0.113.7", 1234)),

@@ -37,6 +37,20 @@ async def get_page(
 PageDep = Annotated[PageRequest, Depends(get_page)]
 
 
+async def get_cursor_page(
+    resources: ResourcesDep,
+    limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT)] = 100,
+    cursor: Annotated[
+        str | None, Query(max_length=100, description="`next_cursor` of the page before.")
+    ] = None,
+) -> PageRequest:
+    """The page of a list that is too long to be counted. Raises InvalidValue."""
+    return PageRequest(limit, after=None if cursor is None else resources.cursors.decode(cursor))
+
+
+CursorPageDep = Annotated[PageRequest, Depends(get_cursor_page)]
+
+
 def next_cursor(resources: Resources, following: Position | None) -> str | None:
     """What leads to the next page, None on the last one."""
     return None if following is None else resources.cursors.encode(following)

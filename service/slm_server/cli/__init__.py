@@ -4,6 +4,7 @@ import typer
 
 from slm_server.cli import (
     admin,
+    audit,
     doctor,
     housekeeping,
     organizations,
@@ -16,6 +17,7 @@ from slm_server.cli import (
 
 app = typer.Typer(no_args_is_help=True, help="Tools of the SLM server for operators.")
 app.add_typer(admin.app, name="admin")
+app.add_typer(audit.app, name="audit")
 app.add_typer(users.app, name="users")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(roles.app, name="roles")

@@ -63,6 +63,8 @@ class AuditAction(StrEnum):
     ACCOUNT_LOCKED = "account_locked"
     ACCOUNT_UNLOCKED = "account_unlocked"
     SUSPICIOUS_ACTIVITY = "suspicious_activity"
+    # Not one of AutoBot's, which has no word for reading.
+    AUDIT_EXPORTED = "audit_exported"
 
 
 class AuditResourceType(StrEnum):
@@ -77,6 +79,7 @@ class AuditResourceType(StrEnum):
     SSO_PROVIDER = "sso_provider"
     SESSION = "session"
     SETTINGS = "settings"
+    AUDIT_LOG = "audit_log"
 
 
 class AuditLog(Base):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
@@ -79,6 +80,14 @@ def _check_moment(moment: object) -> object:
     return moment
 
 
+def _to_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, where it may lie outside the calendar."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("The time is outside the calendar") from None
+
+
 def _is_storable(text: str) -> bool:
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
@@ -111,7 +120,7 @@ Text = Annotated[str, Field(max_length=TEXT_LENGTH, pattern=TEXT_PATTERN)]
 Name = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH, pattern=NAME_PATTERN)]
 Slug = Annotated[str, Field(min_length=1, max_length=SLUG_LENGTH, pattern=SLUG_PATTERN)]
 LongText = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=TEXT_PATTERN)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_check_moment)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_moment), AfterValidator(_to_utc)]
 AvatarUrl = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=AVATAR_URL_PATTERN)]
 Preferences = Annotated[
     dict[str, Any],

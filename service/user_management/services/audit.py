@@ -63,3 +63,13 @@ class AuditService:
                 user_agent=self._context.user_agent,
             )
         )
+
+    async def record_export(self, form: str, wanted: Mapping[str, Any]) -> None:
+        """Add the event that the log itself was taken away: in which form, and which part of it."""
+        await self.record(
+            AuditAction.AUDIT_EXPORTED,
+            AuditResourceType.AUDIT_LOG,
+            None,
+            org_id=self._context.authority.scope,
+            details={"format": form, "filter": dict(wanted)},
+        )

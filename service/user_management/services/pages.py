@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from user_management.models import Organization, Role, Team, TeamMembership, User
+from user_management.models import AuditLog, Organization, Role, Team, TeamMembership, User
 from user_management.security.cursors import Position
 
 # Counting further than this is slower than anybody needs the figure to be exact.
@@ -18,7 +18,14 @@ EXACT_TOTAL = 10_000
 
 T = TypeVar("T")
 AnyRow = tuple[Any, ...]
-Listed = type[Organization] | type[Role] | type[Team] | type[TeamMembership] | type[User]
+Listed = (
+    type[AuditLog]
+    | type[Organization]
+    | type[Role]
+    | type[Team]
+    | type[TeamMembership]
+    | type[User]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,130 @@
+"""Sealing the audit logs in the background, as long as the server runs.
+
+Several workers may do it at once: in each database one of them seals, the others go on.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from user_management.config import Settings
+from user_management.database import Database
+from user_management.errors import DatabaseUnavailable
+from user_management.population import Population
+from user_management.services.audit_chain import BATCH, LOOKBACK, Anchoring, Head, anchor, seal
+
+INTERVAL: Final = 1.0  # seconds
+MAX_INTERVAL: Final = 60.0  # seconds: while a database is away
+
+# What is looked back each time is short, so that a busy log costs little; the whole LOOKBACK
+# comes once in so many times.
+_GLANCE: Final = timedelta(minutes=1)
+_GLANCES: Final = 60
+# One that seals, and one that holds the other database's anchor meanwhile.
+_CONNECTIONS: Final = 2
+
+_OTHER: Final = {
+    Population.SLM: Population.AUTOBOT,
+    Population.AUTOBOT: Population.SLM,
+}
+
+_logger = logging.getLogger(__name__)
+_audit = logging.getLogger("user_management.audit")
+
+
+@asynccontextmanager
+async def sealing(settings: Settings) -> AsyncIterator[None]:
+    """Seal and anchor both audit logs meanwhile.
+
+    The databases are reached past the pools and circuits of the requests: neither waits for the
+    other.
+    """
+    databases = {
+        population: Database(population, settings.database(population), pool_size=_CONNECTIONS)
+        for population in Population
+    }
+    sealers = [Sealer(databases[each], databases[_OTHER[each]]) for each in Population]
+    tasks = [
+        asyncio.create_task(_repeat(action))
+        for sealer in sealers
+        for action in (sealer.seal, sealer.anchor)
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for database in databases.values():
+            await database.dispose()
+
+
+class Sealer:
+    """Seals the audit log of one database and anchors the chain in the other one."""
+
+    def __init__(self, database: Database, other: Database) -> None:
+        self._database = database
+        self._other = other
+        self._head: Head | None = None
+        self._anchored: Head | None = None
+        self._state = Anchoring.UNCHANGED
+        self._glances = 0
+
+    async def seal(self) -> None:
+        """Seal all that is there to be sealed. Raises DatabaseUnavailable."""
+        lookback = _GLANCE if self._glances % _GLANCES else LOOKBACK
+        self._glances += 1
+        while True:
+            async with self._database.session() as session:
+                sealed = await seal(session, lookback)
+            if sealed is None:
+                return
+            self._head = sealed.head
+            if sealed.rows < BATCH:
+                return
+
+    async def anchor(self) -> None:
+        """Note the chain's head in the other database, if it has moved.
+
+        Raises DatabaseUnavailable for either database.
+        """
+        head = self._head
+        if head is None or head.seq == 0 or head == self._anchored:
+            return
+        async with self._database.session() as session, self._other.session() as other:
+            state = await anchor(session, other, head)
+        self._tell(state, head)
+        self._anchored = head
+
+    def _tell(self, state: Anchoring, head: Head) -> None:
+        population = self._database.population
+        if state is Anchoring.MOVED:
+            _audit.info(
+                "audit head",
+                extra={"population": population, "seq": head.seq, "hash": head.hash.hex()},
+            )
+        elif state is Anchoring.CONTRADICTED and state is not self._state:
+            _audit.error(
+                "The audit log of the %s users contradicts its anchor: run slm audit verify.",
+                population,
+            )
+        self._state = state
+
+
+async def _repeat(action: Callable[[], Awaitable[None]]) -> None:
+    """Do it every INTERVAL, and ever more rarely while it fails."""
+    interval = INTERVAL
+    while True:
+        try:
+            await action()
+            interval = INTERVAL
+        except DatabaseUnavailable:
+            # Logged where it was noticed.
+            interval = min(interval * 2, MAX_INTERVAL)
+        except Exception:
+            _logger.exception("Sealing the audit log failed; it goes on in a while.")
+            interval = MAX_INTERVAL
+        await asyncio.sleep(interval)

@@ -1,0 +1,227 @@
+"""Every event that the service writes: what causes it, and what the log then tells.
+
+Whoever lets the service write another event adds its cause here.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from slm_server.cli import app
+from user_management.models import AuditAction, AuditResourceType
+from user_management.population import Population
+
+SERVICE = Path(__file__).parents[2] / "service"
+NEW_PASSWORD = "amber-lantern-41-harbour"
+WRONG = "copper-sailor-12-window"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What brings an event about, and who is then its actor."""
+
+    act: Callable[..., Awaitable[Any]]
+    resource: AuditResourceType
+    has_actor: bool = True
+    outcome: str = "success"
+    populations: tuple[Population, ...] = tuple(Population)
+
+
+async def create(client, users, org_id=None):
+    """A new user's address."""
+    new = {
+        "username": "marta",
+        "email": "marta@autobot.local",
+        "password": NEW_PASSWORD,
+        "org_id": org_id and str(org_id),
+    }
+    response = await client.post(users, json=new)
+    assert response.status_code == 201, response.text
+    return f"{users}/{response.json()['id']}"
+
+
+async def update(client, users, org_id):
+    await client.patch(await create(client, users, org_id), json={"bio": "x"})
+
+
+async def deactivate(client, users, org_id):
+    user = await create(client, users, org_id)
+    await client.patch(user, json={"is_active": False})
+    return user
+
+
+async def activate(client, users, org_id):
+    await client.patch(await deactivate(client, users, org_id), json={"is_active": True})
+
+
+async def delete(client, users, org_id):
+    await client.delete(await create(client, users, org_id))
+
+
+def roles_of(users):
+    return users.replace("-users", "-roles")
+
+
+async def create_role(client, users, org_id=None):
+    """A new role's id."""
+    new = {"name": "guards", "permissions": ["audit:read"], "org_id": org_id and str(org_id)}
+    response = await client.post(roles_of(users), json=new)
+    assert response.status_code == 201, response.text
+    return response.json()["id"]
+
+
+async def update_role(client, users, org_id):
+    role = await create_role(client, users, org_id)
+    await client.patch(f"{roles_of(users)}/{role}", json={"priority": 3})
+
+
+async def delete_role(client, users, org_id):
+    await client.delete(f"{roles_of(users)}/{await create_role(client, users, org_id)}")
+
+
+async def assign_role(client, users, org_id):
+    """The address of the role that a new user has."""
+    user, role = await create(client, users, org_id), await create_role(client, users, org_id)
+    await client.post(f"{user}/roles", json={"role_id": role})
+    return f"{user}/roles/{role}"
+
+
+async def revoke_role(client, users, org_id):
+    await client.delete(await assign_role(client, users, org_id))
+
+
+async def fail_login(client, *_):
+    await client.post("/api/slm-auth/login", json={"username": "captain", "password": WRONG})
+
+
+async def logout(client, *_):
+    await client.post("/api/slm-auth/logout")
+
+
+def changing_password(current):
+    async def change(client, *_):
+        await client.post(
+            "/api/slm-auth/change-password",
+            json={"current_password": current, "new_password": NEW_PASSWORD},
+        )
+
+    return change
+
+
+async def export_log(client, users, _org_id):
+    population = "autobot" if "autobot" in users else "slm"
+    await client.get("/api/audit-logs/export", params={"population": population})
+
+
+async def nothing(*_):
+    """Logging in is cause enough."""
+
+
+LOG, ROLE, SESSION, USER = (
+    AuditResourceType.AUDIT_LOG,
+    AuditResourceType.ROLE,
+    AuditResourceType.SESSION,
+    AuditResourceType.USER,
+)
+FLEET = (Population.SLM,)
+
+CAUSES: list[tuple[AuditAction, Cause]] = [
+    (AuditAction.LOGIN_SUCCESS, Cause(nothing, SESSION, populations=FLEET)),
+    (
+        AuditAction.LOGIN_FAILED,
+        Cause(fail_login, USER, has_actor=False, outcome="failure", populations=FLEET),
+    ),
+    (AuditAction.LOGOUT, Cause(logout, SESSION, populations=FLEET)),
+    (
+        AuditAction.PASSWORD_CHANGED,
+        Cause(changing_password("violet-anchor-77-meadow"), USER, populations=FLEET),
+    ),
+    (
+        AuditAction.PASSWORD_CHANGED,
+        Cause(changing_password(WRONG), USER, outcome="failure", populations=FLEET),
+    ),
+    (AuditAction.USER_CREATED, Cause(create, USER)),
+    (AuditAction.USER_UPDATED, Cause(update, USER)),
+    (AuditAction.USER_ACTIVATED, Cause(activate, USER)),
+    (AuditAction.USER_DEACTIVATED, Cause(deactivate, USER)),
+    (AuditAction.USER_DELETED, Cause(delete, USER)),
+    (AuditAction.ROLE_CREATED, Cause(create_role, ROLE)),
+    (AuditAction.ROLE_UPDATED, Cause(update_role, ROLE)),
+    (AuditAction.ROLE_DELETED, Cause(delete_role, ROLE)),
+    (AuditAction.ROLE_ASSIGNED, Cause(assign_role, USER)),
+    (AuditAction.ROLE_REVOKED, Cause(revoke_role, USER)),
+    (AuditAction.AUDIT_EXPORTED, Cause(export_log, LOG)),
+]
+# Caused by a command, in a test of its own below.
+BY_COMMAND = {AuditAction.PASSWORD_RESET_COMPLETED}
+
+EVENTS = [
+    pytest.param(action, cause, population, id=f"{population}-{action}-{cause.outcome}")
+    for action, cause in CAUSES
+    for population in cause.populations
+]
+
+
+@pytest.mark.parametrize(("action", "cause", "population"), EVENTS)
+async def test_an_event_tells_who_from_where_and_what_and_no_secret(
+    admin, site, action, cause, population
+):
+    org_id = None
+    if population is Population.AUTOBOT and cause.resource is not LOG:
+        org_id = site.add_organization("mine")
+    await cause.act(admin, f"/api/{population}-users", org_id)
+
+    events = [row for row in site.audit(population, action) if row["ip_address"] is not None]
+    assert len(events) == 1, action
+    [event] = events
+    assert event["outcome"] == cause.outcome
+    assert event["resource_type"] == cause.resource
+    assert (event["resource_id"] is None) == (cause.resource is LOG)
+    assert (event["ip_address"], event["user_agent"]) == ("203.0.113.7", "pytest")
+    assert event["org_id"] == (None if org_id is None else str(org_id))
+    administrator = site.databases[Population.SLM].sql(
+        f"SELECT id FROM users WHERE username = '{site.administrator}'"
+    )
+    foreign = {"population": "slm", "user_id": administrator, "username": site.administrator}
+    is_local = population is Population.SLM
+    assert event["user_id"] == (administrator if cause.has_actor and is_local else None)
+    assert event["details"].get("actor") == (foreign if cause.has_actor and not is_local else None)
+    token = admin.headers["Authorization"].removeprefix("Bearer ")
+    for secret in (site.password, NEW_PASSWORD, WRONG, "$2b$", token):
+        assert secret not in str(site.audit(population))
+
+
+@pytest.mark.parametrize("population", Population)
+def test_what_a_command_does_is_an_event(databases, population, monkeypatch):
+    database = databases[population]
+    for name, value in database.environment(database.service).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BCRYPT_COST", "4")
+    command = ["admin", "create", "--population", population, "--username", "captain"]
+    command += ["--email", "captain@autobot.local", "--json"]
+    CliRunner().invoke(app, command, catch_exceptions=False)
+    database.sql("UPDATE user_credentials SET one_time_expires_at = now()")
+    CliRunner().invoke(app, command, catch_exceptions=False)
+    events = database.sql(
+        "SELECT action, outcome, resource_type, user_id, ip_address, details ->> 'actor'"
+        " FROM audit_logs ORDER BY created_at"
+    )
+    assert events.splitlines() == [
+        "user_created|success|user|||",
+        "password_reset_completed|success|user|||",
+    ]
+
+
+def test_the_catalogue_is_complete():
+    """Every action that the source names has a cause here, and none is listed that it lacks."""
+    named = {
+        AuditAction[name]
+        for path in SERVICE.glob("*/**/*.py")
+        for name in re.findall(r"\bAuditAction\.([A-Z_]+)", path.read_text())
+    }
+    assert named == {action for action, _ in CAUSES} | BY_COMMAND

@@ -1,0 +1,220 @@
+"""The server seals and anchors the audit logs in the background; `slm audit verify` checks them."""
+
+import asyncio
+import json
+import logging
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from slm_server import sealing
+from slm_server.cli import app
+from user_management.errors import DatabaseUnavailable
+from user_management.population import Population
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Seconds become a hundredth."""
+    monkeypatch.setattr(sealing, "INTERVAL", 0.01)
+    monkeypatch.setattr(sealing, "MAX_INTERVAL", 0.1)
+
+
+@pytest.fixture
+def command(databases, monkeypatch):
+    """Run `slm audit verify`; the finished run."""
+    for database in databases.values():
+        for name, value in database.environment(database.service).items():
+            monkeypatch.setenv(name, value)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["audit", "verify", *arguments])
+
+    return run
+
+
+async def until(condition) -> None:
+    """Wait for what happens in the background."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("It does not happen.")
+
+
+def sealed(databases, population) -> int:
+    return int(databases[population].sql("SELECT count(*) FROM audit_seals"))
+
+
+def anchored(databases, population) -> int:
+    """The anchored link of a population's chain, which is in the other database."""
+    [other] = set(Population) - {population}
+    return int(
+        databases[other].sql(
+            f"SELECT coalesce(sum(seq), 0) FROM audit_anchors WHERE population = '{population}'"
+        )
+    )
+
+
+def add_row(database) -> None:
+    database.sql("INSERT INTO audit_logs (action, resource_type) VALUES ('logout', 'session')")
+
+
+def heads(caplog, population) -> list[logging.LogRecord]:
+    """The lines in the journal about a population's chain."""
+    lines = [record for record in caplog.records if record.name == "user_management.audit"]
+    assert {record.getMessage() for record in lines} <= {"audit head"}
+    return [record for record in lines if record.population == population]
+
+
+def last_told(caplog, population) -> int:
+    told = heads(caplog, population)
+    return told[-1].seq if told else 0
+
+
+async def test_both_logs_are_sealed_and_anchored(run_site, databases, command, caplog):
+    async with run_site(databases, seals=True) as site:
+        await site.administrate()
+        await site.add_user(Population.AUTOBOT, "ada")
+        await until(lambda: anchored(databases, Population.SLM) == 2)
+        await site.try_login("nobody")
+        for population, rows in ((Population.SLM, 3), (Population.AUTOBOT, 1)):
+            await until(lambda each=population, seq=rows: last_told(caplog, each) == seq)
+            assert anchored(databases, population) == rows
+    head = {"seq": 3, "hash": heads(caplog, Population.SLM)[-1].hash}
+    report = json.loads((await asyncio.to_thread(command, "--json")).stdout)
+    assert report["slm"]["head"] == report["slm"]["anchor"] == head
+
+
+async def test_several_workers_at_once(run_site, databases, command, caplog):
+    async with run_site(databases, seals=True), run_site(databases, seals=True) as site:
+        await asyncio.gather(*(site.try_login(f"nobody_{number}") for number in range(30)))
+        await until(lambda: anchored(databases, Population.SLM) == 30)
+    numbers = [record.seq for record in heads(caplog, Population.SLM)]
+    assert numbers
+    assert len(numbers) == len(set(numbers))
+    done = await asyncio.to_thread(command)
+    assert done.exit_code == 0, done.output
+
+
+async def test_a_database_that_is_away_stops_only_its_own(run_site, databases, proxied):
+    autobot = proxied[Population.AUTOBOT].proxy
+    await proxied[Population.SLM].proxy.start()
+    async with run_site(proxied, seals=True) as site:
+        await site.administrate()
+        await until(lambda: sealed(databases, Population.SLM) == 2)
+        assert anchored(databases, Population.SLM) == 0
+        add_row(databases[Population.AUTOBOT])
+        await autobot.start()
+        # The circuit of the sealer is not that of the requests.
+        await site.resources.databases[Population.AUTOBOT].ping()
+        await until(lambda: anchored(databases, Population.SLM) == 2)
+        await until(lambda: anchored(databases, Population.AUTOBOT) == 1)
+
+
+async def test_the_server_stops_while_a_database_says_nothing(run_site, proxied):
+    for database in proxied.values():
+        await database.proxy.start()
+    async with run_site(proxied, seals=True) as site:
+        await site.add_user(Population.SLM, "ada")
+        await until(lambda: sealed(proxied, Population.SLM) == 1)
+        for database in proxied.values():
+            database.proxy.freeze()
+        await asyncio.sleep(0.1)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
+    assert [task for task in asyncio.all_tasks() if "_repeat" in repr(task)] == []
+
+
+async def test_a_database_without_the_tables_is_tried_again(run_site, databases, caplog):
+    databases[Population.SLM].sql("ALTER TABLE audit_seals RENAME TO elsewhere")
+    async with run_site(databases, seals=True) as site:
+        await site.add_user(Population.SLM, "ada")
+        await until(lambda: "Sealing the audit log failed" in caplog.text)
+        databases[Population.SLM].sql("ALTER TABLE elsewhere RENAME TO audit_seals")
+        await until(lambda: anchored(databases, Population.SLM) == 1)
+
+
+async def test_a_contradicted_anchor_is_told_once_and_kept(run_site, databases, command, caplog):
+    databases[Population.AUTOBOT].sql("INSERT INTO audit_anchors VALUES ('slm', 2, sha256('x'))")
+    async with run_site(databases, seals=True) as site:
+        for number in range(4):
+            await site.try_login("nobody")
+            await until(lambda number=number: sealed(databases, Population.SLM) == number + 1)
+            await asyncio.sleep(0.1)
+    told = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.name for record in told] == ["user_management.audit"]
+    assert "run slm audit verify" in told[0].getMessage()
+    assert anchored(databases, Population.SLM) == 2
+    done = await asyncio.to_thread(command, "--population", "slm")
+    assert done.exit_code == 1
+    assert "anchor_mismatch: link 2" in done.output
+
+
+async def test_a_backlog_is_sealed_at_once(site, databases):
+    databases[Population.SLM].sql(
+        "INSERT INTO audit_logs (action, resource_type)"
+        " SELECT 'logout', 'session' FROM generate_series(1, 2500)"
+    )
+    database, other = (site.resources.databases[each] for each in Population)
+    await sealing.Sealer(database, other).seal()
+    assert sealed(databases, Population.SLM) == 2500
+
+
+async def test_failures_are_repeated_ever_more_rarely(monkeypatch):
+    monkeypatch.setattr(sealing, "INTERVAL", 1.0)
+    monkeypatch.setattr(sealing, "MAX_INTERVAL", 60.0)
+    pauses = []
+    outcomes = [DatabaseUnavailable(Population.SLM)] * 8 + [None, ValueError("?"), None]
+
+    async def action():
+        outcome = outcomes[len(pauses)]
+        if outcome is not None:
+            raise outcome
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == len(outcomes):
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(sealing.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await sealing._repeat(action)
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 1, 60, 1]
+
+
+def test_an_intact_log_is_status_0(command):
+    done = command()
+    assert done.exit_code == 0, done.output
+    assert [line.split(":")[:2] for line in done.stdout.splitlines()] == [
+        ["slm", " intact"],
+        ["autobot", " intact"],
+    ]
+
+
+def test_findings_are_told_and_status_1(command, databases):
+    databases[Population.SLM].sql(
+        "INSERT INTO audit_logs (action, resource_type, created_at)"
+        " SELECT 'logout', 'session', now() - interval '1 day' FROM generate_series(1, 25)"
+    )
+    done = command()
+    assert done.exit_code == 1
+    assert done.stdout.startswith("slm: NOT INTACT: 0 links")
+    assert done.stdout.count("unsealed: no link, row ") == 20
+    assert "and 5 more: 25 unsealed in all" in done.stdout
+    assert "docs/audit.md" in done.stderr
+    done = command("--json")
+    assert done.exit_code == 1
+    report = json.loads(done.stdout)
+    assert (report["slm"]["intact"], report["autobot"]["intact"]) == (False, True)
+    assert report["slm"]["counts"] == {"unsealed": 25}
+    assert len(report["slm"]["findings"]) == 20
+    assert command("--population", "autobot").exit_code == 0
+
+
+def test_a_missing_database_is_no_traceback(command, monkeypatch):
+    monkeypatch.setenv("AUTOBOT_POSTGRES_HOST", "/nowhere")
+    done = command("--population", "slm")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "autobot users is unavailable" in done.stderr
