@@ -246,7 +246,7 @@ async def test_search_has_its_index(database: Database) -> None:
     async with database.session() as session:
         found = await explain(
             session,
-            "SELECT id FROM users WHERE lower(email) LIKE '%ada%' OR lower(username) LIKE '%ada%'"
-            " OR lower(display_name) LIKE '%ada%'",
+            "SELECT id FROM users"
+            " WHERE user_search_text(email, username, display_name) LIKE '%ada%'",
         )
-    assert found.count("ix_users_search") == 3
+    assert "Bitmap Index Scan on ix_users_search" in found
