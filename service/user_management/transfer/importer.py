@@ -4,6 +4,7 @@ A chunk is read, judged and written in one transaction, so an import that was in
 when it is repeated: what is there already is found unchanged.
 """
 
+import asyncio
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -30,6 +31,7 @@ from user_management.transfer.structure import Outcome, Structure, StructureImpo
 from user_management.transfer.target import Event, NewUser, Quota, RoleKey, Target
 
 CHUNK: Final = 2500  # rows
+TURN: Final = 100  # rows that are read in one go
 # Whoever has a role that does not exist here gets this one.
 DEFAULT_ROLE: Final = "user"
 
@@ -102,11 +104,15 @@ class Importer:
             ).run()
         for outcome in self._structure.outcomes:
             yield outcome
-        async for rows in _chunks(self._source.rows):
-            async with self._database.session() as session:
-                outcomes = await self._import(session, rows)
-            for outcome in outcomes:
-                yield outcome
+        chunks = _Ahead(self._source.rows)
+        try:
+            while rows := await chunks.next():
+                async with self._database.session() as session:
+                    outcomes = await self._import(session, rows)
+                for outcome in outcomes:
+                    yield outcome
+        finally:
+            await chunks.close()
 
     async def _import(self, session: AsyncSession, rows: list[Row]) -> list[Outcome]:
         """One chunk, in one transaction."""
@@ -314,21 +320,39 @@ class _Item:
         )
 
     def _merged_what(self) -> str | None:
+        if self.decision.verdict is not Verdict.MERGED:
+            return None
         what = [*self.decision.fill, *(["team memberships"] if self.joining else [])]
-        merged = self.decision.verdict is Verdict.MERGED
-        return f"Filled: {', '.join(what)}." if merged else None
+        return f"Filled: {', '.join(what)}."
 
 
 def _no_role(name: str) -> str:
     return f"There is no role {name!a} here: it has the role {DEFAULT_ROLE} instead."
 
 
-async def _chunks(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
-    chunk: list[Row] = []
-    async for row in rows:
-        chunk.append(row)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+class _Ahead:
+    """The rows of a source in chunks; the next one is read while the last one is written."""
+
+    def __init__(self, rows: AsyncIterator[Row]) -> None:
+        self._rows = rows
+        self._coming = asyncio.create_task(self._read())
+
+    async def next(self) -> list[Row]:
+        """The next chunk, empty when there is none. Raises SourceError."""
+        chunk = await self._coming
+        self._coming = asyncio.create_task(self._read())
+        return chunk
+
+    async def close(self) -> None:
+        """Stop reading."""
+        self._coming.cancel()
+        await asyncio.gather(self._coming, return_exceptions=True)
+
+    async def _read(self) -> list[Row]:
+        chunk: list[Row] = []
+        while len(chunk) < CHUNK and (row := await anext(self._rows, None)) is not None:
+            chunk.append(row)
+            if len(chunk) % TURN == 0:
+                # A file is always ready: let the database's answers be heard.
+                await asyncio.sleep(0)
+        return chunk

@@ -59,22 +59,21 @@ def _is_empty(column: str) -> str:
     return "preferences = '{}'" if column == "preferences" else f"{column} IS NULL"
 
 
-_FOUND: Final = f"""
-    users.id, users.username, users.email, users.deleted_at IS NOT NULL AS is_deleted,
-    array_remove(ARRAY[
-        {", ".join(f"CASE WHEN users.{_is_empty(column)} THEN '{column}' END" for column in FILLED)}
-    ], NULL) AS empty
-"""
 # Joins, because `= ANY(array)` may be planned as a comparison of every row with every element.
 _FIND: Final = text(
     f"""
-    SELECT {_FOUND} FROM {_given({"id": "uuid"})} JOIN users ON users.id = given.id
-    UNION
-    SELECT {_FOUND} FROM {_given({"username": "text"})}
-    JOIN users ON users.username = given.username AND users.deleted_at IS NULL
-    UNION
-    SELECT {_FOUND} FROM {_given({"email": "text"})}
-    JOIN users ON users.email = given.email AND users.deleted_at IS NULL
+    SELECT id, username, email, deleted_at IS NOT NULL AS is_deleted, array_remove(ARRAY[
+        {", ".join(f"CASE WHEN users.{_is_empty(column)} THEN '{column}' END" for column in FILLED)}
+    ], NULL) AS empty
+    FROM users JOIN (
+        SELECT users.id FROM {_given({"id": "uuid"})} JOIN users ON users.id = given.id
+        UNION
+        SELECT users.id FROM {_given({"username": "text"})}
+        JOIN users ON users.username = given.username AND users.deleted_at IS NULL
+        UNION
+        SELECT users.id FROM {_given({"email": "text"})}
+        JOIN users ON users.email = given.email AND users.deleted_at IS NULL
+    ) AS same USING (id)
     """  # noqa: S608  names of columns
 )
 _FIND_DELETED: Final = text(
