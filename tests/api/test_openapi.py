@@ -199,13 +199,14 @@ async def fuzz(site, schema: Path, *arguments: str) -> str:
     return report.decode()
 
 
-async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path):
+async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path, document):
     report = await fuzz(
         site,
         tmp_path / "openapi.json",
         *("--max-examples", "10", "--exclude-operation-id", "logout"),
     )
-    assert "Tested: 43" in report
+    # All of them, but for the logout: who ends the session is tried alone.
+    assert f"Tested: {len(list(operations(document))) - 1}" in report
     # Were the session lost on the way, all the rest would only be refused.
     done = {row["action"] for each in Population for row in site.audit(each, "user_%")}
     assert {"user_created", "user_updated"} <= done
