@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from user_management.errors import Duplicate
 from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
 from user_management.middleware.idempotency import OnceDep
 from user_management.middleware.problems import problem_responses
@@ -71,5 +72,9 @@ async def create_user(
         password=body.password,
         is_admin=body.is_admin,
     )
-    user = await once.create(service.session, lambda: service.create(new), service.get)
+    try:
+        user = await once.create(service.session, lambda: service.create(new), service.get)
+    except Duplicate:
+        # Also when it is the address: the client knows of none.
+        raise Duplicate("Username already exists.") from None
     return LegacyUserResponse.of(user)
