@@ -61,7 +61,7 @@ async def get_source(
     population: Annotated[Population, Query(description="Whose log.")] = Population.SLM,
 ) -> AuditSource:
     """The log that the query names. Raises PermissionDenied."""
-    await require_permission(Permission.AUDIT_READ, population=population)(user)
+    require_permission(Permission.AUDIT_READ, population=population).check(user)
     return AuditSource(resources, population, context_of(origin, user))
 
 

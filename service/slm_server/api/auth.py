@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from user_management.middleware.caller import (
-    BearerDep,
     CurrentUserDep,
     OriginDep,
     SessionUserDep,
@@ -95,18 +94,19 @@ async def refresh(
     "/auth/refresh",
     operation_id="refresh_of_autobot",
     dependencies=[Depends(public)],
+    openapi_extra={"security": [{}, {get_session_user.scheme_name: []}]},
     responses=problem_responses(*_BODY, *_REFRESH),
 )
 async def refresh_of_autobot(
     service: LoginServiceDep,
     resources: ResourcesDep,
-    credentials: BearerDep,
+    request: Request,
     body: RefreshRequest | None = None,
 ) -> TokenResponse:
     """Go on with a session by its refresh token or, without a body, by its access token."""
     if body is not None:
         return _tokens(resources, await service.refresh(body.refresh_token))
-    user = await get_session_user(credentials, resources)
+    user = await get_session_user(request)
     return _tokens(resources, await service.prolong(user))
 
 

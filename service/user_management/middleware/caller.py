@@ -5,20 +5,19 @@ Authorisation is read from the database on each request; no claim of a token dec
 
 import ipaddress
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 
 from user_management.errors import NotAuthenticated, PasswordChangeRequired
-from user_management.middleware.resources import ResourcesDep
+from user_management.middleware.resources import get_resources_of
 from user_management.services import AuthenticatedUser, RequestContext, authenticate
 
 _USER_AGENT_LENGTH = 500
-
-_bearer = HTTPBearer(
-    scheme_name="bearer", bearerFormat="JWT", description="A login's token", auto_error=False
-)
+# Where a request remembers whose it is.
+_CALLER: Final = "user_management.caller"
 
 
 async def get_origin(request: Request) -> RequestContext:
@@ -41,34 +40,50 @@ def _address(host: str | None) -> str | None:
 OriginDep = Annotated[RequestContext, Depends(get_origin)]
 
 
-BearerDep = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+class SessionUser(SecurityBase):
+    """Depend on one: the person behind the token, also one who must change the password first.
 
-
-async def get_session_user(
-    credentials: BearerDep,
-    resources: ResourcesDep,
-) -> AuthenticatedUser:
-    """The person behind the token, also one who must change the password first.
-
-    No connection is held afterwards: a slow database of the other population must not use up
-    this one's.
+    One dependency, not a chain: it is a part of nearly every request. The API's description shows
+    it as the bearer scheme.
     """
-    if credentials is None:
-        raise NotAuthenticated
-    claims = resources.verifier.verify(credentials.credentials)
-    return await authenticate(resources.databases[resources.callers], claims)
 
+    model = HTTPBearer(bearerFormat="JWT", description="A login's token")
+    scheme_name = "bearer"
+
+    async def __call__(self, request: Request) -> AuthenticatedUser:
+        """The caller. Raises NotAuthenticated, DatabaseUnavailable.
+
+        No connection is held afterwards: a slow database of the other population must not use up
+        this one's.
+        """
+        known: AuthenticatedUser | None = request.scope.get(_CALLER)
+        if known is not None:
+            return known
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise NotAuthenticated
+        resources = get_resources_of(request)
+        claims = resources.verifier.verify(token)
+        user = await authenticate(resources.databases[resources.callers], claims)
+        request.scope[_CALLER] = user
+        return user
+
+
+class CurrentUser(SessionUser):
+    """Depend on one: the caller, past the one-time password."""
+
+    async def __call__(self, request: Request) -> AuthenticatedUser:
+        """The caller. Raises PasswordChangeRequired too."""
+        user = await super().__call__(request)
+        if user.must_change_password:
+            raise PasswordChangeRequired
+        return user
+
+
+get_session_user: Final = SessionUser()
+get_current_user: Final = CurrentUser()
 
 SessionUserDep = Annotated[AuthenticatedUser, Depends(get_session_user)]
-
-
-async def get_current_user(user: SessionUserDep) -> AuthenticatedUser:
-    """The caller, past the one-time password."""
-    if user.must_change_password:
-        raise PasswordChangeRequired
-    return user
-
-
 CurrentUserDep = Annotated[AuthenticatedUser, Depends(get_current_user)]
 
 

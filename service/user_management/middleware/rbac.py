@@ -5,23 +5,21 @@ Other applications use them the same way, with `Resources` of their own in `app.
     @app.get("/reports", dependencies=[Depends(require_permission(Permission.FILES_VIEW))])
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from user_management.errors import PermissionDenied
 from user_management.middleware.caller import (
-    CurrentUserDep,
+    CurrentUser,
     get_current_user,
     get_session_user,
 )
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.services import AuthenticatedUser, Authority
-
-Requirement = Callable[..., Awaitable[AuthenticatedUser]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,24 @@ PUBLIC: Final = Access("everybody")
 LOGGED_IN: Final = Access("everybody who is logged in")
 ONE_TIME: Final = Access("everybody who is logged in, also with a one-time password")
 
-_ACCESS: Final = "access"
+
+class Requirement(CurrentUser):
+    """Depend on one: the caller, who has the access."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+
+    async def __call__(self, request: Request) -> AuthenticatedUser:
+        """The caller. Raises PermissionDenied too."""
+        user = await super().__call__(request)
+        self.check(user)
+        return user
+
+    def check(self, user: AuthenticatedUser) -> None:
+        """Raise PermissionDenied unless the user has the access."""
+        refusal = self.access.refusal(user.authority)
+        if refusal is not None:
+            raise PermissionDenied(refusal)
 
 
 async def public() -> None:
@@ -71,34 +86,23 @@ def require_permission(
     It raises PermissionDenied otherwise; with `population` SLM also when the caller acts for one
     organization of AutoBot only: fleet administrators belong to none.
     """
-    return _require(Access("holders", frozenset({permission}), population=population))
+    return Requirement(Access("holders", frozenset({permission}), population=population))
 
 
 def require_all_permissions(
     *permissions: Permission, population: Population | None = None
 ) -> Requirement:
     """A dependency: the caller, who holds all of the permissions; else as require_permission."""
-    return _require(Access("holders", frozenset(permissions), population=population))
+    return Requirement(Access("holders", frozenset(permissions), population=population))
 
 
 def require_any_permission(
     *permissions: Permission, population: Population | None = None
 ) -> Requirement:
     """A dependency: the caller, who holds one of the permissions; else as require_permission."""
-    return _require(
+    return Requirement(
         Access("holders", frozenset(permissions), one_suffices=True, population=population)
     )
-
-
-def _require(access: Access) -> Requirement:
-    async def check(user: CurrentUserDep) -> AuthenticatedUser:
-        refusal = access.refusal(user.authority)
-        if refusal is not None:
-            raise PermissionDenied(refusal)
-        return user
-
-    setattr(check, _ACCESS, access)
-    return check
 
 
 def access_of(dependant: Dependant) -> Access | None:
@@ -112,6 +116,7 @@ def access_of(dependant: Dependant) -> Access | None:
 
 def _declared(dependant: Dependant) -> list[Access]:
     mine = {public: PUBLIC, get_current_user: LOGGED_IN, get_session_user: ONE_TIME}
-    here = mine.get(dependant.call) or getattr(dependant.call, _ACCESS, None)  # type: ignore[arg-type]
+    call = dependant.call
+    here = call.access if isinstance(call, Requirement) else mine.get(call)
     below = [access for each in dependant.dependencies for access in _declared(each)]
     return below if here is None else [here, *below]

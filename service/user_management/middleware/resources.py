@@ -52,10 +52,15 @@ class Resources:
         return self.databases[population].session(org_id)
 
 
-async def get_resources(request: Request) -> Resources:
+def get_resources_of(request: Request) -> Resources:
     """The resources that the application's lifespan made."""
     resources: Resources = request.app.state.resources
     return resources
+
+
+async def get_resources(request: Request) -> Resources:
+    """The same, as a dependency."""
+    return get_resources_of(request)
 
 
 ResourcesDep = Annotated[Resources, Depends(get_resources)]
