@@ -112,11 +112,14 @@ MAKE = """
         SELECT users.id, roles.id FROM roles JOIN users USING (org_id) WHERE name = '{0}';
     INSERT INTO auth_sessions (user_id, expires_at)
         SELECT id, now() + interval '1 hour' FROM users WHERE username = '{0}';
+    INSERT INTO audit_logs (org_id, user_id, action, resource_type)
+        SELECT org_id, id, 'user_created', 'user' FROM users WHERE username = '{0}';
     SELECT jsonb_build_object(
         'org_id', o.id, 'slug', o.slug, 'user_id', u.id, 'team_id', t.id, 'role_id', r.id,
-        'session_id', s.id)
+        'session_id', s.id, 'audit_id', a.id)
     FROM organizations o JOIN users u ON u.org_id = o.id JOIN teams t ON t.org_id = o.id
         JOIN roles r ON r.org_id = o.id JOIN auth_sessions s ON s.user_id = u.id
+        JOIN audit_logs a ON a.org_id = o.id
     WHERE o.slug = '{0}'
 """
 DISABLE = """
@@ -260,6 +263,20 @@ async def test_no_list_shows_what_is_theirs(tenants):
             url = f"{path}?include_total=true&{query.format(**tenants.theirs)}"
             answer = (await tenants.client.get(url)).json()
             assert answer["total"] == 0, url
+
+
+@pytest.mark.usefixtures("walls")
+async def test_the_log_of_what_happened_at_theirs_is_closed(tenants):
+    log, whose = "/api/audit-logs", {"population": "autobot"}
+    for path, params in ((log, {}), (f"{log}/export", {"format": "csv"})):
+        answer = await tenants.client.get(path, params=whose | params)
+        assert answer.status_code == 200, answer.text
+        assert tenants.ours["audit_id"] in answer.text
+        tenants.assert_hidden(answer)
+    event_of_theirs = f"{log}/{tenants.theirs['audit_id']}"
+    assert (await tenants.client.get(event_of_theirs, params=whose)).status_code == 404
+    for path in (log, f"{log}/export", "/api/security/audit-logs"):
+        assert (await tenants.client.get(path)).status_code == 403
 
 
 @pytest.mark.usefixtures("walls")
