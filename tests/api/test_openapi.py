@@ -205,7 +205,8 @@ async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path, d
         tmp_path / "openapi.json",
         *("--max-examples", "10", "--exclude-operation-id", "logout"),
     )
-    assert "Tested: 79" in report
+    # All of them, but for the logout: who ends the session is tried alone.
+    assert f"Tested: {len(list(operations(document))) - 1}" in report
     # Were the session lost on the way, all the rest would only be refused.
     done = {row["action"] for each in Population for row in site.audit(each, "user_%")}
     assert {"user_created", "user_updated"} <= done
