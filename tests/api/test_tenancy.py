@@ -29,7 +29,18 @@ REQUESTS: list[tuple[str, Any]] = [
     ("list_teams_of_user", None),
     ("create_autobot_user", {"username": "{new}", "email": "{new}@x.y", "org_id": "{org_id}"}),
     ("update_autobot_user", {"bio": "taken over"}),
+    ("list_autobot_user_sessions", None),
+    ("end_autobot_user_session", None),
+    ("end_autobot_user_sessions", None),
     ("update_autobot_user", {"is_active": False}),
+    ("reset_autobot_user_password", None),
+    ("unlock_autobot_user", None),
+    ("create_autobot_role", {"name": "{new}", "org_id": "{org_id}"}),
+    ("get_autobot_role", None),
+    ("update_autobot_role", {"description": "taken over"}),
+    ("list_roles_of_autobot_user", None),
+    ("revoke_autobot_role", None),
+    ("assign_autobot_role", {"role_id": "{role_id}"}),
     ("get_team", None),
     ("list_team_members", None),
     ("create_team", {"name": "{new}", "organization_id": "{org_id}"}),
@@ -43,6 +54,7 @@ REQUESTS: list[tuple[str, Any]] = [
     ("change_team_members", {"add": [{"user_id": "{user_id}"}]}),
     ("delete_team", None),
     ("delete_autobot_user", None),
+    ("delete_autobot_role", None),
     ("deactivate_organization", None),
     ("activate_organization", None),
     ("delete_organization", None),
@@ -51,6 +63,7 @@ REQUESTS: list[tuple[str, Any]] = [
 MIXED: list[tuple[str, Any]] = [
     ("create_autobot_user", {"username": "{new}", "email": "{new}@x.y", "role_ids": ["{role_id}"]}),
     ("update_autobot_user", {"org_id": "{org_id}"}),
+    ("assign_autobot_role", {"role_id": "{role_id}"}),
     ("create_team", {"name": "{new}", "owner_id": "{user_id}"}),
     ("add_team_member", {"user_id": "{user_id}", "role": "owner"}),
     ("change_team_members", {"add": [{"user_id": "{user_id}"}]}),
@@ -60,6 +73,7 @@ MIXED: list[tuple[str, Any]] = [
 LISTS = {
     "list_organizations": ("search=their",),
     "list_autobot_users": ("org_id={org_id}", "team_id={team_id}", "search=their", "role=their"),
+    "list_autobot_roles": ("search=their",),
     "list_teams": ("org_id={org_id}", "search=their"),
 }
 # All that belongs to an organization, as text.
@@ -98,10 +112,15 @@ MAKE = """
         SELECT users.id, roles.id FROM roles JOIN users USING (org_id) WHERE name = '{0}';
     INSERT INTO auth_sessions (user_id, expires_at)
         SELECT id, now() + interval '1 hour' FROM users WHERE username = '{0}';
+    INSERT INTO audit_logs (org_id, user_id, action, resource_type)
+        SELECT org_id, id, 'user_created', 'user' FROM users WHERE username = '{0}';
     SELECT jsonb_build_object(
-        'org_id', o.id, 'slug', o.slug, 'user_id', u.id, 'team_id', t.id, 'role_id', r.id)
+        'org_id', o.id, 'slug', o.slug, 'user_id', u.id, 'team_id', t.id, 'role_id', r.id,
+        'session_id', s.id, 'audit_id', a.id)
     FROM organizations o JOIN users u ON u.org_id = o.id JOIN teams t ON t.org_id = o.id
-        JOIN roles r ON r.org_id = o.id WHERE o.slug = '{0}'
+        JOIN roles r ON r.org_id = o.id JOIN auth_sessions s ON s.user_id = u.id
+        JOIN audit_logs a ON a.org_id = o.id
+    WHERE o.slug = '{0}'
 """
 DISABLE = """
     SELECT string_agg(format('ALTER TABLE %I DISABLE ROW LEVEL SECURITY', relname), ';')
@@ -237,12 +256,27 @@ async def test_no_list_shows_what_is_theirs(tenants):
     for name, queries in LISTS.items():
         path = tenants.routes[name][1]
         everything = await tenants.client.get(path, params={"include_total": True})
-        assert everything.json()["total"] == 1
+        # Ours, and the system roles, which are everybody's.
+        assert everything.json()["total"] == (4 if name == "list_autobot_roles" else 1)
         tenants.assert_hidden(everything)
         for query in queries:
             url = f"{path}?include_total=true&{query.format(**tenants.theirs)}"
             answer = (await tenants.client.get(url)).json()
             assert answer["total"] == 0, url
+
+
+@pytest.mark.usefixtures("walls")
+async def test_the_log_of_what_happened_at_theirs_is_closed(tenants):
+    log, whose = "/api/audit-logs", {"population": "autobot"}
+    for path, params in ((log, {}), (f"{log}/export", {"format": "csv"})):
+        answer = await tenants.client.get(path, params=whose | params)
+        assert answer.status_code == 200, answer.text
+        assert tenants.ours["audit_id"] in answer.text
+        tenants.assert_hidden(answer)
+    event_of_theirs = f"{log}/{tenants.theirs['audit_id']}"
+    assert (await tenants.client.get(event_of_theirs, params=whose)).status_code == 404
+    for path in (log, f"{log}/export", "/api/security/audit-logs"):
+        assert (await tenants.client.get(path)).status_code == 403
 
 
 @pytest.mark.usefixtures("walls")
@@ -287,10 +321,7 @@ async def test_there_are_two_walls_and_no_third(tenants):
 
 async def test_fleet_administrators_are_none_of_their_business(tenants):
     for name, (method, path) in tenants.routes.items():
-        if path.startswith("/api/slm-users"):
-            body = {"username": "new", "email": "new@x.y"} if name.startswith("create") else {}
-            where = path.format(user_id=tenants.ours["user_id"])
-            response = await tenants.client.request(
-                method, where, json=None if method in {"GET", "DELETE"} else body
-            )
+        if path.startswith(("/api/slm-users", "/api/slm-roles", "/api/auth/users")):
+            body = None if method in {"GET", "DELETE"} else {}
+            response = await tenants.client.request(method, path.format(**tenants.ours), json=body)
             assert response.status_code == 403, name

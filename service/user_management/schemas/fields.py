@@ -88,6 +88,11 @@ def _to_utc(moment: datetime) -> datetime:
         raise ValueError("The time is outside the calendar") from None
 
 
+def _whole(number: object) -> object:
+    """JSON makes no difference between 5.0 and 5."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 def _is_storable(text: str) -> bool:
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
@@ -120,6 +125,8 @@ Text = Annotated[str, Field(max_length=TEXT_LENGTH, pattern=TEXT_PATTERN)]
 Name = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH, pattern=NAME_PATTERN)]
 Slug = Annotated[str, Field(min_length=1, max_length=SLUG_LENGTH, pattern=SLUG_PATTERN)]
 LongText = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=TEXT_PATTERN)]
+# After an int's Field.
+WHOLE = BeforeValidator(_whole)
 Moment = Annotated[AwareDatetime, BeforeValidator(_check_moment), AfterValidator(_to_utc)]
 AvatarUrl = Annotated[str, Field(max_length=LONG_TEXT_LENGTH, pattern=AVATAR_URL_PATTERN)]
 Preferences = Annotated[

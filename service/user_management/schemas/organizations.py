@@ -4,26 +4,20 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from user_management.models import Organization
-from user_management.schemas.fields import LongText, Name, Settings, Slug
+from user_management.schemas.fields import WHOLE, LongText, Name, Settings, Slug
 
 # PostgreSQL's integer.
 _MAX_USERS = 2_147_483_647
 
 SubscriptionTier = Literal["free", "pro", "enterprise"]
 
-
-def _whole(number: object) -> object:
-    """JSON makes no difference between 5.0 and 5."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
 MaxUsers = Annotated[
     int,
     Field(ge=-1, le=_MAX_USERS, description="-1: as many as there are."),
-    BeforeValidator(_whole),
+    WHOLE,
 ]
 
 

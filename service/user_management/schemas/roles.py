@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from user_management import models
 from user_management.permissions import Permission
-from user_management.schemas.fields import NAME_PATTERN, LongText
+from user_management.schemas.fields import NAME_PATTERN, WHOLE, LongText
 from user_management.schemas.users import RoleResponse
 
 RoleName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
@@ -18,7 +18,7 @@ Permissions = Annotated[
     Field(strict=False, description="The names of all permissions that the role has."),
 ]
 Priority = Annotated[
-    int, Field(ge=0, le=1000, description="Roles of higher priority are listed first.")
+    int, Field(ge=0, le=1000, description="Roles of higher priority are listed first."), WHOLE
 ]
 
 
