@@ -343,7 +343,6 @@ async def test_members_are_users_of_the_organization(admin, acme, team):
         str(uuid.uuid4()),
         deleted,
         await add_user(admin, other, "stranger"),
-        await add_user(admin, None, "nobodys"),
     ]
     for user_id in strangers:
         body = {"user_id": user_id}
@@ -353,6 +352,26 @@ async def test_members_are_users_of_the_organization(admin, acme, team):
         created = {"name": "New", "organization_id": acme, "owner_id": user_id}
         assert pointer_of(await admin.post(PATH, json=created)) == "/owner_id"
     assert await roles(admin, team) == {}
+
+
+async def test_whoever_is_in_no_organization_joins_it_with_the_team(admin, site, acme, team):
+    """AutoBot's own clients create users and teams without naming an organization."""
+    nobodys = await add_user(admin, None, "nobodys")
+    added = await admin.post(f"{team}/members", json={"user_id": nobodys})
+    assert added.status_code == 201, added.text
+    user = (await admin.get(f"/api/autobot-users/{nobodys}")).json()
+    assert user["org_id"] == acme
+    [row] = site.audit(Population.AUTOBOT, "user_updated")
+    assert (row["resource_id"], row["org_id"]) == (nobodys, acme)
+    assert row["details"]["changes"] == {"org_id": {"old": None, "new": acme}}
+
+
+async def test_nobody_joins_an_organization_that_is_full(admin, acme, team):
+    await admin.patch(f"/api/organizations/{acme}", json={"max_users": 0})
+    nobodys = await add_user(admin, None, "nobodys")
+    refused = await admin.post(f"{team}/members", json={"user_id": nobodys})
+    assert (refused.status_code, refused.json()["code"]) == (409, "quota_exceeded")
+    assert (await admin.get(f"/api/autobot-users/{nobodys}")).json()["org_id"] is None
 
 
 @pytest.mark.parametrize(

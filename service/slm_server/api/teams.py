@@ -86,7 +86,8 @@ router = APIRouter(
     operation_id="create_team",
     status_code=201,
     dependencies=_needs(Permission.TEAMS_CREATE),
-    responses=_CREATED | problem_responses(*_BODY, "idempotency_key_reused", "duplicate"),
+    responses=_CREATED
+    | problem_responses(*_BODY, "idempotency_key_reused", "duplicate", "quota_exceeded"),
 )
 async def create_team(
     body: TeamCreate, request: Request, response: Response, service: ServiceDep, once: OnceDep
@@ -185,7 +186,12 @@ async def list_team_members(
     status_code=201,
     dependencies=_needs(Permission.TEAMS_MANAGE),
     responses=problem_responses(
-        *_BODY, "not_found", "idempotency_key_reused", "duplicate", "precondition_failed"
+        *_BODY,
+        "not_found",
+        "idempotency_key_reused",
+        "duplicate",
+        "quota_exceeded",
+        "precondition_failed",
     ),
 )
 async def add_team_member(
@@ -195,7 +201,9 @@ async def add_team_member(
     once: OnceDep,
     expected: IfMatchDep,
 ) -> MemberAddedResponse:
-    """Add a user of the team's organization. `If-Match` is the team's version, as below."""
+    """Add a user of the team's organization; one of no organization joins it. `If-Match` is the
+    team's version, as below.
+    """
     member = await once.create(
         service.session,
         lambda: service.add_member(team_id, body, expected),
@@ -209,7 +217,9 @@ async def add_team_member(
     operation_id="change_team_members",
     dependencies=_needs(Permission.TEAMS_MANAGE),
     responses=_SHOWN
-    | problem_responses(*_BODY, "not_found", "duplicate", "last_owner", "precondition_failed"),
+    | problem_responses(
+        *_BODY, "not_found", "duplicate", "last_owner", "quota_exceeded", "precondition_failed"
+    ),
 )
 async def change_team_members(
     team_id: UUID,

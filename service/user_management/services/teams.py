@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import contains_eager
 from sqlalchemy.orm.attributes import set_committed_value
@@ -23,9 +23,14 @@ from user_management.models import (
 )
 from user_management.schemas.teams import MemberAdd, MembersUpdate, TeamCreate, TeamUpdate
 from user_management.services.audit import AuditService
+from user_management.services.authorization import check_may_manage
 from user_management.services.changes import apply_changes, flush_unique
 from user_management.services.context import RequestContext
-from user_management.services.organizations import OrganizationService, check_organization
+from user_management.services.organizations import (
+    OrganizationService,
+    check_organization,
+    take_place,
+)
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.versions import check_version
 
@@ -93,7 +98,8 @@ class TeamService:
 
     async def create(self, new: TeamCreate) -> CountedTeam:
         """Create a team, in the caller's organization if they are limited to one, and without
-        any in the default organization. Raises Duplicate, InvalidValue.
+        any in the default organization. Raises Duplicate, InvalidValue,
+        PermissionDenied, QuotaExceeded.
         """
         org_id = await self._organization_of(new)
         owners = (
@@ -284,7 +290,10 @@ class TeamService:
         self, org_id: UUID, new: Sequence[MemberAdd], field: str
     ) -> Mapping[UUID, User]:
         """The users of that organization who are to join, as they will be until the end of the
-        transaction. Raises InvalidValue about `field`, whose `{}` is the position in `new`.
+        transaction. Whoever is in no organization yet joins it with the team.
+
+        Raises InvalidValue about `field`, whose `{}` is the position in `new`, PermissionDenied,
+        QuotaExceeded.
         """
         if not new:
             return {}
@@ -292,17 +301,34 @@ class TeamService:
             select(User)
             .where(
                 User.id.in_([each.user_id for each in new]),
-                User.org_id == org_id,
+                or_(User.org_id == org_id, User.org_id.is_(None)),
                 User.deleted_at.is_(None),
             )
             .order_by(User.id)
-            .with_for_update(read=True)
+            .with_for_update(key_share=True)
         )
         users = {user.id: user for user in found}
         for position, each in enumerate(new):
             if each.user_id not in users:
                 raise InvalidValue(field.format(position), _NOT_A_COLLEAGUE)
+        for user in users.values():
+            if user.org_id is None:
+                await self._take_in(user, org_id)
         return users
+
+    async def _take_in(self, user: User, org_id: UUID) -> None:
+        """Make a user of no organization, as AutoBot's clients create them, one of this one."""
+        await check_may_manage(self.session, self._authority, user)
+        await take_place(self.session, org_id)
+        user.org_id = org_id
+        await self._audit.record(
+            AuditAction.USER_UPDATED,
+            AuditResourceType.USER,
+            user.id,
+            org_id=org_id,
+            details={"changes": {"org_id": {"old": None, "new": str(org_id)}}},
+        )
+        await self.session.flush()
 
     async def _member(self, team: Team, user_id: UUID) -> TeamMembership:
         member = await self.session.scalar(
