@@ -256,8 +256,8 @@ FORGED = {
         f"{name} {value!r}": lambda name=name, value=value: token(body=claims(**{name: value}))
         for name, values in {
             "exp": (NOW - LEEWAY - 1, 0, -1, str(NOW + 900), NOW + 900.5, None, True, 10**300),
-            "iat": (NOW + 60, str(NOW), None, True, float("inf"), [NOW]),
-            "nbf": (NOW + 60, str(NOW), None, False, float("nan"), {}),
+            "iat": (NOW + 86_400, str(NOW), None, True, float("inf"), [NOW]),
+            "nbf": (NOW + 86_400, str(NOW), None, False, float("nan"), {}),
             "aud": (
                 "autobot-api",
                 "",
