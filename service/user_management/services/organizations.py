@@ -22,7 +22,6 @@ from user_management.errors import (
 from user_management.models import (
     AuditAction,
     AuditResourceType,
-    AuthSession,
     Organization,
     Team,
     User,
@@ -33,6 +32,7 @@ from user_management.services.audit import AuditService
 from user_management.services.changes import apply_changes, flush_unique
 from user_management.services.context import RequestContext
 from user_management.services.pages import Page, PageRequest, read_page
+from user_management.services.sessions import end_sessions_of_all
 from user_management.services.versions import check_version
 
 UNLIMITED = -1
@@ -137,7 +137,8 @@ class OrganizationService:
         if changed:
             await self._record(AuditAction.ORG_UPDATED, org_id, {"changes": changed})
         if "is_active" in changed and not organization.is_active:
-            await self._end_sessions(org_id)
+            users = select(User.id).where(User.org_id == org_id)
+            await end_sessions_of_all(self.session, users, _DEACTIVATED)
         return organization
 
     async def delete(self, org_id: UUID, expected: Collection[datetime] | None = None) -> None:
@@ -202,17 +203,6 @@ class OrganizationService:
         )
         check_version(organization, expected)
         return organization
-
-    async def _end_sessions(self, org_id: UUID) -> None:
-        await self.session.execute(
-            update(AuthSession)
-            .where(
-                AuthSession.user_id.in_(select(User.id).where(User.org_id == org_id)),
-                AuthSession.ended_at.is_(None),
-            )
-            .values(ended_at=datetime.now(UTC), end_reason=_DEACTIVATED)
-            .execution_options(synchronize_session=False)
-        )
 
     async def _record_creation(self, org_id: UUID, name: str, slug: str) -> None:
         await self._record(AuditAction.ORG_CREATED, org_id, {"name": name, "slug": slug})
