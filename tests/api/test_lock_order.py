@@ -118,3 +118,16 @@ async def test_whoever_waits_for_ever_all_the_same_is_told_to_try_again(site):
         "DatabaseUnavailable",
         "NoneType",
     ]
+
+
+async def test_a_user_who_joins_an_organization_with_its_team_while_it_is_deleted(admin, site):
+    org_id = site.add_organization("acme")
+    user_id = await site.add_user(AUTOBOT, "marta")
+    team = await admin.post(TEAMS, json={"name": "crew", "organization_id": str(org_id)})
+    answers = await stopped_by(
+        site,
+        f"SELECT FROM users WHERE id = '{user_id}' FOR UPDATE",
+        admin.post(f"{TEAMS}/{team.json()['id']}/members", json={"user_id": str(user_id)}),
+        admin.delete(f"/api/organizations/{org_id}"),
+    )
+    assert [answer.status_code for answer in answers] == [201, 409]

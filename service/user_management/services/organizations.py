@@ -146,6 +146,9 @@ class OrganizationService:
 
         Raises NotFound, OrganizationInUse, PermissionDenied, PreconditionFailed.
         """
+        teams = select(Team.id).where(Team.org_id == org_id, Team.deleted_at.is_(None))
+        # Before the organization, as where somebody joins it together with a team.
+        await self.session.execute(teams.order_by(Team.id).with_for_update(key_share=True))
         organization = await self._lock(org_id, expected)
         self._refuse_limited()
         if await _count_users(self.session, org_id):
@@ -154,11 +157,8 @@ class OrganizationService:
         organization.deleted_at = now
         organization.is_active = False
         await self.session.flush()
-        teams = await self.session.scalars(
-            update(Team)
-            .where(Team.org_id == org_id, Team.deleted_at.is_(None))
-            .values(deleted_at=now)
-            .returning(Team.id)
+        deleted = await self.session.scalars(
+            update(Team).where(Team.id.in_(teams)).values(deleted_at=now).returning(Team.id)
         )
         await self._record(
             AuditAction.ORG_DELETED,
@@ -166,7 +166,7 @@ class OrganizationService:
             {
                 "name": organization.name,
                 "slug": organization.slug,
-                "teams": [str(team_id) for team_id in teams],
+                "teams": [str(team_id) for team_id in deleted],
             },
         )
 
