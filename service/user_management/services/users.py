@@ -265,12 +265,12 @@ class UserService:
         user = await self._one(
             _visible().where(User.id == user_id).with_for_update(key_share=True, of=User)
         )
+        await check_may_manage(self.session, self._authority, user)
+        check_version(user, expected)
         if user_id in administrators:
             could_log_in = administrators.pop(user_id)
             if not administrators or (could_log_in and not any(administrators.values())):
                 raise LastAdministrator
-        check_version(user, expected)
-        await check_may_manage(self.session, self._authority, user)
         return user
 
     async def _flush(self) -> None:
