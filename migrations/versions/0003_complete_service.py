@@ -240,6 +240,11 @@ def create_tables() -> None:
     op.drop_index("ix_users_created_at_id", "users")
     op.create_index("ix_users_created_at_id", "users", ["created_at", "id"])
     op.create_index("ix_users_org_id_created_at_id", "users", ["org_id", "created_at", "id"])
+    # Few among many.
+    op.create_index(
+        "ix_users_platform_admin", "users", ["id"], postgresql_where=sa.text("is_platform_admin")
+    )
+    op.create_index("ix_user_roles_role_id", "user_roles", ["role_id"])
     op.drop_index("ix_users_search", "users")
     op.execute(SEARCH_TEXT)
     op.execute(
@@ -360,6 +365,8 @@ def downgrade() -> None:
         "CREATE INDEX ix_users_search ON users USING gin (lower(email) gin_trgm_ops,"
         " lower(username) gin_trgm_ops, lower(display_name) gin_trgm_ops)"
     )
+    op.drop_index("ix_user_roles_role_id", "user_roles")
+    op.drop_index("ix_users_platform_admin", "users")
     op.drop_index("ix_users_org_id_created_at_id", "users")
     op.drop_index("ix_users_created_at_id", "users")
     op.create_index("ix_users_created_at_id", "users", [sa.text("created_at DESC"), "id"])

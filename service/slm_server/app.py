@@ -104,6 +104,7 @@ async def _open(settings: Settings) -> AsyncIterator[Resources]:
         issuer=TokenIssuer(verified[0], issuer=ISSUER, audience=AUDIENCE, lifetime=lifetime),
         verifier=TokenVerifier(verified, issuer=ISSUER, audience=AUDIENCE),
         cursors=CursorCodec(verified[0].derive("cursors of lists")),
+        request_key=verified[0].derive("requests with an Idempotency-Key"),
         policy=settings.policy,
     )
     try:

@@ -49,7 +49,7 @@ CIRCUIT_SECONDS: Final = 1.0
 CLOSE_TIMEOUT: Final = 0.2  # seconds
 
 # Conditions that pass by themselves: the request may be tried again.
-_TRANSIENT_CLASSES: Final = ("08", "53", "57", "25P03")
+_TRANSIENT_CLASSES: Final = ("08", "53", "57", "25P03", "40")
 
 # Conditions that another host may not have.
 _NEXT_HOST: Final = (

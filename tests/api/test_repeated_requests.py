@@ -1,6 +1,8 @@
 """ETag with If-Match, and Idempotency-Key: nothing is overwritten unseen, nothing made twice."""
 
 import asyncio
+import hashlib
+import json
 
 import pytest
 
@@ -85,6 +87,27 @@ async def test_at_the_same_time_too(admin, site):
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len(site.audit(Population.AUTOBOT, "user_created")) == 1
+
+
+async def test_at_the_same_time_too_for_the_last_place(admin, site):
+    org_id = site.add_organization("acme")
+    site.databases[Population.AUTOBOT].sql("UPDATE organizations SET max_users = 1")
+    new = NEW | {"org_id": str(org_id)}
+    answers = await asyncio.gather(
+        *(admin.post(PATH, json=new, headers=with_key("a-1")) for _ in range(5))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+
+
+async def test_nobody_can_guess_a_password_by_what_is_kept_of_a_request(admin, site):
+    body = json.dumps(NEW | {"password": site.password})
+    headers = with_key("a-1") | {"Content-Type": "application/json"}
+    assert (await admin.post(PATH, content=body, headers=headers)).status_code == 201
+    kept = site.databases[Population.AUTOBOT].sql(
+        "SELECT encode(request_hash, 'hex') FROM idempotency_records"
+    )
+    assert len(kept) == 64
+    assert kept != hashlib.sha256(f"POST {PATH}\n{body}".encode()).hexdigest()
 
 
 async def test_a_key_stands_for_one_request(admin):

@@ -471,3 +471,26 @@ async def test_of_two_administrators_removed_at_once_one_stays(admin, site):
         )
         assert sorted(answer.status_code for answer in answers)[1] == 409
         site.databases[Population.AUTOBOT].sql("UPDATE users SET is_platform_admin = false")
+
+
+@pytest.mark.parametrize("population", list(Population))
+async def test_roles_are_given_by_those_only_who_manage_roles(site, population):
+    role_id = site.add_role(population, "watch", ["users:read"])
+    held = ["users:create", "users:read"]
+    await site.add_user(Population.SLM, "clerk", permissions=held)
+    await site.add_user(Population.SLM, "manager", permissions=[*held, "admin:users"])
+    for caller, status in (("clerk", 403), ("manager", 201)):
+        response = await site.client.post(
+            f"/api/{population}-users",
+            json=new_user("marta") | {"role_ids": [str(role_id)]},
+            headers=await site.login(caller),
+        )
+        assert response.status_code == status, response.text
+
+
+async def test_who_may_not_delete_an_administrator_does_not_learn_that_it_is_the_last(admin, site):
+    await site.add_user(Population.SLM, "clerk", permissions=["users:delete"])
+    found = await admin.get("/api/slm-users", params={"search": site.administrator})
+    where = f"/api/slm-users/{found.json()['users'][0]['id']}"
+    refused = await site.client.delete(where, headers=await site.login("clerk"))
+    assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")

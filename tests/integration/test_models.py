@@ -242,6 +242,32 @@ async def test_pages_have_their_indexes(database: Database, statement: str, inde
     assert f"Scan Backward using {index} " in plan
 
 
+async def test_few_are_found_among_many(database: Database, autobot_database: Any) -> None:
+    autobot_database.sql(
+        "INSERT INTO users (username, email) SELECT 'u' || n, n || '@x.y'"
+        " FROM generate_series(1, 10000) n"
+    )
+    autobot_database.sql(
+        "INSERT INTO user_roles (user_id, role_id) SELECT users.id, roles.id FROM users, roles"
+        " WHERE roles.name = 'user'"
+    )
+    autobot_database.sql("VACUUM ANALYZE users, user_roles")
+    nobody = "'00000000-0000-0000-0000-000000000001'"
+    async with database.session() as session:
+        holders = await session.scalars(
+            text(f"EXPLAIN SELECT user_id FROM user_roles WHERE role_id = {nobody}")
+        )
+        administrators = await session.scalars(
+            text(
+                "EXPLAIN SELECT id FROM users WHERE deleted_at IS NULL"
+                f" AND (is_platform_admin AND is_active OR id = {nobody})"
+                " ORDER BY id FOR NO KEY UPDATE"
+            )
+        )
+    assert "ix_user_roles_role_id" in "\n".join(holders)
+    assert "ix_users_platform_admin" in "\n".join(administrators)
+
+
 async def test_search_has_its_index(database: Database) -> None:
     async with database.session() as session:
         found = await explain(

@@ -73,6 +73,8 @@ def create_router(population: Population) -> APIRouter:
     def needs(permission: Permission) -> list[Any]:
         return [Depends(require_permission(permission, population=population))]
 
+    gives_roles = require_permission(Permission.ADMIN_USERS, population=population)
+
     router = APIRouter(
         prefix=f"/{population}-users",
         tags=[f"{population} users"],
@@ -109,13 +111,16 @@ def create_router(population: Population) -> APIRouter:
         service: Annotated[UserService, service_dep],
         once: OnceDep,
         resources: ResourcesDep,
+        user: CurrentUserDep,
     ) -> UserResponse:
-        """Create a user."""
+        """Create a user. To give them roles takes `admin:users` here, too."""
+        if body.role_ids:
+            gives_roles.check(user)
         await _check_limit(population, resources, body.org_id)
-        user = await once.create(service.session, lambda: service.create(body), service.get)
-        response.headers["Location"] = f"{request.url.path}/{user.id}"
-        response.headers["ETag"] = etag_of(user.updated_at)
-        return UserResponse.of(user)
+        made = await once.create(service.session, lambda: service.create(body), service.get)
+        response.headers["Location"] = f"{request.url.path}/{made.id}"
+        response.headers["ETag"] = etag_of(made.updated_at)
+        return UserResponse.of(made)
 
     @router.get(
         "", operation_id=f"list_{population}_users", dependencies=needs(Permission.USERS_READ)

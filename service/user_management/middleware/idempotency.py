@@ -1,6 +1,6 @@
 """Idempotency-Key: a request that creates something can be repeated without creating it twice."""
 
-import hashlib
+import hmac
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Protocol, TypeVar
@@ -11,8 +11,9 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.errors import Duplicate, IdempotencyKeyReused
+from user_management.errors import Duplicate, IdempotencyKeyReused, QuotaExceeded
 from user_management.middleware.caller import CurrentUserDep
+from user_management.middleware.resources import ResourcesDep
 from user_management.models import IdempotencyRecord
 
 
@@ -52,7 +53,7 @@ class Once:
         try:
             made = await make()
             await self._remember(session, made.id)
-        except (Duplicate, IntegrityError):
+        except (Duplicate, QuotaExceeded, IntegrityError):
             # Perhaps the same request, at the same time, was first.
             await session.rollback()
             if (known := await self._created(session)) is None:
@@ -89,6 +90,7 @@ class Once:
 async def get_once(
     request: Request,
     user: CurrentUserDep,
+    resources: ResourcesDep,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -101,7 +103,9 @@ async def get_once(
     ] = None,
 ) -> Once:
     """What the request's key stands for: its method, address and body."""
-    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
+    # The body may hold a password, which a plain hash would let a reader of the database guess.
+    digest = hmac.new(resources.request_key, digestmod="sha256")
+    digest.update(f"{request.method} {request.url.path}\n".encode())
     digest.update(await request.body())
     return Once(user.user_id, idempotency_key, digest.digest())
 

@@ -19,7 +19,10 @@ from user_management.security.tokens import TokenIssuer, TokenVerifier
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Databases, the pool of hashing threads, the keys, and the rules of logging in."""
+    """Databases, the pool of hashing threads, the keys, and the rules of logging in.
+
+    `request_key` is secret: of a hash that was made with it nobody can guess the request.
+    """
 
     # Whose tokens are taken.
     callers: Population
@@ -28,6 +31,7 @@ class Resources:
     issuer: TokenIssuer
     verifier: TokenVerifier
     cursors: CursorCodec
+    request_key: bytes
     policy: Policy
 
     @overload

@@ -116,6 +116,8 @@ Index(
 # Newest first, page by page from the last row seen.
 Index("ix_users_created_at_id", User.created_at, User.id)
 Index("ix_users_org_id_created_at_id", User.org_id, User.created_at, User.id)
+# Few among many: whoever takes one away looks at all of them.
+Index("ix_users_platform_admin", User.id, postgresql_where=User.is_platform_admin)
 
 
 class UserCredential(TimestampMixin, Base):

@@ -22,7 +22,6 @@ from user_management.errors import (
 from user_management.models import (
     AuditAction,
     AuditResourceType,
-    AuthSession,
     Organization,
     Team,
     User,
@@ -33,6 +32,7 @@ from user_management.services.audit import AuditService
 from user_management.services.changes import apply_changes, flush_unique
 from user_management.services.context import RequestContext
 from user_management.services.pages import Page, PageRequest, read_page
+from user_management.services.sessions import end_sessions_of_all
 from user_management.services.versions import check_version
 
 UNLIMITED = -1
@@ -137,7 +137,8 @@ class OrganizationService:
         if changed:
             await self._record(AuditAction.ORG_UPDATED, org_id, {"changes": changed})
         if "is_active" in changed and not organization.is_active:
-            await self._end_sessions(org_id)
+            users = select(User.id).where(User.org_id == org_id)
+            await end_sessions_of_all(self.session, users, _DEACTIVATED)
         return organization
 
     async def delete(self, org_id: UUID, expected: Collection[datetime] | None = None) -> None:
@@ -145,6 +146,9 @@ class OrganizationService:
 
         Raises NotFound, OrganizationInUse, PermissionDenied, PreconditionFailed.
         """
+        teams = select(Team.id).where(Team.org_id == org_id, Team.deleted_at.is_(None))
+        # Before the organization, as where somebody joins it together with a team.
+        await self.session.execute(teams.order_by(Team.id).with_for_update(key_share=True))
         organization = await self._lock(org_id, expected)
         self._refuse_limited()
         if await _count_users(self.session, org_id):
@@ -153,11 +157,8 @@ class OrganizationService:
         organization.deleted_at = now
         organization.is_active = False
         await self.session.flush()
-        teams = await self.session.scalars(
-            update(Team)
-            .where(Team.org_id == org_id, Team.deleted_at.is_(None))
-            .values(deleted_at=now)
-            .returning(Team.id)
+        deleted = await self.session.scalars(
+            update(Team).where(Team.id.in_(teams)).values(deleted_at=now).returning(Team.id)
         )
         await self._record(
             AuditAction.ORG_DELETED,
@@ -165,7 +166,7 @@ class OrganizationService:
             {
                 "name": organization.name,
                 "slug": organization.slug,
-                "teams": [str(team_id) for team_id in teams],
+                "teams": [str(team_id) for team_id in deleted],
             },
         )
 
@@ -202,17 +203,6 @@ class OrganizationService:
         )
         check_version(organization, expected)
         return organization
-
-    async def _end_sessions(self, org_id: UUID) -> None:
-        await self.session.execute(
-            update(AuthSession)
-            .where(
-                AuthSession.user_id.in_(select(User.id).where(User.org_id == org_id)),
-                AuthSession.ended_at.is_(None),
-            )
-            .values(ended_at=datetime.now(UTC), end_reason=_DEACTIVATED)
-            .execution_options(synchronize_session=False)
-        )
 
     async def _record_creation(self, org_id: UUID, name: str, slug: str) -> None:
         await self._record(AuditAction.ORG_CREATED, org_id, {"name": name, "slug": slug})

@@ -136,9 +136,10 @@ class RoleService:
 
         Raises Duplicate, InvalidValue, PermissionDenied.
         """
-        org_id = await self._organization_of(new)
         check_may_grant(self._authority, new.permissions)
+        # Before the organization, as where users are created.
         await _lock_roles(self.session)
+        org_id = await self._organization_of(new)
         await self._check_name(new.name, org_id)
         role = Role(
             id=uuid4(),
@@ -211,6 +212,13 @@ class RoleService:
         described = await self._lock(role_id, expected)
         await check_may_manage_holders(self.session, self._authority, role_id)
         holders = select(UserRole.user_id).where(UserRole.role_id == role_id)
+        # In the order in which others lock users, too.
+        await self.session.execute(
+            select(User.id)
+            .where(User.id.in_(holders))
+            .order_by(User.id)
+            .with_for_update(key_share=True)
+        )
         # Roles are part of a user's version.
         await self.session.execute(
             update(User)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.attributes import set_committed_value
@@ -68,12 +68,15 @@ class UserService:
         org_id = self._organization_of(new)
         if new.is_admin:
             check_may_make_administrator(self._authority)
-        await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
+        roles = await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
         password_hash = None
         if new.password is not None:
             check_new_password(new.password, context_words=(new.username, new.email))
             async with connection_released(self.session):
                 password_hash = await self._hasher.hash(new.password)
+            # Once more: the connection was given back meanwhile, and a role may be gone.
+            roles = await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
+        # Roles are locked before organizations, here and elsewhere.
         if org_id is not None and self._has_organizations:
             await take_place(self.session, org_id)
         user = User(
@@ -92,8 +95,6 @@ class UserService:
             )
         self.session.add(user)
         await self._flush()
-        # Once more: the connection was given back meanwhile, and a role may be gone.
-        roles = await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
         for role in roles:
             self.session.add(
                 UserRole(user_id=user.id, role_id=role.id, assigned_by=self._local_actor())
@@ -248,27 +249,28 @@ class UserService:
         """Read a user for a change. Raises NotFound, PermissionDenied, PreconditionFailed, and
         LastAdministrator if the change takes the last administrator who can log in away.
 
-        The administrators are locked first and in one order, so that two such changes wait for
-        each other and the second sees what the first left.
+        The administrators are locked together with the user, all in the order of their ids, so that
+        two such changes wait for each other and the second sees what the first left.
         """
         administrators: dict[UUID, bool] = {}
         if takes_administrator:
+            is_administrator = User.is_platform_admin & User.is_active
             rows = await self.session.execute(
-                select(User.id, User.password_hash.is_not(None))
-                .where(User.is_platform_admin, User.is_active, User.deleted_at.is_(None))
+                select(User.id, is_administrator, User.password_hash.is_not(None))
+                .where(or_(is_administrator, User.id == user_id), User.deleted_at.is_(None))
                 .order_by(User.id)
                 .with_for_update(key_share=True)
             )
-            administrators = {row[0]: row[1] for row in rows}
+            administrators = {row[0]: row[2] for row in rows if row[1]}
         user = await self._one(
             _visible().where(User.id == user_id).with_for_update(key_share=True, of=User)
         )
+        await check_may_manage(self.session, self._authority, user)
+        check_version(user, expected)
         if user_id in administrators:
             could_log_in = administrators.pop(user_id)
             if not administrators or (could_log_in and not any(administrators.values())):
                 raise LastAdministrator
-        check_version(user, expected)
-        await check_may_manage(self.session, self._authority, user)
         return user
 
     async def _flush(self) -> None:
