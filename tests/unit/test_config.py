@@ -91,7 +91,7 @@ def test_the_guide_names_each_rule_with_its_default() -> None:
     assert len(rules) == 7
     in_tables = {
         name: int(default)
-        for name, default in re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", guide, re.M)
+        for name, default in re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", guide, re.MULTILINE)
     }
     in_text = {name: int(default) for name, default in re.findall(r"`([A-Z_]+)` \((\d+);", guide)}
     assert in_tables | in_text == rules

@@ -15,7 +15,7 @@ def rows() -> list[tuple[str, ...]]:
     return [match.groups() for match in ROW.finditer(DOCUMENT.read_text())]
 
 
-def tests_of(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     """The tests of a file, as they stand behind its name: `::test_x`, `::TestX::test_y`."""
 
     def named(body: list[ast.stmt], prefix: str) -> set[str]:
@@ -48,7 +48,7 @@ def test_each_requirement_names_tests_that_exist() -> None:
         # Nothing but tests stands in that column.
         assert ", ".join(f"`{path}{test}`" for path, test in named) == tests, identifier
         for path, test in named:
-            if not (ROOT / path).is_file() or test not in tests_of(ROOT / path):
+            if not (ROOT / path).is_file() or test not in names_in(ROOT / path):
                 missing.append((identifier, path + test))
     assert missing == []
     assert all(NODE.search(row[4]) for row in rows())
