@@ -1,6 +1,7 @@
 """Configuration: where values come from, and that errors name them without showing secrets."""
 
 import os
+import re
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -77,6 +78,23 @@ def test_the_rules_of_logging_in(environment: Callable[..., None]) -> None:
         failures_per_address=3,
         failures_global=4,
     )
+
+
+def test_the_guide_names_each_rule_with_its_default() -> None:
+    guide = (Path(__file__).parents[2] / "docs/security.md").read_text()
+    prefixes = ("login_failures_", "session_", "password_history")
+    rules = {
+        name.upper(): field.default
+        for name, field in Settings.model_fields.items()
+        if name.startswith(prefixes)
+    }
+    assert len(rules) == 7
+    in_tables = {
+        name: int(default)
+        for name, default in re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", guide, re.MULTILINE)
+    }
+    in_text = {name: int(default) for name, default in re.findall(r"`([A-Z_]+)` \((\d+);", guide)}
+    assert in_tables | in_text == rules
 
 
 def test_components(environment: Callable[..., None]) -> None:

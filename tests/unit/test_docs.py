@@ -64,7 +64,7 @@ def paths(text: str) -> Iterator[str]:
     names = top_level()
     for line in commands(text):
         for word in re.split(r"[\s,;=()\"']+", line):
-            word = word.removeprefix("./").rstrip(":.…")
+            word = word.partition("::")[0].removeprefix("./").rstrip(":.…")
             if (
                 word.partition("/")[0] in names
                 and "/" in word
