@@ -105,7 +105,7 @@ async def test_a_claim_is_missing(site, parts, key, claim):
         {"aud": ["slm-api", "autobot-api"]},
         {"iss": "https://autobot.autobot.internal"},
         {"exp": int(time.time()) - 60},
-        {"nbf": int(time.time()) + 600},
+        {"nbf": int(time.time()) + 86_400},
         {"sid": str(uuid.uuid4())},
         {"uid": str(uuid.uuid4())},
         {"sid": "1 OR 1=1"},
