@@ -30,7 +30,7 @@ from user_management.transfer.sources import Source
 from user_management.transfer.structure import Outcome, Structure, StructureImporter
 from user_management.transfer.target import Event, NewUser, Quota, RoleKey, Target
 
-CHUNK: Final = 2500  # rows
+CHUNK: Final = 10_000  # rows
 TURN: Final = 100  # rows that are read in one go
 # Whoever has a role that does not exist here gets this one.
 DEFAULT_ROLE: Final = "user"
