@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import uvicorn
 
+from slm_server.api.examples import EXAMPLES
 from slm_server.app import create_app
 from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
 from user_management.population import Population
@@ -139,6 +141,29 @@ def test_operations_have_names_and_their_errors_are_problems(document):
             if status >= "400" and path not in {"/health/ready", "/api/health/database"}:
                 assert list(response["content"]) == [MEDIA_TYPE], (path, status)
         assert "500" in operation["responses"]
+
+
+def json_schema_of(content):
+    """The name of the schema that a body has, None for what is no JSON of ours."""
+    reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    return reference.rpartition("/")[2] or None
+
+
+def test_what_is_sent_and_answered_has_an_example(document):
+    named = set()
+    for path, _, operation in operations(document):
+        bodies = [operation.get("requestBody", {}).get("content", {})]
+        if path.startswith("/api/") and not path.startswith(("/api/security", "/api/health")):
+            bodies += [answer.get("content", {}) for answer in operation["responses"].values()]
+        named |= {name for name in map(json_schema_of, bodies) if name}
+    assert named <= set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_as_described(document, name):
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(EXAMPLES[name])
+    assert document["components"]["schemas"][name]["examples"] == [EXAMPLES[name]]
 
 
 def test_who_needs_a_token(document):

@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 
+from slm_server.api.examples import EXAMPLES
 from user_management.middleware.problems import PROBLEM_SCHEMA, problem_responses
 from user_management.middleware.rbac import require_permission
 from user_management.permissions import Permission
@@ -34,6 +35,8 @@ def describe(app: FastAPI) -> None:
             schemas = document["components"]["schemas"]
             schemas["Problem"] = PROBLEM_SCHEMA
             schemas["JsonValue"] = JSON_VALUE_SCHEMA
+            for name, example in EXAMPLES.items():
+                schemas[name] = {**schemas[name], "examples": [example]}
             app.openapi_schema = document
         return app.openapi_schema
 

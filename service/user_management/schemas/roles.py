@@ -13,9 +13,20 @@ from user_management.schemas.fields import NAME_PATTERN, WHOLE, LongText
 from user_management.schemas.users import RoleResponse
 
 RoleName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
+
+
+def _may_repeat(schema: dict[str, Any]) -> None:
+    """A permission that is named twice is there once; that is no error."""
+    del schema["uniqueItems"]
+
+
 Permissions = Annotated[
     frozenset[Annotated[Permission, Field(strict=False)]],
-    Field(strict=False, description="The names of all permissions that the role has."),
+    Field(
+        strict=False,
+        description="The names of all permissions that the role has.",
+        json_schema_extra=_may_repeat,
+    ),
 ]
 Priority = Annotated[
     int, Field(ge=0, le=1000, description="Roles of higher priority are listed first."), WHOLE

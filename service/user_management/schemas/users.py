@@ -57,7 +57,7 @@ class UserCreate(BaseModel):
     org_id: OrganizationOfUser = None
     role_ids: Annotated[
         list[Annotated[UUID, Field(strict=False)]],
-        Field(max_length=ROLES_LENGTH, json_schema_extra={"uniqueItems": True}),
+        Field(max_length=ROLES_LENGTH),
     ] = []
 
 
