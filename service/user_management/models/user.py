@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, ForeignKey, Index, String, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -87,7 +87,7 @@ class User(TimestampMixin, Base):
 FIELD_SEPARATOR: Final = "\n"
 
 
-def search_text(user: type[User]) -> ColumnElement[str]:
+def search_text(user: Any) -> ColumnElement[str]:
     """All that a user can be found by, in lower case; a function that migration 0003 makes."""
     return func.user_search_text(user.email, user.username, user.display_name, type_=String)
 
