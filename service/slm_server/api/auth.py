@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from slm_server.api.routes import BODY
 from user_management.middleware.caller import (
     CurrentUserDep,
     OriginDep,
@@ -27,7 +28,6 @@ from user_management.services import AuthenticationService, Grant
 
 router = APIRouter(tags=["authentication"], responses=problem_responses("internal_error"))
 
-_BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
 _LOGIN = ("invalid_credentials", "too_many_attempts", "database_unavailable", "hash_queue_full")
 _REFRESH = ("not_authenticated", "too_many_attempts", "database_unavailable")
 _CALLER = ("not_authenticated", "database_unavailable")
@@ -60,13 +60,13 @@ OwnServiceDep = Annotated[AuthenticationService, Depends(get_own_service, scope=
     "/slm-auth/login",
     operation_id="login",
     dependencies=[Depends(public)],
-    responses=problem_responses(*_BODY, *_LOGIN),
+    responses=problem_responses(*BODY, *_LOGIN),
 )
 @router.post(
     "/auth/login",
     operation_id="login_of_playbooks",
     dependencies=[Depends(public)],
-    responses=problem_responses(*_BODY, *_LOGIN),
+    responses=problem_responses(*BODY, *_LOGIN),
 )
 async def login(
     body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
@@ -79,7 +79,7 @@ async def login(
     "/slm-auth/refresh",
     operation_id="refresh",
     dependencies=[Depends(public)],
-    responses=problem_responses(*_BODY, *_REFRESH),
+    responses=problem_responses(*BODY, *_REFRESH),
 )
 async def refresh(
     body: RefreshRequest, service: LoginServiceDep, resources: ResourcesDep
@@ -95,7 +95,7 @@ async def refresh(
     operation_id="refresh_of_autobot",
     dependencies=[Depends(public)],
     openapi_extra={"security": [{}, {get_session_user.scheme_name: []}]},
-    responses=problem_responses(*_BODY, *_REFRESH),
+    responses=problem_responses(*BODY, *_REFRESH),
 )
 async def refresh_of_autobot(
     service: LoginServiceDep,
@@ -165,7 +165,7 @@ async def logout(user: CurrentUserDep, service: OwnServiceDep) -> None:
     operation_id="change_password",
     status_code=204,
     responses=problem_responses(
-        *_BODY,
+        *BODY,
         *_CALLER,
         "current_password_wrong",
         "password_refused",

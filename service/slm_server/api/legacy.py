@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from slm_server.api.routes import BODY
 from user_management.errors import Duplicate
 from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
 from user_management.middleware.idempotency import OnceDep
@@ -51,7 +52,7 @@ async def me(user: CurrentUserDep) -> LegacyCurrentUserResponse:
     operation_id="create_user_of_autobot",
     dependencies=[Depends(require_permission(Permission.USERS_CREATE, population=Population.SLM))],
     responses=problem_responses(
-        *("bad_request", "body_too_large", "unsupported_media_type", "validation_error"),
+        *BODY,
         "permission_denied",
         "password_refused",
         "idempotency_key_reused",

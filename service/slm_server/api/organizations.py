@@ -1,17 +1,15 @@
 """The routes for organizations of application users."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
-from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from slm_server.api.routes import BODY, CALLER, SHOWN, created, needs, service_of
 from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
+from user_management.middleware.preconditions import IfMatchDep, etag_of
 from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import require_permission
 from user_management.middleware.resources import ResourcesDep
 from user_management.models import Organization
 from user_management.permissions import Permission
@@ -28,30 +26,9 @@ from user_management.schemas.organizations import (
 )
 from user_management.services.organizations import OrganizationFilter, OrganizationService
 
-_BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
-_SHOWN: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG_HEADER}}
-_CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            **ETAG_HEADER,
-            "Location": {
-                "required": True,
-                "description": "The address of the new organization.",
-                "schema": {"type": "string"},
-            },
-        }
-    }
-}
-_READ = [Depends(require_permission(Permission.TEAMS_READ, population=Population.AUTOBOT))]
-_WRITE = [Depends(require_permission(Permission.ADMIN_ORGANIZATION, population=Population.AUTOBOT))]
-
-
-async def get_service(
-    resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
-) -> AsyncIterator[OrganizationService]:
-    """The service, in a transaction of its own."""
-    async with resources.session(Population.AUTOBOT, user.authority.scope) as session:
-        yield OrganizationService(session, context_of(origin, user))
+_CREATED = created("organization")
+_READ = needs(Permission.TEAMS_READ, Population.AUTOBOT)
+_WRITE = needs(Permission.ADMIN_ORGANIZATION, Population.AUTOBOT)
 
 
 async def get_filter(search: Search = None, is_active: bool | None = None) -> OrganizationFilter:
@@ -59,20 +36,17 @@ async def get_filter(search: Search = None, is_active: bool | None = None) -> Or
     return OrganizationFilter(search=search, is_active=is_active)
 
 
-# The commit comes before the response: with scope="function" a failed one still shows in it.
-ServiceDep = Annotated[OrganizationService, Depends(get_service, scope="function")]
+ServiceDep = Annotated[
+    OrganizationService,
+    service_of(
+        Population.AUTOBOT, lambda session, context, _: OrganizationService(session, context)
+    ),
+]
 
 router = APIRouter(
     prefix="/organizations",
     tags=["organizations"],
-    responses=problem_responses(
-        "not_authenticated",
-        "permission_denied",
-        "password_change_required",
-        "validation_error",
-        "internal_error",
-        "database_unavailable",
-    ),
+    responses=problem_responses(*CALLER, "validation_error"),
 )
 
 
@@ -81,7 +55,7 @@ router = APIRouter(
     operation_id="create_organization",
     status_code=201,
     dependencies=_WRITE,
-    responses=_CREATED | problem_responses(*_BODY, "idempotency_key_reused", "duplicate"),
+    responses=_CREATED | problem_responses(*BODY, "idempotency_key_reused", "duplicate"),
 )
 async def create_organization(
     body: OrganizationCreate,
@@ -119,7 +93,7 @@ async def list_organizations(
     "/slug/{slug}",
     operation_id="get_organization_by_slug",
     dependencies=_READ,
-    responses=_SHOWN | problem_responses("not_found"),
+    responses=SHOWN | problem_responses("not_found"),
 )
 async def get_organization_by_slug(
     slug: Annotated[str, Path(min_length=1, max_length=SLUG_LENGTH, pattern=SLUG_PATTERN)],
@@ -134,7 +108,7 @@ async def get_organization_by_slug(
     "/{org_id}",
     operation_id="get_organization",
     dependencies=_READ,
-    responses=_SHOWN | problem_responses("not_found"),
+    responses=SHOWN | problem_responses("not_found"),
 )
 async def get_organization(
     org_id: UUID, response: Response, service: ServiceDep
@@ -173,7 +147,7 @@ async def get_organization_stats(org_id: UUID, service: ServiceDep) -> Organizat
     "/{org_id}",
     operation_id="update_organization",
     dependencies=_WRITE,
-    responses=_SHOWN | problem_responses(*_BODY, "not_found", "precondition_failed"),
+    responses=SHOWN | problem_responses(*BODY, "not_found", "precondition_failed"),
 )
 async def update_organization(
     org_id: UUID,
@@ -194,7 +168,7 @@ async def update_organization(
     "/{org_id}/activate",
     operation_id="activate_organization",
     dependencies=_WRITE,
-    responses=_SHOWN | problem_responses("not_found", "precondition_failed"),
+    responses=SHOWN | problem_responses("not_found", "precondition_failed"),
 )
 async def activate_organization(
     org_id: UUID, response: Response, service: ServiceDep, expected: IfMatchDep
@@ -209,7 +183,7 @@ async def activate_organization(
     "/{org_id}/deactivate",
     operation_id="deactivate_organization",
     dependencies=_WRITE,
-    responses=_SHOWN | problem_responses("not_found", "precondition_failed"),
+    responses=SHOWN | problem_responses("not_found", "precondition_failed"),
 )
 async def deactivate_organization(
     org_id: UUID, response: Response, service: ServiceDep, expected: IfMatchDep

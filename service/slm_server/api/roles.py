@@ -1,13 +1,12 @@
 """The routes for roles and for who has them, one set for each population."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
-from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from slm_server.api.routes import BODY, CALLER, SHOWN, created, needs, service_of
 from user_management.middleware.idempotency import OnceDep
 from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
 from user_management.middleware.problems import problem_responses
@@ -28,30 +27,10 @@ from user_management.schemas.roles import (
 from user_management.services import RoleService
 from user_management.services.roles import DescribedRole, list_permissions
 
-_BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
-_CALLER = (
-    "not_authenticated",
-    "permission_denied",
-    "password_change_required",
-    "internal_error",
-    "database_unavailable",
-)
-_CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            **ETAG_HEADER,
-            "Location": {
-                "required": True,
-                "description": "The address of the new role.",
-                "schema": {"type": "string"},
-            },
-        }
-    }
-}
+_CREATED = created("role")
 _ASSIGNED: dict[int | str, dict[str, Any]] = {201: {"headers": ETAG_HEADER}}
-_READ: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG_HEADER}}
 
-permissions_router = APIRouter(tags=["permissions"], responses=problem_responses(*_CALLER))
+permissions_router = APIRouter(tags=["permissions"], responses=problem_responses(*CALLER))
 
 
 @permissions_router.get(
@@ -69,20 +48,16 @@ async def get_permissions(resources: ResourcesDep) -> PermissionListResponse:
 def create_router(population: Population) -> APIRouter:
     """The routes under `/<population>-roles`, and those for the roles of a user."""
 
-    async def get_service(
-        resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
-    ) -> AsyncIterator[RoleService]:
-        async with resources.session(population, user.authority.scope) as session:
-            yield RoleService(session, context_of(origin, user))
+    ServiceDep = Annotated[  # noqa: N806
+        RoleService,
+        service_of(population, lambda session, context, _: RoleService(session, context)),
+    ]
 
-    # The commit comes before the response: with scope="function" a failed one still shows in it.
-    ServiceDep = Annotated[RoleService, Depends(get_service, scope="function")]  # noqa: N806
-
-    reads = [Depends(require_permission(Permission.USERS_READ, population=population))]
-    manages = [Depends(require_permission(Permission.ADMIN_USERS, population=population))]
+    reads = needs(Permission.USERS_READ, population)
+    manages = needs(Permission.ADMIN_USERS, population)
 
     router = APIRouter(
-        tags=[f"{population} roles"], responses=problem_responses(*_CALLER, "validation_error")
+        tags=[f"{population} roles"], responses=problem_responses(*CALLER, "validation_error")
     )
 
     @router.post(
@@ -90,7 +65,7 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"create_{population}_role",
         status_code=201,
         dependencies=manages,
-        responses=_CREATED | problem_responses(*_BODY, "idempotency_key_reused", "duplicate"),
+        responses=_CREATED | problem_responses(*BODY, "idempotency_key_reused", "duplicate"),
     )
     async def create_role(
         body: RoleCreate,
@@ -122,7 +97,7 @@ def create_router(population: Population) -> APIRouter:
         f"/{population}-roles/{{role_id}}",
         operation_id=f"get_{population}_role",
         dependencies=reads,
-        responses=_READ | problem_responses("not_found"),
+        responses=SHOWN | problem_responses("not_found"),
     )
     async def get_role(role_id: UUID, response: Response, service: ServiceDep) -> RoleDetails:
         """Read one role."""
@@ -132,8 +107,8 @@ def create_router(population: Population) -> APIRouter:
         f"/{population}-roles/{{role_id}}",
         operation_id=f"update_{population}_role",
         dependencies=manages,
-        responses=_READ
-        | problem_responses(*_BODY, "not_found", "duplicate", "system_role", "precondition_failed"),
+        responses=SHOWN
+        | problem_responses(*BODY, "not_found", "duplicate", "system_role", "precondition_failed"),
     )
     async def update_role(
         role_id: UUID,
@@ -162,7 +137,7 @@ def create_router(population: Population) -> APIRouter:
         status_code=201,
         dependencies=manages,
         responses=_ASSIGNED
-        | problem_responses(*_BODY, "not_found", "duplicate", "idempotency_key_reused"),
+        | problem_responses(*BODY, "not_found", "duplicate", "idempotency_key_reused"),
     )
     async def assign_role(
         user_id: UUID,
@@ -182,7 +157,7 @@ def create_router(population: Population) -> APIRouter:
         f"/{population}-users/{{user_id}}/roles",
         operation_id=f"list_roles_of_{population}_user",
         dependencies=reads,
-        responses=_READ | problem_responses("not_found"),
+        responses=SHOWN | problem_responses("not_found"),
     )
     async def list_roles_of_user(
         user_id: UUID, response: Response, service: ServiceDep

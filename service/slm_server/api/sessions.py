@@ -1,16 +1,14 @@
 """Sessions: one's own, and those of others together with all that lets them in."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from slm_server.api.auth import OwnServiceDep
-from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from slm_server.api.routes import CALLER, needs, service_of
+from user_management.middleware.caller import CurrentUserDep
 from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import require_permission
-from user_management.middleware.resources import ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.sessions import (
@@ -58,36 +56,21 @@ async def end_own_session(session_id: UUID, user: CurrentUserDep, service: OwnSe
 def create_router(population: Population) -> APIRouter:
     """The routes about logins under `/<population>-users/{user_id}`, for fleet administrators."""
 
-    async def get_service(
-        resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
-    ) -> AsyncIterator[AccountService]:
-        async with resources.session(population, user.authority.scope) as session:
-            yield AccountService(session, context_of(origin, user), resources.hasher)
-
-    # The commit comes before the response: with scope="function" a failed one still shows in it.
-    service_dep = Depends(get_service, scope="function")
-
-    def needs(permission: Permission) -> list[Any]:
-        return [Depends(require_permission(permission, population=population))]
+    service_dep = service_of(
+        population,
+        lambda session, context, resources: AccountService(session, context, resources.hasher),
+    )
 
     router = APIRouter(
         prefix=f"/{population}-users/{{user_id}}",
         tags=[f"{population} users"],
-        responses=problem_responses(
-            "not_authenticated",
-            "permission_denied",
-            "password_change_required",
-            "not_found",
-            "validation_error",
-            "internal_error",
-            "database_unavailable",
-        ),
+        responses=problem_responses(*CALLER, "not_found", "validation_error"),
     )
 
     @router.get(
         "/sessions",
         operation_id=f"list_{population}_user_sessions",
-        dependencies=needs(Permission.USERS_READ),
+        dependencies=needs(Permission.USERS_READ, population),
     )
     async def list_sessions(
         user_id: UUID, user: CurrentUserDep, service: Annotated[AccountService, service_dep]
@@ -102,7 +85,7 @@ def create_router(population: Population) -> APIRouter:
         "/sessions",
         operation_id=f"end_{population}_user_sessions",
         status_code=204,
-        dependencies=needs(Permission.USERS_UPDATE),
+        dependencies=needs(Permission.USERS_UPDATE, population),
     )
     async def end_sessions(user_id: UUID, service: Annotated[AccountService, service_dep]) -> None:
         """End all sessions of the user, one's own too if it is oneself."""
@@ -112,7 +95,7 @@ def create_router(population: Population) -> APIRouter:
         "/sessions/{session_id}",
         operation_id=f"end_{population}_user_session",
         status_code=204,
-        dependencies=needs(Permission.USERS_UPDATE),
+        dependencies=needs(Permission.USERS_UPDATE, population),
     )
     async def end_session(
         user_id: UUID, session_id: UUID, service: Annotated[AccountService, service_dep]
@@ -123,7 +106,7 @@ def create_router(population: Population) -> APIRouter:
     @router.post(
         "/reset-password",
         operation_id=f"reset_{population}_user_password",
-        dependencies=needs(Permission.USERS_UPDATE),
+        dependencies=needs(Permission.USERS_UPDATE, population),
         responses=problem_responses("database_unavailable", "hash_queue_full"),
     )
     async def reset_password(
@@ -142,7 +125,7 @@ def create_router(population: Population) -> APIRouter:
         "/unlock",
         operation_id=f"unlock_{population}_user",
         status_code=204,
-        dependencies=needs(Permission.USERS_UPDATE),
+        dependencies=needs(Permission.USERS_UPDATE, population),
     )
     async def unlock(user_id: UUID, service: Annotated[AccountService, service_dep]) -> None:
         """Forget the user's failed attempts, so that they can try again at once."""

@@ -1,17 +1,15 @@
 """The routes for teams of application users, and for their members."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
-from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from slm_server.api.routes import BODY, CALLER, SHOWN, created, needs, service_of
 from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
+from user_management.middleware.preconditions import IfMatchDep, etag_of
 from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import require_permission
 from user_management.middleware.resources import ResourcesDep
 from user_management.models import TeamRole
 from user_management.permissions import Permission
@@ -32,32 +30,7 @@ from user_management.schemas.teams import (
 )
 from user_management.services.teams import CountedTeam, TeamFilter, TeamService
 
-_BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
-_SHOWN: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG_HEADER}}
-_CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            **ETAG_HEADER,
-            "Location": {
-                "required": True,
-                "description": "The address of the new team.",
-                "schema": {"type": "string"},
-            },
-        }
-    }
-}
-
-
-def _needs(permission: Permission) -> list[Any]:
-    return [Depends(require_permission(permission, population=Population.AUTOBOT))]
-
-
-async def get_service(
-    resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
-) -> AsyncIterator[TeamService]:
-    """The service, in a transaction of its own."""
-    async with resources.session(Population.AUTOBOT, user.authority.scope) as session:
-        yield TeamService(session, context_of(origin, user))
+_CREATED = created("team")
 
 
 async def get_filter(search: Search = None, org_id: UUID | None = None) -> TeamFilter:
@@ -65,19 +38,14 @@ async def get_filter(search: Search = None, org_id: UUID | None = None) -> TeamF
     return TeamFilter(search=search, org_id=org_id)
 
 
-# The commit comes before the response: with scope="function" a failed one still shows in it.
-ServiceDep = Annotated[TeamService, Depends(get_service, scope="function")]
+ServiceDep = Annotated[
+    TeamService,
+    service_of(Population.AUTOBOT, lambda session, context, _: TeamService(session, context)),
+]
 
 router = APIRouter(
     tags=["teams"],
-    responses=problem_responses(
-        "not_authenticated",
-        "permission_denied",
-        "password_change_required",
-        "validation_error",
-        "internal_error",
-        "database_unavailable",
-    ),
+    responses=problem_responses(*CALLER, "validation_error"),
 )
 
 
@@ -85,9 +53,9 @@ router = APIRouter(
     "/autobot-teams",
     operation_id="create_team",
     status_code=201,
-    dependencies=_needs(Permission.TEAMS_CREATE),
+    dependencies=needs(Permission.TEAMS_CREATE, Population.AUTOBOT),
     responses=_CREATED
-    | problem_responses(*_BODY, "idempotency_key_reused", "duplicate", "quota_exceeded"),
+    | problem_responses(*BODY, "idempotency_key_reused", "duplicate", "quota_exceeded"),
 )
 async def create_team(
     body: TeamCreate, request: Request, response: Response, service: ServiceDep, once: OnceDep
@@ -98,7 +66,11 @@ async def create_team(
     return _shown(team, response)
 
 
-@router.get("/autobot-teams", operation_id="list_teams", dependencies=_needs(Permission.TEAMS_READ))
+@router.get(
+    "/autobot-teams",
+    operation_id="list_teams",
+    dependencies=needs(Permission.TEAMS_READ, Population.AUTOBOT),
+)
 async def list_teams(
     service: ServiceDep,
     wanted: Annotated[TeamFilter, Depends(get_filter)],
@@ -119,8 +91,8 @@ async def list_teams(
 @router.get(
     "/autobot-teams/{team_id}",
     operation_id="get_team",
-    dependencies=_needs(Permission.TEAMS_READ),
-    responses=_SHOWN | problem_responses("not_found"),
+    dependencies=needs(Permission.TEAMS_READ, Population.AUTOBOT),
+    responses=SHOWN | problem_responses("not_found"),
 )
 async def get_team(team_id: UUID, response: Response, service: ServiceDep) -> TeamResponse:
     """Read one team."""
@@ -130,8 +102,8 @@ async def get_team(team_id: UUID, response: Response, service: ServiceDep) -> Te
 @router.patch(
     "/autobot-teams/{team_id}",
     operation_id="update_team",
-    dependencies=_needs(Permission.TEAMS_MANAGE),
-    responses=_SHOWN | problem_responses(*_BODY, "not_found", "duplicate", "precondition_failed"),
+    dependencies=needs(Permission.TEAMS_MANAGE, Population.AUTOBOT),
+    responses=SHOWN | problem_responses(*BODY, "not_found", "duplicate", "precondition_failed"),
 )
 async def update_team(
     team_id: UUID,
@@ -148,7 +120,7 @@ async def update_team(
     "/autobot-teams/{team_id}",
     operation_id="delete_team",
     status_code=204,
-    dependencies=_needs(Permission.TEAMS_DELETE),
+    dependencies=needs(Permission.TEAMS_DELETE, Population.AUTOBOT),
     responses=problem_responses("not_found", "precondition_failed"),
 )
 async def delete_team(team_id: UUID, service: ServiceDep, expected: IfMatchDep) -> None:
@@ -159,7 +131,7 @@ async def delete_team(team_id: UUID, service: ServiceDep, expected: IfMatchDep) 
 @router.get(
     "/autobot-teams/{team_id}/members",
     operation_id="list_team_members",
-    dependencies=_needs(Permission.TEAMS_READ),
+    dependencies=needs(Permission.TEAMS_READ, Population.AUTOBOT),
     responses=problem_responses("not_found"),
 )
 async def list_team_members(
@@ -184,9 +156,9 @@ async def list_team_members(
     "/autobot-teams/{team_id}/members",
     operation_id="add_team_member",
     status_code=201,
-    dependencies=_needs(Permission.TEAMS_MANAGE),
+    dependencies=needs(Permission.TEAMS_MANAGE, Population.AUTOBOT),
     responses=problem_responses(
-        *_BODY,
+        *BODY,
         "not_found",
         "idempotency_key_reused",
         "duplicate",
@@ -215,10 +187,10 @@ async def add_team_member(
 @router.patch(
     "/autobot-teams/{team_id}/members",
     operation_id="change_team_members",
-    dependencies=_needs(Permission.TEAMS_MANAGE),
-    responses=_SHOWN
+    dependencies=needs(Permission.TEAMS_MANAGE, Population.AUTOBOT),
+    responses=SHOWN
     | problem_responses(
-        *_BODY, "not_found", "duplicate", "last_owner", "quota_exceeded", "precondition_failed"
+        *BODY, "not_found", "duplicate", "last_owner", "quota_exceeded", "precondition_failed"
     ),
 )
 async def change_team_members(
@@ -235,8 +207,8 @@ async def change_team_members(
 @router.patch(
     "/autobot-teams/{team_id}/members/{user_id}",
     operation_id="change_team_member",
-    dependencies=_needs(Permission.TEAMS_MANAGE),
-    responses=problem_responses(*_BODY, "not_found", "last_owner", "precondition_failed"),
+    dependencies=needs(Permission.TEAMS_MANAGE, Population.AUTOBOT),
+    responses=problem_responses(*BODY, "not_found", "last_owner", "precondition_failed"),
 )
 async def change_team_member(
     team_id: UUID,
@@ -253,7 +225,7 @@ async def change_team_member(
     "/autobot-teams/{team_id}/members/{user_id}",
     operation_id="remove_team_member",
     status_code=204,
-    dependencies=_needs(Permission.TEAMS_MANAGE),
+    dependencies=needs(Permission.TEAMS_MANAGE, Population.AUTOBOT),
     responses=problem_responses("not_found", "last_owner", "precondition_failed"),
 )
 async def remove_team_member(
@@ -266,7 +238,7 @@ async def remove_team_member(
 @router.get(
     "/autobot-users/{user_id}/teams",
     operation_id="list_teams_of_user",
-    dependencies=_needs(Permission.TEAMS_READ),
+    dependencies=needs(Permission.TEAMS_READ, Population.AUTOBOT),
     responses=problem_responses("not_found"),
 )
 async def list_teams_of_user(

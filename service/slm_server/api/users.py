@@ -1,15 +1,15 @@
 """The routes for users, one set for each population."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
-from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
+from slm_server.api.routes import BODY, CALLER, SHOWN, created, needs, service_of
+from user_management.middleware.caller import CurrentUserDep
 from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
+from user_management.middleware.preconditions import IfMatchDep, etag_of
 from user_management.middleware.problems import problem_responses
 from user_management.middleware.rbac import require_permission
 from user_management.middleware.resources import Resources, ResourcesDep
@@ -21,20 +21,7 @@ from user_management.services import UserService
 from user_management.services.organizations import check_organization
 from user_management.services.user_search import UserFilter
 
-_BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
-_CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            **ETAG_HEADER,
-            "Location": {
-                "required": True,
-                "description": "The address of the new user.",
-                "schema": {"type": "string"},
-            },
-        }
-    }
-}
-_CHANGED: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG_HEADER}}
+_CREATED = created("user")
 
 
 async def get_filter(
@@ -61,41 +48,27 @@ async def get_filter(
 def create_router(population: Population) -> APIRouter:
     """The routes under `/<population>-users`, for fleet administrators."""
 
-    async def get_service(
-        resources: ResourcesDep, origin: OriginDep, user: CurrentUserDep
-    ) -> AsyncIterator[UserService]:
-        async with resources.session(population, user.authority.scope) as session:
-            yield UserService(session, context_of(origin, user), resources.hasher)
-
-    # The commit comes before the response: with scope="function" a failed one still shows in it.
-    service_dep = Depends(get_service, scope="function")
-
-    def needs(permission: Permission) -> list[Any]:
-        return [Depends(require_permission(permission, population=population))]
+    service_dep = service_of(
+        population,
+        lambda session, context, resources: UserService(session, context, resources.hasher),
+    )
 
     gives_roles = require_permission(Permission.ADMIN_USERS, population=population)
 
     router = APIRouter(
         prefix=f"/{population}-users",
         tags=[f"{population} users"],
-        responses=problem_responses(
-            "not_authenticated",
-            "permission_denied",
-            "password_change_required",
-            "validation_error",
-            "internal_error",
-            "database_unavailable",
-        ),
+        responses=problem_responses(*CALLER, "validation_error"),
     )
 
     @router.post(
         "",
         operation_id=f"create_{population}_user",
         status_code=201,
-        dependencies=needs(Permission.USERS_CREATE),
+        dependencies=needs(Permission.USERS_CREATE, population),
         responses=_CREATED
         | problem_responses(
-            *_BODY,
+            *BODY,
             "password_refused",
             "idempotency_key_reused",
             "duplicate",
@@ -123,7 +96,9 @@ def create_router(population: Population) -> APIRouter:
         return UserResponse.of(made)
 
     @router.get(
-        "", operation_id=f"list_{population}_users", dependencies=needs(Permission.USERS_READ)
+        "",
+        operation_id=f"list_{population}_users",
+        dependencies=needs(Permission.USERS_READ, population),
     )
     async def list_users(
         service: Annotated[UserService, service_dep],
@@ -148,8 +123,8 @@ def create_router(population: Population) -> APIRouter:
     @router.get(
         "/{user_id}",
         operation_id=f"get_{population}_user",
-        dependencies=needs(Permission.USERS_READ),
-        responses=_CHANGED | problem_responses("not_found"),
+        dependencies=needs(Permission.USERS_READ, population),
+        responses=SHOWN | problem_responses("not_found"),
     )
     async def get_user(
         user_id: UUID, response: Response, service: Annotated[UserService, service_dep]
@@ -162,10 +137,10 @@ def create_router(population: Population) -> APIRouter:
     @router.patch(
         "/{user_id}",
         operation_id=f"update_{population}_user",
-        dependencies=needs(Permission.USERS_UPDATE),
-        responses=_CHANGED
+        dependencies=needs(Permission.USERS_UPDATE, population),
+        responses=SHOWN
         | problem_responses(
-            *_BODY,
+            *BODY,
             "not_found",
             "duplicate",
             "last_administrator",
@@ -191,7 +166,7 @@ def create_router(population: Population) -> APIRouter:
         "/{user_id}",
         operation_id=f"delete_{population}_user",
         status_code=204,
-        dependencies=needs(Permission.USERS_DELETE),
+        dependencies=needs(Permission.USERS_DELETE, population),
         responses=problem_responses("not_found", "last_administrator", "precondition_failed"),
     )
     async def delete_user(

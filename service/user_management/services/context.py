@@ -59,3 +59,10 @@ def population_of(session: AsyncSession) -> Population:
     """The population in whose database this session is."""
     population: Population = session.info["database"].population
     return population
+
+
+def id_in(session: AsyncSession, actor: Actor | None) -> UUID | None:
+    """The actor's id, if they are one of the session's database."""
+    if actor is None or actor.population is not population_of(session):
+        return None
+    return actor.user_id

@@ -51,7 +51,7 @@ from user_management.services.authorization import (
     permissions_of_roles,
 )
 from user_management.services.changes import apply_changes
-from user_management.services.context import Authority, RequestContext, population_of
+from user_management.services.context import Authority, RequestContext, id_in, population_of
 from user_management.services.organizations import check_organization
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.sessions import end_sessions, end_sessions_of_all
@@ -254,7 +254,11 @@ class RoleService:
         if role in user.roles:
             raise Duplicate("The user has this role already.")
         self.session.add(
-            UserRole(user_id=user.id, role_id=role.id, assigned_by=self._local_actor())
+            UserRole(
+                user_id=user.id,
+                role_id=role.id,
+                assigned_by=id_in(self.session, self._context.actor),
+            )
         )
         await self._record_assignment(AuditAction.ROLE_ASSIGNED, user, role)
         return await self._touch(user)
@@ -355,12 +359,6 @@ class RoleService:
         user.updated_at = func.now()
         await self.session.flush()
         return await self.get_user(user.id)
-
-    def _local_actor(self) -> UUID | None:
-        """The caller's id, if it is one of this database."""
-        actor = self._context.actor
-        is_local = actor is not None and actor.population is population_of(self.session)
-        return actor.user_id if actor is not None and is_local else None
 
     async def _record(self, action: AuditAction, role: Role, details: dict[str, Any]) -> None:
         await self._audit.record(

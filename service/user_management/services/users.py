@@ -30,7 +30,7 @@ from user_management.security.passwords import ONE_TIME_PASSWORD_LIFETIME, check
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_make_administrator, check_may_manage
 from user_management.services.changes import flush_unique
-from user_management.services.context import RequestContext, population_of
+from user_management.services.context import RequestContext, id_in, population_of
 from user_management.services.organizations import take_place
 from user_management.services.pages import Page, PageRequest
 from user_management.services.roles import find_grantable_roles
@@ -97,7 +97,11 @@ class UserService:
         await self._flush()
         for role in roles:
             self.session.add(
-                UserRole(user_id=user.id, role_id=role.id, assigned_by=self._local_actor())
+                UserRole(
+                    user_id=user.id,
+                    role_id=role.id,
+                    assigned_by=id_in(self.session, self._context.actor),
+                )
             )
         set_committed_value(user, "roles", list(roles))
         await self._flush()
@@ -226,12 +230,6 @@ class UserService:
             )
         if org_id is not None:
             await take_place(self.session, org_id)
-
-    def _local_actor(self) -> UUID | None:
-        """The caller's id, if it is one of this database."""
-        actor = self._context.actor
-        is_local = actor is not None and actor.population is population_of(self.session)
-        return actor.user_id if actor is not None and is_local else None
 
     async def _one(self, statement: Select[User]) -> User:
         user = await self.session.scalar(statement.options(selectinload(User.roles)))
