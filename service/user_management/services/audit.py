@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.models import AuditAction, AuditLog, AuditResourceType
 from user_management.population import Population
-from user_management.services.context import Actor, RequestContext, population_of
+from user_management.services.context import Actor, RequestContext, id_in, population_of
 
 SUCCESS = "success"
 FAILURE = "failure"
@@ -42,8 +42,8 @@ class AuditService:
         actor = actor or self._context.actor
         kept = dict(details or {})
         population = population_of(self._session)
-        is_local = actor is not None and actor.population is population
-        if actor is not None and not is_local:
+        local_id = id_in(self._session, actor)
+        if actor is not None and local_id is None:
             kept["actor"] = {
                 "population": actor.population,
                 "user_id": str(actor.user_id),
@@ -53,7 +53,7 @@ class AuditService:
             insert(AuditLog).values(
                 # Fleet administrators' organizations are in the other database.
                 org_id=org_id if population is Population.AUTOBOT else None,
-                user_id=actor.user_id if actor is not None and is_local else None,
+                user_id=local_id,
                 action=action,
                 resource_type=resource_type,
                 resource_id=resource_id,
