@@ -24,7 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from user_management.errors import ConfigurationError
 from user_management.policy import Policy
@@ -164,6 +164,8 @@ def _host_and_port(item: str) -> tuple[str, str]:
     return unquote(host), port
 
 
+# As browsers write them.
+_Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:[0-9]+)?$")]
 # A limit that is never reached is the way to switch one off.
 _Failures = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -201,6 +203,13 @@ class Settings(BaseSettings):
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
     slm_signing_key: SecretStr | None = None
     slm_previous_signing_key: SecretStr | None = None
+    autobot_signing_key: SecretStr | None = None
+    autobot_previous_signing_key: SecretStr | None = None
+    # For programs that verify tokens of application users and issue none.
+    autobot_public_keys_file: Path | None = None
+    # Web pages of these may call the AutoBot backend from a browser.
+    frontend_origins: Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_words)] = ()
+
     bcrypt_cost: Annotated[int, Field(ge=MIN_COST, le=MAX_COST)] = 12
     hash_threads: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_default_threads)
 
@@ -219,6 +228,23 @@ class Settings(BaseSettings):
         if minutes < lifetime:
             raise ValueError(f"at least ACCESS_TOKEN_EXPIRE_MINUTES, which is {lifetime}")
         return minutes
+
+    def signing_keys(self, population: Population) -> dict[str, str]:
+        """PEM text of the key that signs, then of the one that still verifies during a rotation.
+
+        Each by the variable that it comes from. Raises ConfigurationError without the first one.
+        """
+        prefix = population.value.upper()
+        keys: dict[str, SecretStr | None] = {
+            f"{prefix}_SIGNING_KEY": getattr(self, f"{population}_signing_key"),
+            f"{prefix}_PREVIOUS_SIGNING_KEY": getattr(self, f"{population}_previous_signing_key"),
+        }
+        if keys[f"{prefix}_SIGNING_KEY"] is None:
+            raise ConfigurationError(
+                f"{prefix}_SIGNING_KEY is not set. Set it (or the file {population}_signing_key in "
+                "$CREDENTIALS_DIRECTORY) to a P-256 private key in PKCS#8 PEM form."
+            )
+        return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
 
     @property
     def policy(self) -> Policy:
