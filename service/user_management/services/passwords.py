@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, String, func, select
+from sqlalchemy import ColumnElement, String, Uuid, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.expression import literal
@@ -25,7 +25,7 @@ async def password_matches(
     session: AsyncSession, user_id: UUID | None, password_hash: str | None
 ) -> bool:
     """Whether it is the user's; for nobody the same is done and answered with no."""
-    return await _ask(session, func.password_matches(user_id or uuid4(), _text(password_hash)))
+    return await _ask(session, func.password_matches(_id(user_id or uuid4()), _text(password_hash)))
 
 
 async def note_login(
@@ -74,6 +74,11 @@ async def is_earlier_password(
 
 async def _ask(session: AsyncSession, answer: ColumnElement[Any]) -> bool:
     return bool(await session.scalar(select(answer)))
+
+
+def _id(value: UUID) -> ColumnElement[UUID]:
+    """With its type: the driver's own ids would make another statement than ours do."""
+    return literal(value, Uuid)
 
 
 def _text(value: str | None) -> ColumnElement[str | None]:
