@@ -3,9 +3,11 @@
 from fastapi import FastAPI
 
 from autobot_backend import auth
+from autobot_backend.openapi import DESCRIPTION, EXAMPLES
 from autobot_backend.origins import FrontendOrigins
 from user_management.config import Settings
 from user_management.middleware.application import create_application
+from user_management.middleware.openapi import describe
 from user_management.population import Population
 
 
@@ -19,5 +21,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         populations=[Population.AUTOBOT],
         logger="autobot_backend",
     )
+    describe(app, DESCRIPTION, EXAMPLES)
     app.add_middleware(FrontendOrigins)
     return app

@@ -14,9 +14,11 @@ from slm_server.api import (
     teams,
     users,
 )
+from slm_server.api.examples import EXAMPLES
 from slm_server.sealing import sealing
 from user_management.config import Settings
 from user_management.middleware.application import create_application
+from user_management.middleware.openapi import describe
 from user_management.population import Population
 
 
@@ -45,5 +47,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logger="slm_server",
         meanwhile=sealing,
     )
-    openapi.describe(app)
+    describe(app, openapi.DESCRIPTION, EXAMPLES)
     return app

@@ -30,6 +30,7 @@ from user_management.errors import ConfigurationError
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import MAX_COST, MIN_COST
+from user_management.security.tokens import SigningKey, VerificationKey
 
 DEFAULT_PORT = 5432
 
@@ -229,10 +230,10 @@ class Settings(BaseSettings):
             raise ValueError(f"at least ACCESS_TOKEN_EXPIRE_MINUTES, which is {lifetime}")
         return minutes
 
-    def signing_keys(self, population: Population) -> dict[str, str]:
-        """PEM text of the key that signs, then of the one that still verifies during a rotation.
+    def signing_keys(self, population: Population) -> list[SigningKey]:
+        """The key that signs, then the one that still verifies during a rotation.
 
-        Each by the variable that it comes from. Raises ConfigurationError without the first one.
+        Raises ConfigurationError without the first one, and for what is no such key.
         """
         prefix = population.value.upper()
         keys: dict[str, SecretStr | None] = {
@@ -244,7 +245,27 @@ class Settings(BaseSettings):
                 f"{prefix}_SIGNING_KEY is not set. Set it (or the file {population}_signing_key in "
                 "$CREDENTIALS_DIRECTORY) to a P-256 private key in PKCS#8 PEM form."
             )
-        return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+        return [
+            SigningKey.from_pem(pem.get_secret_value(), variable=variable)
+            for variable, pem in keys.items()
+            if pem is not None
+        ]
+
+    def autobot_public_keys(self) -> list[VerificationKey]:
+        """The keys of the AutoBot backend. Raises ConfigurationError."""
+        path = self.autobot_public_keys_file
+        if path is None:
+            raise ConfigurationError(
+                "AUTOBOT_PUBLIC_KEYS_FILE is not set. On a host of the backend it is "
+                "/etc/autobot/auth-public-keys.pem."
+            )
+        try:
+            pem = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"AUTOBOT_PUBLIC_KEYS_FILE names {path}, which cannot be read ({error})."
+            ) from error
+        return VerificationKey.all_from_pem(pem, variable="AUTOBOT_PUBLIC_KEYS_FILE")
 
     @property
     def policy(self) -> Policy:

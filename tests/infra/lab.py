@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -204,6 +205,73 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> float
             raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.2)
     return time.monotonic() - start
+
+
+Request = Callable[[httpx2.Client], httpx2.Response]
+
+
+@dataclass
+class Load:
+    """Requests under way: how each of them was answered, and the longest time that one took."""
+
+    answers: Counter[int | str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, answer: int | str, seconds: float) -> None:
+        with self._lock:
+            self.answers[answer] += 1
+            self.slowest = max(self.slowest, seconds)
+
+    def wait_for(self, more: int) -> None:
+        """Wait until so many more have been answered."""
+        start = self.answers.total()
+        wait_until(lambda: self.answers.total() >= start + more, 60, f"{more} more requests")
+
+
+@contextlib.contextmanager
+def load(
+    connect: Callable[[], httpx2.Client], *requests: Request, threads: int = 6
+) -> Iterator[Load]:
+    """Send requests meanwhile, from several clients at once, one request after the other."""
+    seen = Load()
+    ended = threading.Event()
+
+    def stream(number: int) -> None:
+        send = requests[number % len(requests)]
+        with connect() as client:
+            while not ended.is_set():
+                start = time.monotonic()
+                try:
+                    answer: int | str = send(client).status_code
+                except httpx2.HTTPError as error:
+                    answer = repr(error)
+                seen.note(answer, time.monotonic() - start)
+
+    streams = [threading.Thread(target=stream, args=(number,)) for number in range(threads)]
+    for each in streams:
+        each.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        for each in streams:
+            each.join()
+
+
+@contextlib.contextmanager
+def host_down(name: str) -> Iterator[None]:
+    """A host that is switched off."""
+    execute(["podman", "stop", "--time", "5", name])
+    try:
+        yield
+    finally:
+        execute(["podman", "start", name])
+        wait_until(
+            lambda: on(name, "systemctl", "is-system-running").stdout.strip() == "running",
+            60,
+            f"{name} has started",
+        )
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import STATE, Run, Site, ansible, execute, must, on, wait_until
+from lab import STATE, Run, Site, ansible, host_down, must, on, wait_until
 
 RELEASES = "/opt/autobot/slm-server/releases"
 CURRENT = "/opt/autobot/slm-server/current"
@@ -79,21 +79,6 @@ def test_a_secret_of_the_wrong_kind_is_not_shown() -> None:
     mentions = [line for line in run.output.splitlines() if secret in line]
     # -vvv repeats the command line, which is what the operator typed.
     assert [line for line in mentions if "--extra-vars" not in line] == []
-
-
-@contextmanager
-def host_down(name: str) -> Iterator[None]:
-    """A host that is switched off."""
-    execute(["podman", "stop", "--time", "5", name])
-    try:
-        yield
-    finally:
-        execute(["podman", "start", name])
-        wait_until(
-            lambda: on(name, "systemctl", "is-system-running").stdout.strip() == "running",
-            60,
-            f"{name} has started",
-        )
 
 
 def test_an_unreachable_host_stops_the_run_before_the_others_are_touched() -> None:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import threading
 import time
-from collections import Counter
 
 import httpx2
 import pytest
 from testinfra.host import Host
 
-from lab import Administrator, Figure, Site, bearer, must, superuser, unique, wait_until
+from lab import (
+    Administrator,
+    Figure,
+    Request,
+    Site,
+    bearer,
+    load,
+    must,
+    superuser,
+    unique,
+    wait_until,
+)
 
 UNIT = "autobot-slm-backend.service"
 HOUSEKEEPING = "autobot-slm-housekeeping.service"
@@ -244,44 +253,21 @@ def test_a_restart_of_the_service_fails_no_request(
 ) -> None:
     with site.client() as client:
         headers = bearer(administrator.login(client))
-    statuses: Counter[int | str] = Counter()
-    lock = threading.Lock()
-    ended = threading.Event()
     paths = ("/api/slm-auth/me", "/api/autobot-users?limit=1", "/health/live")
 
-    def stream(number: int) -> None:
-        with site.client() as client:
-            while not ended.is_set():
-                try:
-                    outcome: int | str = client.get(
-                        paths[number % len(paths)], headers=headers
-                    ).status_code
-                except httpx2.HTTPError as error:
-                    outcome = repr(error)
-                with lock:
-                    statuses[outcome] += 1
+    def get(path: str) -> Request:
+        return lambda client: client.get(path, headers=headers)
 
-    def seen(more: int) -> None:
-        start = statuses.total()
-        wait_until(lambda: statuses.total() >= start + more, 30, f"{more} more requests")
-
-    threads = [threading.Thread(target=stream, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    try:
+    with load(site.client, *map(get, paths)) as seen:
         for _ in range(3):
-            seen(60)
+            seen.wait_for(60)
             before = must("slm", "systemctl", "show", "--property=MainPID", UNIT)
             must("slm", "systemctl", "restart", UNIT)
             assert must("slm", "systemctl", "show", "--property=MainPID", UNIT) != before
-        seen(60)
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    figure("requests during three restarts", f"{dict(statuses)}")
-    assert set(statuses) == {200}
-    assert statuses.total() >= 200
+        seen.wait_for(60)
+    figure("requests during three restarts", f"{dict(seen.answers)}")
+    assert set(seen.answers) == {200}
+    assert seen.answers.total() >= 200
 
 
 @pytest.mark.parametrize("name", ["slm", "redis", "backend"])

@@ -17,7 +17,7 @@ from user_management.population import Population
 from user_management.security.cursors import CursorCodec
 from user_management.security.hashing import PasswordHasher
 from user_management.security.refresh_tokens import RefreshTokenHasher
-from user_management.security.tokens import REALMS, SigningKey, TokenIssuer, TokenVerifier
+from user_management.security.tokens import REALMS, TokenIssuer, TokenVerifier
 from user_management.services import AuthenticationService, Grant, RequestContext
 
 
@@ -109,11 +109,8 @@ async def open_resources(
 
     No database need be up. Raises ConfigurationError when a setting is missing or wrong.
     """
-    keys = [
-        SigningKey.from_pem(pem, variable=variable)
-        for variable, pem in settings.signing_keys(callers).items()
-    ]
-    current, realm = keys[0], REALMS[callers]
+    keys, realm = settings.signing_keys(callers), REALMS[callers]
+    current = keys[0]
     lifetime = timedelta(minutes=settings.access_token_expire_minutes)
     resources = Resources(
         callers=callers,
