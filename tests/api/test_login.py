@@ -128,8 +128,8 @@ async def test_a_refused_login_gives_nothing_away(site, door, statements, monkey
     assert b"Incorrect username or password." in expected[1]
     assert ("www-authenticate", "Bearer") in expected[2]
     assert [statement.split()[0] for statement in expected[3]] == [
-        *("SELECT", "SELECT", "COMMIT"),  # the user, the limits
-        *("SELECT", "SELECT", "INSERT", "INSERT", "COMMIT"),  # limits, password, failure, log
+        *("SELECT", "SELECT", "SELECT", "COMMIT"),  # user, limits, what the hash was made with
+        *("SELECT", "SELECT", "INSERT", "INSERT", "COMMIT"),  # limits, hash, failure, log
     ]
     assert expected[4] == 1
     assert {reason: value for reason, value in seen.items() if value != expected} == {}
