@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,7 +12,7 @@ _REMEMBERED: Final = 600  # seconds: how long a browser need not ask again
 class FrontendOrigins:
     """Starlette's CORS for the origins of the settings, which are known once the application runs.
 
-    Tokens travel in a header, so no cookies are allowed. Without an origin nobody is told anything.
+    Tokens travel in a header, so no cookies are allowed. Other origins are told nothing.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -22,10 +23,14 @@ class FrontendOrigins:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        origins: tuple[str, ...] = scope["app"].state.settings.frontend_origins
+        if Headers(scope=scope).get("origin") not in origins:
+            await self._app(scope, receive, send)
+            return
         if self._cors is None:
             self._cors = CORSMiddleware(
                 self._app,
-                allow_origins=scope["app"].state.settings.frontend_origins,
+                allow_origins=origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Session-ID"],
                 expose_headers=["Retry-After", "X-Request-ID"],

@@ -1,0 +1,167 @@
+"""Tokens of the AutoBot backend: worth nothing at the SLM server, as the reverse, and rotated."""
+
+import time
+import uuid
+
+import pytest
+from jose import jwt
+
+from user_management.population import Population
+
+AUTOBOT = Population.AUTOBOT
+REALMS = {
+    "slm": {"iss": "https://slm.autobot.internal", "aud": "slm-api"},
+    "backend": {"iss": "https://backend.autobot.internal", "aud": "autobot-api"},
+}
+
+
+class Forger:
+    """Makes tokens with the private key of one application."""
+
+    def __init__(self, door) -> None:
+        self.key = door.resources.issuer._key
+        self.headers = door.resources.issuer._headers
+
+    def sign(self, claims, **headers) -> str:
+        return jwt.encode(claims, self.key, "ES256", headers=self.headers | headers)
+
+
+async def status(door, token) -> int:
+    response = await door.client.get("/api/auth/me", headers=door.bearer(token))
+    if response.status_code == 401:
+        assert response.json()["code"] == "not_authenticated"
+    return response.status_code
+
+
+@pytest.fixture
+async def tokens(site, backend):
+    """A good token of each application, of users who have everything there, with one id."""
+    for population in Population:
+        await site.add_user(population, "marta", is_admin=True)
+    shared = site.databases[Population.SLM].sql("SELECT id FROM users")
+    site.databases[AUTOBOT].sql(f"UPDATE users SET id = '{shared}'")
+    return {
+        "slm": (await site.try_login("marta")).json()["access_token"],
+        "backend": (await backend.enter("marta"))["token"],
+    }
+
+
+async def test_each_token_is_good_at_home_only(site, backend, tokens):
+    doors = {"slm": site, "backend": backend}
+    for home, token in tokens.items():
+        for name, door in doors.items():
+            assert await status(door, token) == (200 if name == home else 401)
+    headers = backend.bearer(tokens["slm"])
+    assert (await backend.check(headers))["authenticated"] is False
+    refused = [
+        await backend.client.post("/api/auth/refresh", headers=headers),
+        await backend.change_password(headers, site.password, "granite-otter-quilt-52"),
+        await site.client.get("/api/slm-users", headers=site.bearer(tokens["backend"])),
+        await site.client.post("/api/auth/refresh", headers=site.bearer(tokens["backend"])),
+    ]
+    assert [response.status_code for response in refused] == [401] * 4
+
+
+async def test_refresh_tokens_are_good_at_home_only(site, backend, tokens):
+    del tokens
+    slm = (await site.try_login("marta")).json()["refresh_token"]
+    autobot = (await backend.enter("marta"))["refresh_token"]
+    refused = [
+        await backend.refresh(slm),
+        await site.client.post("/api/auth/refresh", json={"refresh_token": autobot}),
+    ]
+    assert [response.status_code for response in refused] == [401, 401]
+    assert (await backend.refresh(autobot)).status_code == 200
+
+
+@pytest.mark.parametrize("target", REALMS)
+async def test_the_other_ones_key_forges_nothing(site, backend, tokens, target):
+    """With the session, the user, the issuer and the audience that the target knows."""
+    doors = {"slm": site, "backend": backend}
+    door = doors.pop(target)
+    [other] = doors.values()
+    claims = jwt.get_unverified_claims(tokens[target])
+    own_kid = jwt.get_unverified_header(tokens[target])["kid"]
+    assert claims.items() >= REALMS[target].items()
+    assert await status(door, Forger(door).sign(claims)) == 200
+    assert await status(door, Forger(other).sign(claims)) == 401
+    assert await status(door, Forger(other).sign(claims, kid=own_kid)) == 401
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        REALMS["slm"],
+        {"iss": REALMS["slm"]["iss"]},
+        {"aud": REALMS["slm"]["aud"]},
+        {"aud": ["autobot-api", "slm-api"]},
+        {"exp": int(time.time()) - 60},
+        {"sid": str(uuid.UUID(int=0))},
+        {"uid": str(uuid.UUID(int=0))},
+    ],
+)
+async def test_a_claim_is_wrong(backend, tokens, changed):
+    claims = jwt.get_unverified_claims(tokens["backend"])
+    assert await status(backend, Forger(backend).sign(claims | changed)) == 401
+
+
+async def test_a_token_of_a_session_of_somebody_else(site, backend, tokens):
+    other = await site.add_user(AUTOBOT, "other")
+    claims = jwt.get_unverified_claims(tokens["backend"])
+    assert await status(backend, Forger(backend).sign(claims | {"uid": str(other)})) == 401
+    # What is there for AutoBot's programs decides nothing here.
+    forged = Forger(backend).sign(claims | {"user_id": str(other), "sub": str(other)})
+    me = (await backend.me(backend.bearer(forged))).json()
+    assert me["username"] == "marta"
+
+
+async def test_the_public_key_is_published_and_the_private_one_is_not(backend, site, tokens):
+    response = await backend.client.get("/.well-known/jwks.json")
+    assert response.headers["cache-control"] == "public, max-age=300"
+    [published] = response.json()["keys"]
+    assert set(published) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+    assert published["kid"] == jwt.get_unverified_header(tokens["backend"])["kid"]
+    decoded = jwt.decode(
+        tokens["backend"],
+        published,
+        "ES256",
+        audience="autobot-api",
+        issuer=REALMS["backend"]["iss"],
+    )
+    assert decoded["username"] == "marta"
+    assert published not in (await site.client.get("/.well-known/jwks.json")).json()["keys"]
+
+
+async def test_a_rotation_of_the_key_logs_nobody_out(databases, run_backend, backend, site):
+    await site.add_user(AUTOBOT, "marta")
+    database = databases[AUTOBOT]
+    login = await backend.enter("marta")
+    old = backend.settings.autobot_signing_key
+    async with run_backend(database, autobot_previous_signing_key=old) as rotated:
+        assert await status(rotated, login["token"]) == 200
+        keys = (await rotated.client.get("/.well-known/jwks.json")).json()["keys"]
+        assert len(keys) == 2
+        response = await rotated.refresh(login["refresh_token"])
+        assert response.status_code == 200, response.text
+        again = response.json()
+        assert jwt.get_unverified_header(again["token"])["kid"] == keys[0]["kid"]
+        new = rotated.settings.autobot_signing_key
+    async with run_backend(database, autobot_signing_key=new) as later:
+        assert await status(later, login["token"]) == 401
+        assert await status(later, again["token"]) == 200
+        assert (await later.refresh(again["refresh_token"])).status_code == 200
+    async with run_backend(database) as stranger:
+        assert await status(stranger, again["token"]) == 401
+        assert (await stranger.refresh(again["refresh_token"])).status_code == 401
+
+
+async def test_a_refresh_that_is_repeated_across_a_rotation_gives_the_same(
+    databases, run_backend, backend, site
+):
+    await site.add_user(AUTOBOT, "marta")
+    login = await backend.enter("marta")
+    following = (await backend.refresh(login["refresh_token"])).json()["refresh_token"]
+    old = backend.settings.autobot_signing_key
+    async with run_backend(databases[AUTOBOT], autobot_previous_signing_key=old) as rotated:
+        again = await rotated.refresh(login["refresh_token"])
+        assert (again.status_code, again.json()["refresh_token"]) == (200, following)
