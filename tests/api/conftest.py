@@ -8,7 +8,6 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -426,19 +425,20 @@ async def backend(databases) -> AsyncIterator[Backend]:
 
 
 @pytest.fixture(params=["slm", "backend"])
-def run_door(request, databases):
-    """Start each application that lets people in, on the databases of `site`:
-    `run_door(name=value)`. `door.resources.callers` are those whom it lets in.
+def run_door(request):
+    """Start each application that lets people in: `run_door(databases, name=value)`.
+
+    `door.resources.callers` are those whom it lets in, users of `site`.
     """
     if request.param == "slm":
-        return partial(running, databases)
-    return partial(running_backend, databases[Population.AUTOBOT])
+        return running
+    return lambda databases, **changes: running_backend(databases[Population.AUTOBOT], **changes)
 
 
 @pytest.fixture
-async def door(run_door) -> AsyncIterator[Door]:
-    """Each application that lets people in."""
-    async with run_door() as started:
+async def door(run_door, databases) -> AsyncIterator[Door]:
+    """Each application that lets people in, on the databases of `site`."""
+    async with run_door(databases) as started:
         yield started
 
 

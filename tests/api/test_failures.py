@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from user_management.database import EXPECTED_REVISION, Database
+from user_management.database import CIRCUIT_SECONDS, EXPECTED_REVISION, READERS, Database
 from user_management.population import Population
 
 SLM, AUTOBOT = Population.SLM, Population.AUTOBOT
@@ -160,16 +160,17 @@ async def test_slm_users_is_away(proxied, run_site, how):
         assert (await until_ok(site.client, "/api/slm-auth/me", headers)).status_code == 200
 
 
-async def test_a_database_that_is_lost_during_the_hash(proxied, run_site, held_hashing):
-    async with run_site(proxied) as site:
-        await start(proxied, SLM)
-        await site.add_user(SLM, "marta")
-        attempt = asyncio.create_task(site.try_login("marta"))
-        await asyncio.sleep(0.5)
-        await proxied[SLM].proxy.stop()
+async def test_a_database_that_is_lost_during_the_hash(site, proxied, run_door, held_hashing):
+    async with run_door(proxied) as door:
+        population = door.resources.callers
+        await start(proxied, population)
+        await site.add_user(population, "marta")
+        attempt = asyncio.create_task(door.try_login("marta"))
+        await door.queued(1)
+        await proxied[population].proxy.stop()
         held_hashing.set()
         response, seconds = await timed(attempt)
-        assert_away(response, SLM)
+        assert_away(response, population)
         assert seconds < 3
 
 
@@ -201,3 +202,81 @@ async def test_no_connection_is_held_while_another_one_is_waited_for(admin, monk
     assert response.status_code == 200
     # One of each database, one after the other.
     assert seen == ["asked", "answered", "taken", "returned"]
+
+
+async def test_the_backend_starts_without_its_database(proxied, run_backend, site):
+    await site.add_user(AUTOBOT, "marta")
+    async with run_backend(proxied[AUTOBOT]) as backend:
+        live, seconds = await timed(backend.client.get("/health/live"))
+        assert (live.status_code, live.json()) == (200, {"status": "ok"})
+        assert seconds < 1
+        ready = await backend.client.get("/health/ready")
+        away = {
+            "status": "unavailable",
+            "revision": None,
+            "expected_revision": EXPECTED_REVISION,
+        }
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {"status": "not_ready", "databases": {"autobot": away}},
+        )
+        assert_away(await backend.try_login("marta"), AUTOBOT)
+        await start(proxied, AUTOBOT)
+        assert (await until_ok(backend.client, "/health/ready", {})).status_code == 200
+        assert (await backend.try_login("marta")).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["stop", "freeze"])
+async def test_the_backends_database_is_away(proxied, run_backend, site, how):
+    await site.add_user(AUTOBOT, "marta")
+    async with run_backend(proxied[AUTOBOT]) as backend:
+        proxy = proxied[AUTOBOT].proxy
+        await proxy.start()
+        login = await backend.enter("marta")
+        headers = backend.bearer(login["token"])
+        assert (await backend.me(headers)).status_code == 200
+        if how == "stop":
+            await proxy.stop()
+        else:
+            proxy.freeze()
+        post = backend.client.post
+        requests = [
+            lambda: backend.try_login("marta"),
+            lambda: backend.me(headers),
+            lambda: backend.refresh(login["refresh_token"]),
+            lambda: post("/api/auth/refresh", headers=headers),
+            lambda: backend.client.get("/api/auth/check", headers=headers),
+            lambda: post("/api/auth/logout", headers=headers),
+            lambda: backend.change_password(headers, site.password, "granite-otter-quilt-52"),
+        ]
+        # Whoever comes first waits longest: each does, and then all of them at once.
+        for request in requests:
+            await asyncio.sleep(CIRCUIT_SECONDS + 0.1)
+            response, seconds = await timed(request())
+            assert_away(response, AUTOBOT)
+            assert seconds < 3
+        for response, seconds in await asyncio.gather(*(timed(each()) for each in requests * 5)):
+            assert_away(response, AUTOBOT)
+            assert seconds < 3
+
+        # What needs no database does not miss it.
+        assert (await backend.me({})).status_code == 401
+        assert (await backend.check({}))["authenticated"] is False
+        assert (await post("/api/auth/logout")).status_code == 200
+        assert (await backend.client.get("/health/live")).status_code == 200
+        ready, seconds = await timed(backend.client.get("/health/ready"))
+        assert ready.status_code == 503
+        assert seconds < 3
+
+        if how == "stop":
+            await proxy.start()
+        else:
+            proxy.thaw()
+        assert (await until_ok(backend.client, "/api/auth/me", headers)).status_code == 200
+        assert (await backend.client.get("/health/ready")).status_code == 200
+        # Nothing was done for those who were told that it was not.
+        assert (await backend.refresh(login["refresh_token"])).status_code == 200
+        assert (await backend.try_login("marta")).status_code == 200
+        database = backend.resources.databases[AUTOBOT]
+        assert database._engine.pool.checkedout() == 0
+        assert database._reading._value == READERS

@@ -220,8 +220,8 @@ async def test_hashing_holds_no_connection(site, held_hashing):
     assert {(await login).status_code for login in logins} == {200}
 
 
-async def test_a_full_queue_is_said_at_once(site, run_door, held_hashing):
-    async with run_door(hash_threads=1) as door:
+async def test_a_full_queue_is_said_at_once(site, databases, run_door, held_hashing):
+    async with run_door(databases, hash_threads=1) as door:
         await site.add_user(door.resources.callers, "marta")
         logins = []
         # A few at a time, so that none of them waits too long for a connection.

@@ -73,9 +73,10 @@ async def slow_site(databases, run_site):
 
 
 @pytest.fixture
-async def slow_door(run_door):
+async def slow_door(databases, run_door):
     # The tries would soon be too many; what is said then has a test of its own.
-    async with run_door(bcrypt_cost=BCRYPT_COST, **dict.fromkeys(LIMITS, 1_000_000)) as door:
+    limits = dict.fromkeys(LIMITS, 1_000_000)
+    async with run_door(databases, bcrypt_cost=BCRYPT_COST, **limits) as door:
         yield door
 
 
