@@ -67,7 +67,7 @@ END
         """
 BEGIN
     UPDATE users SET password_hash = new_hash, updated_at = now()
-    WHERE id = whose AND password_hash = hash;
+    WHERE id = whose AND password_hash = hash AND is_active AND deleted_at IS NULL;
     IF NOT FOUND THEN
         RETURN false;
     END IF;

@@ -174,6 +174,22 @@ async def test_a_change_during_a_reset_changes_nothing(admin, site, backend, mar
     assert login["must_change_password"] is True
 
 
+async def test_a_user_who_is_disabled_during_a_change_changes_nothing(
+    admin, site, backend, marta, held_hashing
+):
+    held_hashing.set()
+    headers = await backend.login("marta")
+    held_hashing.clear()
+    change = asyncio.create_task(backend.change_password(headers, site.password, NEW_PASSWORD))
+    await backend.queued(1)
+    await does(admin, "PATCH", f"{USERS}/{marta}", json={"is_active": False})
+    held_hashing.set()
+    assert (await change).status_code == 403
+    await does(admin, "PATCH", f"{USERS}/{marta}", json={"is_active": True})
+    assert (await backend.try_login("marta", NEW_PASSWORD)).status_code == 401
+    assert (await backend.try_login("marta")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/deactivate"), ("PATCH", "")], ids=["deactivate", "patch"]
 )

@@ -29,7 +29,7 @@ DDL = [
     "CREATE TRIGGER mine BEFORE UPDATE ON users FOR EACH ROW"
     " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
 ]
-REFUSED = ("permission denied", "must be owner")
+REFUSED = ("permission denied", "must be owner", "must have admin option")
 
 
 @pytest.fixture(params=["slm_database", "autobot_database"])
@@ -149,51 +149,236 @@ def test_the_service_reads_the_version_and_cannot_write_it(database: Any) -> Non
     assert allowed(database, "slm_service", ["DELETE FROM user_management_version"]) == []
 
 
-def test_the_backend_can_authenticate(autobot: Any) -> None:
-    statements = [
-        "SELECT id, username, email, password_hash, is_active, is_platform_admin, deleted_at"
-        " FROM users",
-        "UPDATE users SET last_login_at = now() WHERE username = 'ada'",
-        "SELECT r.name FROM user_roles u JOIN roles r ON r.id = u.role_id ORDER BY r.priority",
-        "SELECT must_change_password, one_time_expires_at FROM user_credentials",
-        "INSERT INTO auth_sessions (user_id, expires_at)"
-        " SELECT id, now() FROM users RETURNING id, created_at",
-        "UPDATE auth_sessions SET ended_at = now(), end_reason = 'logout'",
-        "INSERT INTO audit_logs (action, resource_type) VALUES ('login_failed', 'user')",
-    ]
-    assert allowed(autobot, "autobot_backend", statements) == statements
+# All that the backend's role may do with tables, column by column.
+BACKEND_COLUMNS = {
+    "users": {
+        "SELECT": "id org_id email username is_active is_platform_admin last_login_at deleted_at",
+    },
+    "user_credentials": {"SELECT": "user_id must_change_password one_time_expires_at"},
+    "organizations": {"SELECT": "id is_active deleted_at"},
+    "user_roles": {"SELECT": "user_id role_id"},
+    "roles": {"SELECT": "id org_id name"},
+    "role_permissions": {"SELECT": "role_id permission_id"},
+    "permissions": {"SELECT": "id name"},
+    "auth_sessions": {
+        "SELECT": "id user_id created_at expires_at ended_at refresh_secret ip_address",
+        "INSERT": "id user_id created_at expires_at refresh_secret ip_address user_agent",
+        "UPDATE": "expires_at refreshed_at ended_at end_reason",
+    },
+    "refresh_tokens": {
+        "SELECT": "token_hash session_id used_at",
+        "INSERT": "token_hash session_id created_at",
+        "UPDATE": "used_at",
+    },
+    "rate_limits": dict.fromkeys(
+        ("SELECT", "INSERT", "UPDATE"),
+        "scope key failures window_started_at blocked_until expires_at",
+    ),
+    "audit_logs": {
+        "INSERT": "id org_id user_id action resource_type resource_id outcome details ip_address"
+        " user_agent",
+    },
+    "user_management_version": {"SELECT": "version_num"},
+}
+BACKEND_TABLES = {("rate_limits", "DELETE")}
+PASSWORD_FUNCTIONS = {
+    "password_setting(uuid)",
+    "password_matches(uuid,text)",
+    "earlier_password_settings(uuid,integer)",
+    "is_earlier_password(uuid,integer,text[])",
+    "note_login(uuid,text,text,timestamp with time zone)",
+    "change_password(uuid,text,text,integer)",
+}
+# They read and write nothing, or work in a trigger only.
+EVERYBODYS_FUNCTIONS = {
+    "user_search_text(character varying,character varying,character varying)",
+    "audit_anchor_only_grows()",
+    "auth_session_stays_ended()",
+}
+
+
+def columns_of(database: Any, role: str) -> set[tuple[str, str, str]]:
+    """What the role may do with each column of all that has columns: (table, verb, column)."""
+    rows = database.sql(
+        "SELECT relname, verb, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid,"
+        " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS verb"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"
+        " AND attnum > 0 AND NOT attisdropped"
+        f" AND has_column_privilege('{role}', pg_class.oid, attnum, verb)"
+    )
+    return {(table, verb, column) for table, verb, column in map(split, rows.splitlines())}
+
+
+def split(row: str) -> list[str]:
+    return row.split("|")
+
+
+def functions_of(database: Any, role: str) -> set[str]:
+    """The functions of ours that the role may execute."""
+    rows = database.sql(
+        "SELECT pg_proc.oid::regprocedure FROM pg_proc"
+        " WHERE pronamespace = 'public'::regnamespace"
+        f" AND has_function_privilege('{role}', pg_proc.oid, 'EXECUTE') AND NOT EXISTS"
+        " (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')"
+    )
+    return set(rows.splitlines())
 
 
 def test_the_backend_can_do_nothing_else(autobot: Any) -> None:
-    statements = [
-        *DDL,
-        "SELECT bio FROM users",
-        "SELECT preferences FROM users",
-        "SELECT * FROM users",
+    expected = {
+        (table, verb, column)
+        for table, rights in BACKEND_COLUMNS.items()
+        for verb, columns in rights.items()
+        for column in columns.split()
+    }
+    assert columns_of(autobot, "autobot_backend") == expected
+    rows = autobot.sql(
+        "SELECT relname, verb FROM pg_class, unnest(ARRAY['DELETE', 'TRUNCATE', 'TRIGGER']) AS verb"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')"
+        " AND has_table_privilege('autobot_backend', pg_class.oid, verb)"
+    )
+    assert {tuple(split(row)) for row in rows.splitlines()} == BACKEND_TABLES
+    assert functions_of(autobot, "autobot_backend") == PASSWORD_FUNCTIONS | EVERYBODYS_FUNCTIONS
+    assert allowed(autobot, "autobot_backend", DDL) == []
+
+
+def test_who_may_call_the_functions_about_passwords(database: Any) -> None:
+    assert functions_of(database, "slm_service") == PASSWORD_FUNCTIONS | EVERYBODYS_FUNCTIONS
+    assert functions_of(database, "slm_tenant") == EVERYBODYS_FUNCTIONS
+
+
+def test_the_backend_is_nobody_else(autobot: Any) -> None:
+    others = ("autobot_user_admin", "slm_admin", "slm_service", "slm_tenant", "postgres")
+    assert allowed(autobot, "autobot_backend", [f"SET ROLE {each}" for each in others]) == []
+    assert (
+        autobot.sql(
+            "SELECT rolsuper, rolinherit AND EXISTS (SELECT FROM pg_auth_members WHERE member ="
+            " pg_roles.oid), rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
+            " FROM pg_roles WHERE rolname = 'autobot_backend'"
+        )
+        == "f|f|f|f|f|f"
+    )
+
+
+FORBIDDEN = {
+    "create a user": [
         "INSERT INTO users (username, email) VALUES ('eve', 'eve@x')",
+        "INSERT INTO users (id, username, email, is_platform_admin, password_hash)"
+        " VALUES (gen_random_uuid(), 'eve', 'eve@x', true, '$2b$04$x')",
+        "COPY users (username, email) FROM STDIN",
+    ],
+    "promote somebody": [
         "UPDATE users SET is_platform_admin = true",
-        "UPDATE users SET password_hash = 'x'",
-        "DELETE FROM users",
-        "SELECT id FROM audit_logs",
-        "UPDATE audit_logs SET action = 'x'",
-        "DELETE FROM audit_logs",
-        "UPDATE auth_sessions SET expires_at = now() + interval '1 year'",
-        "UPDATE auth_sessions SET user_id = user_id",
-        "DELETE FROM auth_sessions",
+        "UPDATE users SET org_id = NULL",
+        "INSERT INTO roles (name) VALUES ('operator')",
+        "UPDATE roles SET org_id = NULL, name = 'admin'",
+        "INSERT INTO user_roles (user_id, role_id) SELECT users.id, roles.id FROM users, roles",
+        "UPDATE user_roles SET role_id = role_id",
+        "INSERT INTO role_permissions (role_id, permission_id)"
+        " SELECT roles.id, permissions.id FROM roles, permissions",
+        "UPDATE permissions SET name = name",
+    ],
+    "let somebody back in": [
+        "UPDATE users SET is_active = true",
+        "UPDATE users SET deleted_at = NULL",
+        "UPDATE organizations SET is_active = true",
         "UPDATE user_credentials SET must_change_password = false",
-        "INSERT INTO user_roles (user_id, role_id) SELECT id, id FROM users",
-        "SELECT key_hash FROM api_keys",
-        "SELECT secret_encrypted FROM user_mfa",
-        "SELECT config FROM sso_providers",
-        "SELECT token_hash FROM refresh_tokens",
+        "UPDATE user_credentials SET one_time_expires_at = NULL",
+        "DELETE FROM user_credentials",
+    ],
+    "set a password": [
+        "UPDATE users SET password_hash = 'x'",
+        "UPDATE users SET email = 'eve@x'",
+        "UPDATE users SET username = 'eve'",
+        "INSERT INTO password_history (user_id, password_hash) SELECT id, 'x' FROM users",
+        "DELETE FROM password_history",
+    ],
+    "read a password's hash": [
+        "SELECT password_hash FROM users",
+        "SELECT * FROM users",
+        "SELECT users FROM users",
+        "SELECT to_jsonb(users) FROM users",
+        "SELECT id FROM users WHERE password_hash LIKE '$2b$%'",
+        "SELECT id FROM users ORDER BY password_hash",
+        "SELECT count(password_hash) FROM users",
+        "COPY users TO STDOUT",
         "SELECT password_hash FROM password_history",
-        "DELETE FROM rate_limits",
+        "SELECT id FROM password_history",
+        "SELECT setting_of_password_hash('x')",
+        "SELECT most_common_vals FROM pg_statistic, pg_stats WHERE false; TABLE pg_statistic",
+        "SELECT pg_read_file('base/1/pg_filenode.map')",
+    ],
+    "read secrets": [
+        "SELECT config FROM sso_providers",
+        "SELECT external_id FROM user_sso_links",
+        "SELECT secret_encrypted FROM user_mfa",
+        "SELECT backup_codes_encrypted FROM user_mfa",
+        "SELECT key_hash FROM api_keys",
+        "SELECT request_hash FROM idempotency_records",
+    ],
+    "read about people": [
+        "SELECT bio FROM users",
+        "SELECT display_name FROM users",
+        "SELECT preferences FROM users",
+        "SELECT user_agent FROM auth_sessions",
+        "SELECT name FROM organizations",
+        "SELECT id FROM teams",
+        "SELECT id FROM team_memberships",
+    ],
+    "touch the audit log": [
+        "SELECT id FROM audit_logs",
+        "INSERT INTO audit_logs (action, resource_type) VALUES ('x', 'user') RETURNING id",
+        "INSERT INTO audit_logs (action, resource_type, created_at)"
+        " VALUES ('login_success', 'user', now() - interval '1 year')",
+        "UPDATE audit_logs SET action = 'x'",
+        "UPDATE audit_logs SET created_at = now()",
+        "DELETE FROM audit_logs",
+        "SELECT hash FROM audit_seals",
         "INSERT INTO audit_seals (seq, audit_id, hash) VALUES (1, gen_random_uuid(), '')",
+        "DELETE FROM audit_seals",
+        "SELECT hash FROM audit_anchors",
         "INSERT INTO audit_anchors (population, seq, hash) VALUES ('slm', 9, '')",
-        "SET ROLE slm_tenant",
-        "SET ROLE slm_service",
-    ]
-    assert allowed(autobot, "autobot_backend", statements) == []
+        "UPDATE audit_anchors SET seq = 9",
+    ],
+    "write another history of sessions": [
+        "DELETE FROM auth_sessions",
+        "UPDATE auth_sessions SET user_id = user_id",
+        "UPDATE auth_sessions SET created_at = now()",
+        "UPDATE auth_sessions SET refresh_secret = NULL",
+        "INSERT INTO auth_sessions (user_id, expires_at, ended_at) SELECT id, now(), now()"
+        " FROM users",
+        "DELETE FROM refresh_tokens",
+        "UPDATE refresh_tokens SET session_id = session_id",
+        "UPDATE refresh_tokens SET token_hash = token_hash",
+    ],
+    "get around a trigger": [
+        "DROP TRIGGER stays_ended ON auth_sessions",
+        "ALTER TABLE auth_sessions DISABLE TRIGGER stays_ended",
+        "SET session_replication_role = replica",
+        "CREATE OR REPLACE FUNCTION auth_session_stays_ended() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NEW; END'",
+        "ALTER FUNCTION password_matches RESET search_path",
+        "UPDATE user_management_version SET version_num = '0003'",
+        "GRANT autobot_user_admin TO autobot_backend",
+    ],
+}
+
+
+@pytest.mark.parametrize("wish", FORBIDDEN)
+def test_the_backends_password_does_not_suffice_to(autobot: Any, wish: str) -> None:
+    assert allowed(autobot, "autobot_backend", FORBIDDEN[wish]) == []
+
+
+@pytest.mark.parametrize(
+    "change", ["ended_at = NULL", "ended_at = NULL, expires_at = 'infinity'", "ended_at = now()"]
+)
+@pytest.mark.parametrize("role", ["autobot_backend", "slm_service", "autobot_user_admin"])
+def test_a_session_that_has_ended_stays_so(autobot: Any, change: str, role: str) -> None:
+    autobot.sql("UPDATE auth_sessions SET ended_at = now() - interval '1 s'", user=role)
+    with pytest.raises(AssertionError, match="A session that has ended stays so"):
+        autobot.sql(f"UPDATE auth_sessions SET {change}", user=role)
+    autobot.sql("UPDATE auth_sessions SET ended_at = ended_at, end_reason = 'logout'")
+    assert autobot.sql("SELECT ended_at < now(), expires_at > now() FROM auth_sessions") == "t|t"
 
 
 def test_the_backend_has_nothing_in_slm_users(slm_database: Any) -> None:

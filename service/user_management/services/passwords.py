@@ -53,7 +53,7 @@ async def change_password(
 ) -> bool:
     """Replace a password that the user chose or was given, and remember it with those before.
 
-    False: it is no longer the same, and nothing was done.
+    False: it is no longer the same or the user no longer active, and nothing was done.
     """
     return await _ask(
         session, func.change_password(user_id, _text(password_hash), _text(new_hash), remembered)
