@@ -73,12 +73,14 @@ async def test_tokens_are_long_random_and_stored_as_hashes_only(site, sql):
     answers += [(await refresh(site, answer["refresh_token"])).json() for answer in answers]
     tokens = {answer["refresh_token"] for answer in answers}
     assert len(tokens) == 10
-    assert {len(token) for token in tokens} == {43}  # 256 bits in base64url
+    assert {len(token) for token in tokens} == {2 * 43}  # 256 bits each of code and seal
+    parts = {part for token in tokens for part in (token[:43], token[43:])}
+    assert len(parts) == 20
     everything = sql(
         "SELECT * FROM auth_sessions JOIN refresh_tokens ON session_id = id;"
         "SELECT encode(token_hash, 'escape') FROM refresh_tokens"
     )
-    assert [token for token in tokens if token in everything] == []
+    assert [part for part in parts if part in everything] == []
 
 
 async def test_within_the_grace_the_same_token_comes_again(site, sql):
@@ -148,9 +150,29 @@ async def test_every_reason_is_refused_alike(site, sql, change):
     assert site.audit(Population.SLM, "suspicious_activity") == []
 
 
-@pytest.mark.parametrize("token", ["unknown", "x" * 43, "x" * 200])
+@pytest.mark.parametrize("token", ["unknown", "x" * 43, "x" * 86, "é" * 86, "x" * 200])
 async def test_an_unknown_token(site, token):
     assert refused(await refresh(site, token))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda token, _: token[:43],
+        lambda token, _: token[:-1],
+        lambda token, _: f"{token}x",
+        lambda token, _: token[:43] + token[43:].swapcase(),
+        lambda token, _: token[:43] + "é" * 43,
+        lambda token, other: token[:43] + other[43:],
+    ],
+    ids=["none", "shorter", "longer", "other case", "other letters", "of another token"],
+)
+async def test_a_code_without_its_seal_is_unknown(site, sql, change):
+    """It uses nothing up: whoever has the token goes on."""
+    token, other = [(await log_in(site))["refresh_token"] for _ in range(2)]
+    assert refused(await refresh(site, change(token, other)))
+    assert sql("SELECT count(*) FROM refresh_tokens WHERE used_at IS NOT NULL") == "0"
+    assert (await refresh(site, token)).status_code == 200
 
 
 @pytest.mark.usefixtures("sql")

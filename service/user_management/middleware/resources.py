@@ -16,7 +16,7 @@ from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.cursors import CursorCodec
 from user_management.security.hashing import PasswordHasher
-from user_management.security.refresh_tokens import RefreshTokenHasher
+from user_management.security.refresh_tokens import RefreshTokenKeys
 from user_management.security.tokens import REALMS, TokenIssuer, TokenVerifier
 from user_management.services import AuthenticationService, Grant, RequestContext
 
@@ -48,7 +48,7 @@ class Resources(Verification):
 
     hasher: PasswordHasher
     issuer: TokenIssuer
-    refresh_tokens: RefreshTokenHasher
+    refresh_tokens: RefreshTokenKeys
     cursors: CursorCodec
     request_key: bytes
     policy: Policy
@@ -121,7 +121,7 @@ async def open_resources(
         verifier=TokenVerifier(keys, realm),
         hasher=PasswordHasher(settings.bcrypt_cost, settings.hash_threads),
         issuer=TokenIssuer(current, realm, lifetime=lifetime),
-        refresh_tokens=RefreshTokenHasher([key.derive("refresh tokens") for key in keys]),
+        refresh_tokens=RefreshTokenKeys([key.derive("refresh tokens") for key in keys]),
         cursors=CursorCodec(current.derive("cursors of lists")),
         request_key=current.derive("requests with an Idempotency-Key"),
         policy=settings.policy,

@@ -181,7 +181,7 @@ Index("ix_auth_sessions_over_at", func.least(AuthSession.ended_at, AuthSession.e
 
 
 class RefreshToken(Base):
-    """A refresh token that was issued, as its SHA-256. Used once; kept to know it again."""
+    """A refresh token that was issued, as a hash of its code. Used once; kept to know it again."""
 
     __tablename__ = "refresh_tokens"
 

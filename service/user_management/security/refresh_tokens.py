@@ -1,43 +1,73 @@
-"""Refresh tokens: opaque, 256 bits.
+"""Refresh tokens: a code of 256 bits, and a seal that says for whose session it is good.
 
-What is stored of one is made with a key of the service. Whoever reads the database can make no
-token, and whoever writes to it cannot make one of their own count.
+Of a code a hash is stored, of the seal nothing; both are made with a key of the service. Whoever
+reads the database can make no token, and whoever writes to it cannot make one count for another
+session or user than it was made for, not even one that was their own.
 """
 
 import base64
 import hmac
 import secrets
 from collections.abc import Sequence
+from uuid import UUID
 
 _BYTES = 32
+_CODE_LENGTH = 43  # of so many bytes as text
 
 
 def new_refresh_secret() -> bytes:
-    """What a session's tokens after the first follow from, together with the one before."""
+    """What a session's codes after the first follow from, together with the one before."""
     return secrets.token_bytes(_BYTES)
 
 
-def new_refresh_token() -> str:
-    """The first token of a session."""
+def new_code() -> str:
+    """The code of a session's first token."""
     return secrets.token_urlsafe(_BYTES)
 
 
-def successor(token: str, secret: bytes) -> str:
-    """The token that follows. Two tabs that present the same one thus get the same one."""
-    digest = hmac.digest(secret, token.encode(), "sha256")
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+def code_of(token: str) -> str:
+    """The token without its seal."""
+    return token[:_CODE_LENGTH]
 
 
-class RefreshTokenHasher:
-    """What is stored of a token. During a rotation `keys` are the current and the previous one."""
+def next_code(code: str, secret: bytes) -> str:
+    """The code that follows. Two tabs that present the same token thus get the same code."""
+    return _text(hmac.digest(secret, code.encode(), "sha256"))
+
+
+class RefreshTokenKeys:
+    """Hashes codes and seals tokens. During a rotation `keys` are the current and the previous
+    one.
+    """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = keys
 
-    def hash(self, token: str) -> bytes:
-        """What is stored of a new token."""
-        return self.hashes(token)[0]
+    def hash(self, code: str) -> bytes:
+        """What is stored of a new code."""
+        return self.hashes(code)[0]
 
-    def hashes(self, token: str) -> list[bytes]:
-        """All that may be stored of a token."""
-        return [hmac.digest(key, token.encode(), "sha256") for key in self._keys]
+    def hashes(self, code: str) -> list[bytes]:
+        """All that may be stored of a code."""
+        return [hmac.digest(key, code.encode(), "sha256") for key in self._keys]
+
+    def sealed(self, code: str, session_id: UUID, user_id: UUID) -> str:
+        """The token for a code of this session of this user."""
+        return _sealed(self._keys[0], code, session_id, user_id)
+
+    def is_sealed(self, token: str, session_id: UUID, user_id: UUID) -> bool:
+        """Whether the token was made for this session of this user."""
+        return any(
+            hmac.compare_digest(
+                token.encode(), _sealed(key, code_of(token), session_id, user_id).encode()
+            )
+            for key in self._keys
+        )
+
+
+def _sealed(key: bytes, code: str, session_id: UUID, user_id: UUID) -> str:
+    return code + _text(hmac.digest(key, f"{code} {session_id} {user_id}".encode(), "sha256"))
+
+
+def _text(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

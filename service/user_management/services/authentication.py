@@ -38,7 +38,7 @@ from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher, normalize_password
 from user_management.security.passwords import check_new_password
-from user_management.security.refresh_tokens import RefreshTokenHasher
+from user_management.security.refresh_tokens import RefreshTokenKeys, code_of
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor, Authority, RequestContext, population_of
@@ -210,7 +210,7 @@ class AuthenticationService:
         session: AsyncSession,
         context: RequestContext,
         hasher: PasswordHasher,
-        refresh_tokens: RefreshTokenHasher,
+        refresh_tokens: RefreshTokenKeys,
         policy: Policy,
     ) -> None:
         self.session = session
@@ -258,17 +258,17 @@ class AuthenticationService:
         A token that was replaced before, longer ago than GRACE, was stolen or belongs to the
         thief: it ends the session. Raises RefreshRefused, TooManyAttempts.
         """
-        now = datetime.now(UTC)
+        now, keys, code = datetime.now(UTC), self._refresh_tokens, code_of(token)
         found = await self.session.execute(
             _REFRESHING.where(
                 AuthSession.id
                 == select(RefreshToken.session_id)
-                .where(RefreshToken.token_hash.in_(self._refresh_tokens.hashes(token)))
+                .where(RefreshToken.token_hash.in_(keys.hashes(code)))
                 .scalar_subquery()
             )
         )
         held = found.one_or_none()
-        if held is None:
+        if held is None or not keys.is_sealed(token, held.session_id, held.user_id):
             raise await self._refused_token()
         if _standing(held, now) is not None or held.refresh_secret is None:
             raise RefreshRefused
@@ -276,12 +276,13 @@ class AuthenticationService:
         if expires_at is None:
             raise RefreshRefused
         following = await rotate(
-            self.session, self._refresh_tokens, held.session_id, held.refresh_secret, token, now
+            self.session, keys, held.session_id, held.refresh_secret, code, now
         )
         if following is None:
             await self._end_stolen(held)
             raise RefreshRefused
-        return _grant(held, held.session_id, now, expires_at, following)
+        replacement = keys.sealed(following, held.session_id, held.user_id)
+        return _grant(held, held.session_id, now, expires_at, replacement)
 
     async def prolong(self, user: AuthenticatedUser) -> Grant:
         """Go on with the caller's session by its access token. Raises NotAuthenticated."""

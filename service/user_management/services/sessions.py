@@ -16,10 +16,10 @@ from user_management.models import AuthSession, RefreshToken
 from user_management.models.base import UtcDateTime
 from user_management.policy import Policy
 from user_management.security.refresh_tokens import (
-    RefreshTokenHasher,
+    RefreshTokenKeys,
+    new_code,
     new_refresh_secret,
-    new_refresh_token,
-    successor,
+    next_code,
 )
 from user_management.services.context import RequestContext
 
@@ -46,13 +46,16 @@ async def begin_session(
     session: AsyncSession,
     context: RequestContext,
     policy: Policy,
-    hasher: RefreshTokenHasher,
+    keys: RefreshTokenKeys,
     user_id: UUID,
     now: datetime,
 ) -> BegunSession:
     """Begin a session with its first refresh token."""
+    session_id, code = uuid4(), new_code()
     begun = BegunSession(
-        uuid4(), now + min(policy.session_idle, policy.session_absolute), new_refresh_token()
+        id=session_id,
+        expires_at=now + min(policy.session_idle, policy.session_absolute),
+        refresh_token=keys.sealed(code, session_id, user_id),
     )
     made = (
         insert(AuthSession)
@@ -68,12 +71,11 @@ async def begin_session(
         .returning(AuthSession.id)
         .cte("made")
     )
-    token_hash = hasher.hash(begun.refresh_token)
     # One statement for both: logins of one user wait for each other here.
     await session.execute(
         insert(RefreshToken).from_select(
             ["token_hash", "session_id", "created_at"],
-            select(literal(token_hash), made.c.id, literal(now, UtcDateTime)),
+            select(literal(keys.hash(code)), made.c.id, literal(now, UtcDateTime)),
         )
     )
     return begun
@@ -106,17 +108,17 @@ async def prolong_session(
 
 async def rotate(
     session: AsyncSession,
-    hasher: RefreshTokenHasher,
+    keys: RefreshTokenKeys,
     session_id: UUID,
     secret: bytes,
-    token: str,
+    code: str,
     now: datetime,
 ) -> str | None:
-    """Use a token of the session, whose row is locked; the one that replaces it.
+    """Use a code of the session, whose row is locked; the one that replaces it.
 
     None: it was used before, longer ago than two tabs of one browser would explain.
     """
-    possible = hasher.hashes(token)
+    possible = keys.hashes(code)
     found = await session.execute(
         select(RefreshToken.token_hash, RefreshToken.used_at).where(
             RefreshToken.session_id == session_id,
@@ -126,14 +128,14 @@ async def rotate(
     used_at_of = {row.token_hash: row.used_at for row in found}
     presented = next(each for each in possible if each in used_at_of)
     used_at = used_at_of.pop(presented)
-    following = successor(token, secret)
+    following = next_code(code, secret)
     if used_at is None:
         await session.execute(
             update(RefreshToken).where(RefreshToken.token_hash == presented).values(used_at=now)
         )
         await session.execute(
             insert(RefreshToken).values(
-                token_hash=hasher.hash(following), session_id=session_id, created_at=now
+                token_hash=keys.hash(following), session_id=session_id, created_at=now
             )
         )
         return following
@@ -141,9 +143,9 @@ async def rotate(
         return None
     # Another tab may have gone on already: the last of the chain is the one that is not used.
     for _ in range(_LONGEST_CHAIN):
-        if not used_at_of.keys().isdisjoint(hasher.hashes(following)):
+        if not used_at_of.keys().isdisjoint(keys.hashes(following)):
             return following
-        following = successor(following, secret)
+        following = next_code(following, secret)
     return None
 
 

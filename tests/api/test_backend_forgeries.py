@@ -1,0 +1,127 @@
+"""Somebody has the password of the backend's role and an account of their own: they become nobody
+else by writing sessions and refresh tokens into the database.
+"""
+
+import hashlib
+import hmac
+import uuid
+
+import pytest
+
+from user_management.population import Population
+from user_management.services.housekeeping import HousekeepingService
+
+AUTOBOT = Population.AUTOBOT
+TOKEN = "A" * 43
+
+
+class Thief:
+    """What the backend's role may write, and whom they want to be."""
+
+    def __init__(self, database, victim) -> None:
+        self._database = database
+        self.victim = victim
+
+    def sql(self, statements) -> str:
+        return self._database.sql(statements, user="autobot_backend")
+
+    def begin_session(self, session_id=None) -> str:
+        """A session of the victim, which the database takes for a real one; its id."""
+        session_id = session_id or str(uuid.uuid4())
+        self.sql(
+            "INSERT INTO auth_sessions (id, user_id, expires_at, refresh_secret) VALUES"
+            f" ('{session_id}', '{self.victim}', now() + interval '1 hour', '{TOKEN}')"
+        )
+        return session_id
+
+    def add_token(self, token_hash, session_id) -> None:
+        self.sql(
+            "INSERT INTO refresh_tokens (token_hash, session_id)"
+            f" VALUES ('{token_hash}', '{session_id}')"
+        )
+
+
+@pytest.fixture
+async def thief(site):
+    """Eve, who has an account, and Ada, who is an administrator."""
+    await site.add_user(AUTOBOT, "eve")
+    victim = await site.add_user(AUTOBOT, "ada", is_admin=True)
+    return Thief(site.databases[AUTOBOT], victim)
+
+
+async def test_the_thief_of_these_tests_writes_what_the_backend_does(backend, thief):
+    """With the backend's key, their session would go on."""
+    session_id = thief.begin_session()
+    keys = backend.resources.refresh_tokens
+    thief.add_token(f"\\x{keys.hash(TOKEN).hex()}", session_id)
+    token = keys.sealed(TOKEN, uuid.UUID(session_id), thief.victim)
+    assert (await backend.refresh(token)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda token: token,
+        lambda token: hashlib.sha256(token).digest(),
+        lambda token: hmac.digest(TOKEN.encode(), token, "sha256"),
+        lambda token: hmac.digest(b"", token, "sha256"),
+    ],
+    ids=["plain", "sha256", "hmac with the session's secret", "hmac without a key"],
+)
+async def test_no_hash_that_can_be_made_counts(backend, thief, make):
+    session_id = thief.begin_session()
+    for token in (TOKEN, TOKEN * 2):
+        thief.add_token(f"\\x{make(token.encode()).hex()}", session_id)
+        assert (await backend.refresh(token)).status_code == 401
+
+
+async def test_ones_own_token_is_not_given_to_another_session(backend, thief):
+    login = await backend.enter("eve")
+    known = thief.sql("SELECT token_hash FROM refresh_tokens")
+    session_id = thief.begin_session()
+    with pytest.raises(AssertionError, match="duplicate key"):
+        thief.add_token(known, session_id)
+    with pytest.raises(AssertionError, match="permission denied"):
+        thief.sql(f"UPDATE refresh_tokens SET session_id = '{session_id}'")
+    with pytest.raises(AssertionError, match="permission denied"):
+        thief.sql(f"UPDATE auth_sessions SET user_id = '{thief.victim}'")
+    answer = (await backend.refresh(login["refresh_token"])).json()
+    assert (await backend.me(backend.bearer(answer["token"]))).json()["username"] == "eve"
+
+
+@pytest.mark.parametrize("target", ["their session", "a new one", "one with the id of one's own"])
+async def test_nor_once_it_was_cleared_away(site, backend, thief, target):
+    """The thief lets their own session grow old, and knows a token whose hash is free again."""
+    theirs = (await backend.enter("ada"))["session_id"]
+    own = await backend.enter("eve")
+    known = thief.sql(
+        f"SELECT token_hash FROM refresh_tokens WHERE session_id = '{own['session_id']}'"
+    )
+    thief.sql(
+        "UPDATE auth_sessions SET expires_at = now() - interval '1 year'"
+        f" WHERE id = '{own['session_id']}'"
+    )
+    async with site.resources.session(AUTOBOT) as session:
+        await HousekeepingService(session).run()
+    session_id = {
+        "their session": lambda: theirs,
+        "a new one": thief.begin_session,
+        "one with the id of one's own": lambda: thief.begin_session(own["session_id"]),
+    }[target]()
+    thief.add_token(known, session_id)
+    refused = await backend.refresh(own["refresh_token"])
+    assert (refused.status_code, refused.json()["code"]) == (401, "not_authenticated")
+    # An access token names its user, too.
+    assert (await backend.me(backend.bearer(own["token"]))).status_code == 401
+
+
+async def test_a_session_that_has_ended_is_not_begun_again(backend, thief):
+    login = await backend.enter("eve")
+    headers = backend.bearer(login["token"])
+    await backend.client.post("/api/auth/logout", headers=headers)
+    with pytest.raises(AssertionError, match="stays so"):
+        thief.sql("UPDATE auth_sessions SET ended_at = NULL")
+    thief.sql("UPDATE auth_sessions SET expires_at = 'infinity'")
+    thief.sql("UPDATE refresh_tokens SET used_at = NULL")
+    assert (await backend.me(headers)).status_code == 401
+    assert (await backend.refresh(login["refresh_token"])).status_code == 401
