@@ -24,12 +24,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from user_management.errors import ConfigurationError
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import MAX_COST, MIN_COST
+from user_management.security.tokens import SigningKey, VerificationKey
 
 DEFAULT_PORT = 5432
 
@@ -164,6 +165,8 @@ def _host_and_port(item: str) -> tuple[str, str]:
     return unquote(host), port
 
 
+# As browsers write them.
+_Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:[0-9]+)?$")]
 # A limit that is never reached is the way to switch one off.
 _Failures = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -201,6 +204,13 @@ class Settings(BaseSettings):
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
     slm_signing_key: SecretStr | None = None
     slm_previous_signing_key: SecretStr | None = None
+    autobot_signing_key: SecretStr | None = None
+    autobot_previous_signing_key: SecretStr | None = None
+    # For programs that verify tokens of application users and issue none.
+    autobot_public_keys_file: Path | None = None
+    # Web pages of these may call the AutoBot backend from a browser.
+    frontend_origins: Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_words)] = ()
+
     bcrypt_cost: Annotated[int, Field(ge=MIN_COST, le=MAX_COST)] = 12
     hash_threads: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_default_threads)
 
@@ -219,6 +229,43 @@ class Settings(BaseSettings):
         if minutes < lifetime:
             raise ValueError(f"at least ACCESS_TOKEN_EXPIRE_MINUTES, which is {lifetime}")
         return minutes
+
+    def signing_keys(self, population: Population) -> list[SigningKey]:
+        """The key that signs, then the one that still verifies during a rotation.
+
+        Raises ConfigurationError without the first one, and for what is no such key.
+        """
+        prefix = population.value.upper()
+        keys: dict[str, SecretStr | None] = {
+            f"{prefix}_SIGNING_KEY": getattr(self, f"{population}_signing_key"),
+            f"{prefix}_PREVIOUS_SIGNING_KEY": getattr(self, f"{population}_previous_signing_key"),
+        }
+        if keys[f"{prefix}_SIGNING_KEY"] is None:
+            raise ConfigurationError(
+                f"{prefix}_SIGNING_KEY is not set. Set it (or the file {population}_signing_key in "
+                "$CREDENTIALS_DIRECTORY) to a P-256 private key in PKCS#8 PEM form."
+            )
+        return [
+            SigningKey.from_pem(pem.get_secret_value(), variable=variable)
+            for variable, pem in keys.items()
+            if pem is not None
+        ]
+
+    def autobot_public_keys(self) -> list[VerificationKey]:
+        """The keys of the AutoBot backend. Raises ConfigurationError."""
+        path = self.autobot_public_keys_file
+        if path is None:
+            raise ConfigurationError(
+                "AUTOBOT_PUBLIC_KEYS_FILE is not set. On a host of the backend it is "
+                "/etc/autobot/auth-public-keys.pem."
+            )
+        try:
+            pem = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"AUTOBOT_PUBLIC_KEYS_FILE names {path}, which cannot be read ({error})."
+            ) from error
+        return VerificationKey.all_from_pem(pem, variable="AUTOBOT_PUBLIC_KEYS_FILE")
 
     @property
     def policy(self) -> Policy:

@@ -13,7 +13,6 @@ from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
-import bcrypt
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,11 +20,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fastapi import FastAPI
 from sqlalchemy import Engine, event
 
+from autobot_backend.app import create_app as create_backend
 from slm_server.app import create_app
 from user_management.config import Settings
 from user_management.middleware.resources import Resources
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
+from user_management.security.hashing import PasswordHasher
 from user_management.services import OPERATOR, RequestContext, UserService
 
 # The lowest that bcrypt takes: what is tested here are rules, not hashes.
@@ -166,6 +167,32 @@ class Site:
         return json.loads(rows)
 
 
+@dataclass
+class Backend:
+    """The AutoBot backend on the database of a Site, with the rights of its own role."""
+
+    app: FastAPI
+    client: httpx2.AsyncClient
+
+    @property
+    def resources(self) -> Resources:
+        return self.app.state.resources
+
+    async def try_login(self, username: str, password: str = PASSWORD) -> httpx2.Response:
+        return await self.client.post(
+            "/api/auth/login", json={"username": username, "password": password}
+        )
+
+    async def login(self, username: str, password: str = PASSWORD) -> dict[str, str]:
+        """Log in; the header that proves it."""
+        response = await self.try_login(username, password)
+        assert response.status_code == 200, response.text
+        return {"Authorization": f"Bearer {response.json()['token']}"}
+
+    async def me(self, headers: dict[str, str]) -> httpx2.Response:
+        return await self.client.get("/api/auth/me", headers=headers)
+
+
 class SocketProxy:
     """A socket between the application and PostgreSQL that a test can cut and freeze."""
 
@@ -226,7 +253,14 @@ class ProxiedDatabase:
 
     @property
     def service(self) -> Any:
-        return self.database.service.model_copy(update={"hosts": (str(self.proxy.directory),)})
+        return self._through_the_proxy(self.database.service)
+
+    @property
+    def backend(self) -> Any:
+        return self._through_the_proxy(self.database.backend)
+
+    def _through_the_proxy(self, settings: Any) -> Any:
+        return settings.model_copy(update={"hosts": (str(self.proxy.directory),)})
 
     def sql(self, statements: str) -> str:
         return self.database.sql(statements)
@@ -240,21 +274,19 @@ def settings_for(databases: dict[Population, Any], **changes: Any) -> Settings:
         "hash_threads": 2,
     }
     for population, database in databases.items():
-        service = database.service
-        values |= {
-            f"{population}_users_database_url": None,
-            f"{population}_postgres_host": service.hosts[0],
-            f"{population}_postgres_db": service.database,
-            f"{population}_postgres_user": service.user,
-            f"{population}_postgres_password": service.password,
-        }
+        values |= {f"{population}_users_database_url": None}
+        values |= connection(population, database.service)
     return Settings(**(values | changes))
 
 
-@asynccontextmanager
-async def _sealing_as_told(seals: bool) -> AsyncIterator[None]:
-    with nullcontext() if seals else patch("slm_server.app.sealing", lambda _: nullcontext()):
-        yield
+def connection(population: Population, settings: Any) -> dict[str, Any]:
+    """How to reach a database, as settings of a service."""
+    return {
+        f"{population}_postgres_host": settings.hosts[0],
+        f"{population}_postgres_db": settings.database,
+        f"{population}_postgres_user": settings.user,
+        f"{population}_postgres_password": settings.password,
+    }
 
 
 @asynccontextmanager
@@ -267,9 +299,9 @@ async def running(
     mingle with those that a test looks at.
     """
     settings = settings_for(databases, **changes)
-    app = create_app(settings)
+    with nullcontext() if seals else patch("slm_server.app.sealing", lambda _: nullcontext()):
+        app = create_app(settings)
     async with (
-        _sealing_as_told(seals),
         app.router.lifespan_context(app),
         httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app, client=("203.0.113.7", 1234)),
@@ -278,6 +310,27 @@ async def running(
         ) as client,
     ):
         yield Site(app, settings, databases, client)
+
+
+@asynccontextmanager
+async def running_backend(database: Any, **changes: Any) -> AsyncIterator[Backend]:
+    """Start the AutoBot backend on the application users' database."""
+    values: dict[str, Any] = {
+        "autobot_signing_key": new_signing_key(),
+        "bcrypt_cost": BCRYPT_COST,
+        "hash_threads": 2,
+    }
+    values |= connection(Population.AUTOBOT, database.backend)
+    app = create_backend(Settings(**(values | changes)))
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app, client=("203.0.113.7", 1234)),
+            base_url="https://backend.example",
+            headers={"User-Agent": "pytest"},
+        ) as client,
+    ):
+        yield Backend(app, client)
 
 
 @pytest.fixture
@@ -302,6 +355,19 @@ def databases(slm_database, autobot_database):
 async def site(databases) -> AsyncIterator[Site]:
     """The application on two empty databases."""
     async with running(databases) as started:
+        yield started
+
+
+@pytest.fixture
+def run_backend():
+    """Start the backend with settings of one's own: `run_backend(database, name=value)`."""
+    return running_backend
+
+
+@pytest.fixture
+async def backend(databases) -> AsyncIterator[Backend]:
+    """The AutoBot backend, on the database of `site`."""
+    async with running_backend(databases[Population.AUTOBOT]) as started:
         yield started
 
 
@@ -344,14 +410,14 @@ def statements() -> Iterator[list[str]]:
 
 @pytest.fixture
 def held_hashing(monkeypatch) -> Iterator[threading.Event]:
-    """Hashing stands still until the event is set."""
+    """The passwords of those who log in are not hashed until the event is set."""
     gate = threading.Event()
-    check = bcrypt.checkpw
+    hash_anew = PasswordHasher._hash_anew
 
-    def held(password: bytes, stored: bytes) -> bool:
+    def held(*arguments: Any) -> str | None:
         assert gate.wait(30)
-        return check(password, stored)
+        return hash_anew(*arguments)
 
-    monkeypatch.setattr(bcrypt, "checkpw", held)
+    monkeypatch.setattr(PasswordHasher, "_hash_anew", held)
     yield gate
     gate.set()

@@ -6,14 +6,13 @@ import sys
 import uuid
 from pathlib import Path
 
-import httpx2
 import pytest
 from fastapi import APIRouter
 
 from slm_server.api.matrix import HOLDERS, contexts, rows
 from slm_server.app import create_app
 from user_management.middleware.rbac import LOGGED_IN, ONE_TIME, PUBLIC, access_of
-from user_management.permissions import SYSTEM_ROLES, Permission
+from user_management.permissions import SYSTEM_ROLES
 from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
@@ -135,51 +134,6 @@ async def test_each_route_admits_whom_the_matrix_says(site, caller):
         matrix[name] = expected(caller, row)
     assert len(matrix) > 30
     assert answers == matrix
-
-
-def example() -> str:
-    """The program of docs/authorization.md."""
-    guide = (ROOT / "docs/authorization.md").read_text()
-    [program] = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
-    return program
-
-
-@pytest.mark.parametrize(
-    ("permissions", "statuses"),
-    [
-        (None, [200, 401, 401, 401]),
-        ([], [200, 403, 403, 403]),
-        ([Permission.FILES_VIEW], [200, 200, 403, 403]),
-        ([Permission.CHAT_HISTORY], [200, 403, 200, 403]),
-        ([Permission.FILES_DELETE], [200, 403, 403, 403]),
-        ([Permission.FILES_VIEW, Permission.FILES_DELETE], [200, 200, 403, 200]),
-    ],
-)
-async def test_the_checks_serve_other_applications(site, permissions, statuses):
-    headers = {}
-    if permissions is not None:
-        await site.add_user(Population.SLM, "marta", permissions=permissions)
-        headers = await site.login("marta")
-    program = example()
-    assert "slm_server" not in program
-    names = {}
-    exec(compile(program, "docs/authorization.md", "exec"), names)  # noqa: S102
-    transport = httpx2.ASGITransport(names["create_app"](site.resources))
-    async with httpx2.AsyncClient(
-        transport=transport, base_url="https://other.example", headers=headers
-    ) as client:
-        answers = [
-            await client.get("/"),
-            await client.get("/files"),
-            await client.get("/chats"),
-            await client.delete("/files"),
-        ]
-    assert [answer.status_code for answer in answers] == statuses
-    for answer in answers:
-        if answer.status_code == 403:
-            assert answer.json()["code"] == "permission_denied"
-        if answer.url.path == "/files" and answer.status_code == 200 and answer.json():
-            assert answer.json() == "Files of marta"
 
 
 async def test_a_refusal_names_what_is_missing(site):

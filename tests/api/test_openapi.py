@@ -12,7 +12,9 @@ import jsonschema
 import pytest
 import uvicorn
 
-from slm_server.api.examples import EXAMPLES
+from autobot_backend.app import create_app as create_backend
+from autobot_backend.openapi import EXAMPLES as BACKEND_EXAMPLES
+from slm_server.api.examples import EXAMPLES as SLM_EXAMPLES
 from slm_server.app import create_app
 from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
 from user_management.population import Population
@@ -20,11 +22,14 @@ from user_management.population import Population
 ROOT = Path(__file__).parents[2]
 FUZZING = ROOT / "tests/support/fuzzing"
 METHODS = {"get", "post", "patch", "delete"}
+EXAMPLES = {"slm": SLM_EXAMPLES, "backend": BACKEND_EXAMPLES}
+DOCUMENTS = {"slm": create_app().openapi(), "backend": create_backend().openapi()}
 
 
 @pytest.fixture(scope="module")
 def document():
-    return create_app().openapi()
+    """The SLM server's."""
+    return DOCUMENTS["slm"]
 
 
 def operations(document):
@@ -33,17 +38,24 @@ def operations(document):
             yield path, method, item[method]
 
 
-def test_the_published_document_is_that_of_the_application():
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [
+        ("slm_server.api.openapi", "docs/openapi.json"),
+        ("autobot_backend.openapi", "docs/openapi-backend.json"),
+    ],
+)
+def test_the_published_document_is_that_of_the_application(module, file):
     written = subprocess.run(
-        [sys.executable, "-m", "slm_server.api.openapi"],
+        [sys.executable, "-m", module],
         cwd=ROOT,
         env={"PYTHONPATH": "service"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert (ROOT / "docs/openapi.json").read_text() == written.stdout, (
-        "run: PYTHONPATH=service python -m slm_server.api.openapi > docs/openapi.json"
+    assert (ROOT / file).read_text() == written.stdout, (
+        f"run: PYTHONPATH=service python -m {module} > {file}"
     )
 
 
@@ -133,6 +145,25 @@ def test_the_routes_are_those_that_exist(document):
     }
 
 
+def test_the_routes_of_the_backend():
+    """Those of AutoBot that let people in, and none that manages anybody."""
+    routes = {f"{method.upper()} {path}" for path, method, _ in operations(DOCUMENTS["backend"])}
+    assert routes == {
+        "POST /api/auth/login",
+        "GET /api/auth/me",
+        "GET /api/auth/check",
+        "POST /api/auth/refresh",
+        "POST /api/auth/logout",
+        "POST /api/auth/change-password",
+        "GET /api/health",
+        "GET /api/health/database",
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /.well-known/jwks.json",
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_operations_have_names_and_their_errors_are_problems(document):
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
@@ -149,21 +180,26 @@ def json_schema_of(content):
     return reference.rpartition("/")[2] or None
 
 
-def test_what_is_sent_and_answered_has_an_example(document):
-    named = set()
+@pytest.mark.parametrize("application", DOCUMENTS)
+def test_what_is_sent_and_answered_has_an_example(application):
+    document, named = DOCUMENTS[application], set()
     for path, _, operation in operations(document):
         bodies = [operation.get("requestBody", {}).get("content", {})]
         if path.startswith("/api/") and not path.startswith(("/api/security", "/api/health")):
             bodies += [answer.get("content", {}) for answer in operation["responses"].values()]
         named |= {name for name in map(json_schema_of, bodies) if name}
-    assert named <= set(EXAMPLES)
+    assert named <= set(EXAMPLES[application])
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_are_as_described(document, name):
+@pytest.mark.parametrize(
+    ("application", "name"),
+    [(application, name) for application in EXAMPLES for name in EXAMPLES[application]],
+)
+def test_examples_are_as_described(application, name):
+    document, example = DOCUMENTS[application], EXAMPLES[application][name]
     schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
-    jsonschema.Draft202012Validator(schema).validate(EXAMPLES[name])
-    assert document["components"]["schemas"][name]["examples"] == [EXAMPLES[name]]
+    jsonschema.Draft202012Validator(schema).validate(example)
+    assert document["components"]["schemas"][name]["examples"] == [example]
 
 
 def test_who_needs_a_token(document):
@@ -195,12 +231,11 @@ async def test_there_is_no_other_way_to_it(admin, path):
     assert (await admin.get(path)).status_code == 404
 
 
-async def fuzz(site, schema: Path, *arguments: str) -> str:
+async def fuzz(app, headers, schema: Path, *arguments: str) -> str:
     """Let schemathesis try the served application, all checks on; its report."""
-    headers = await site.administrate()
-    await asyncio.to_thread(schema.write_text, json.dumps(site.app.openapi()))
+    await asyncio.to_thread(schema.write_text, json.dumps(app.openapi()))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(site.app, lifespan="off", log_config=None, access_log=False)
+        config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
         process = await asyncio.create_subprocess_exec(
@@ -226,7 +261,8 @@ async def fuzz(site, schema: Path, *arguments: str) -> str:
 
 async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path, document):
     report = await fuzz(
-        site,
+        site.app,
+        await site.administrate(),
         tmp_path / "openapi.json",
         *("--max-examples", "10", "--exclude-operation-id", "logout"),
     )
@@ -239,8 +275,22 @@ async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path, d
 
 async def test_logout_is_answered_as_described(site, tmp_path):
     report = await fuzz(
-        site,
+        site.app,
+        await site.administrate(),
         tmp_path / "openapi.json",
         *("--max-examples", "10", "--include-operation-id", "logout"),
     )
     assert "Tested: 1" in report
+
+
+@pytest.mark.parametrize("which", ["include", "exclude"])
+async def test_requests_of_the_backend_are_answered_as_described(site, backend, tmp_path, which):
+    await site.add_user(Population.AUTOBOT, "marta")
+    report = await fuzz(
+        backend.app,
+        await backend.login("marta"),
+        tmp_path / "openapi.json",
+        *("--max-examples", "25", f"--{which}-operation-id", "logout"),
+    )
+    others = len(list(operations(DOCUMENTS["backend"]))) - 1
+    assert f"Tested: {1 if which == 'include' else others}" in report

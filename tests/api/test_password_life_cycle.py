@@ -11,7 +11,7 @@ from user_management.database import Database
 from user_management.errors import InvalidCredentials, NotAuthenticated
 from user_management.population import Population
 from user_management.security.tokens import AccessClaims
-from user_management.services import AuthenticationService, RequestContext, authenticate
+from user_management.services import RequestContext, authenticate
 
 PASSWORDS = [f"granite-otter-quilt-{number}" for number in range(20, 30)]
 
@@ -227,9 +227,7 @@ async def test_a_closed_organization_keeps_its_users_out(site, change):
 
     async def login():
         async with database.session() as session:
-            service = AuthenticationService(
-                session, RequestContext(), site.resources.hasher, site.resources.policy
-            )
+            service = site.resources.authentication(session, RequestContext())
             return await service.login("marta", site.password)
 
     grant = await login()

@@ -7,8 +7,8 @@ import sys
 import pytest
 from fastapi import APIRouter
 
-from slm_server.logs import configure_logging
 from user_management.errors import DomainError
+from user_management.middleware.logs import configure_logging
 from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
 from user_management.population import Population
 
@@ -138,11 +138,11 @@ async def log(site, monkeypatch):
     out = io.StringIO()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", out)
-        configure_logging()
+        configure_logging("slm_server")
     # Not before the application, which configures the same on its start.
     assert site.app.state.resources
     yield out.getvalue
-    configure_logging()
+    configure_logging("slm_server")
 
 
 async def test_a_fault_of_ours_is_logged_and_not_shown(site, log):

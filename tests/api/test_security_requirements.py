@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from slm_server.app import create_app
-from slm_server.logs import configure_logging
+from user_management.middleware.logs import configure_logging
 from user_management.population import Population
 
 NEW_PASSWORD = "granite-otter-quilt-52"
@@ -179,7 +179,7 @@ async def journal(site, monkeypatch):
     out = io.StringIO()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", out)
-        configure_logging()
+        configure_logging("slm_server")
     handler = logging.getLogger("slm_server").handlers[0]
     root = logging.getLogger()
     level = root.level
@@ -190,7 +190,7 @@ async def journal(site, monkeypatch):
     yield out.getvalue
     root.setLevel(level)
     root.removeHandler(handler)
-    configure_logging()
+    configure_logging("slm_server")
 
 
 async def live(site) -> set[str]:

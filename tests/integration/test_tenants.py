@@ -218,7 +218,7 @@ def test_the_backend_sees_everybody_it_lets_in(database: Any) -> None:
         count = f"SELECT count({column}) FROM {table}"
         assert database.sql(count, user="autobot_backend") == database.sql(count), table
     database.sql(
-        "UPDATE users SET last_login_at = now();"
+        "SELECT note_login(id, 'hash', NULL, now()) FROM users;"
         "INSERT INTO auth_sessions (user_id, expires_at) SELECT id, now() FROM users;"
         "INSERT INTO audit_logs (action, resource_type) VALUES ('login_failed', 'user')",
         user="autobot_backend",

@@ -34,12 +34,14 @@ from user_management.security import tokens
 from user_management.security.tokens import (
     LEEWAY,
     MAX_TOKEN_LENGTH,
+    Realm,
     SigningKey,
     TokenIssuer,
     TokenVerifier,
 )
 
-ISSUER, AUDIENCE = "https://slm.autobot.internal", "slm-api"
+REALM = Realm("https://slm.autobot.internal", "slm-api")
+ISSUER, AUDIENCE = REALM
 LIFETIME = timedelta(minutes=30)
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 OTHER = ec.generate_private_key(ec.SECP256R1())
@@ -94,12 +96,12 @@ def token(head=None, body=None, sign=es256):
 
 @pytest.fixture
 def issuer():
-    return TokenIssuer(KEY, issuer=ISSUER, audience=AUDIENCE, lifetime=LIFETIME)
+    return TokenIssuer(KEY, REALM, lifetime=LIFETIME)
 
 
 @pytest.fixture
 def verifier():
-    return TokenVerifier([KEY], issuer=ISSUER, audience=AUDIENCE)
+    return TokenVerifier([KEY], REALM)
 
 
 def read_segment(text, index):
@@ -110,7 +112,9 @@ def read_segment(text, index):
 class TestIssued:
     def test_header_and_claims(self, issuer):
         before = int(time.time())
-        made = issuer.issue(subject="gwendolyn", user_id=USER, session_id=SESSION, admin=True)
+        made = issuer.issue(
+            subject="gwendolyn", user_id=USER, session_id=SESSION, claims={"admin": True}
+        )
 
         assert read_segment(made, 0) == header()
         body = read_segment(made, 1)
@@ -132,7 +136,7 @@ class TestIssued:
                 subject="gwendolyn",
                 user_id=USER,
                 session_id=SESSION,
-                admin=False,
+                claims={"admin": False},
                 issued_at=issued_at,
             )
         )
@@ -144,7 +148,7 @@ class TestIssued:
     def test_no_two_tokens_share_their_id(self, issuer, verifier):
         ids = {
             verifier.verify(
-                issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=False)
+                issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={"admin": False})
             ).token_id
             for _ in range(50)
         }
@@ -152,12 +156,14 @@ class TestIssued:
         assert len(ids) == 50
 
     def test_the_longest_username_fits(self, issuer, verifier):
-        made = issuer.issue(subject="ü" * 100, user_id=USER, session_id=SESSION, admin=False)
+        made = issuer.issue(
+            subject="ü" * 100, user_id=USER, session_id=SESSION, claims={"admin": False}
+        )
 
         assert verifier.verify(made).subject == "ü" * 100
 
     def test_authorises_nothing(self, issuer, verifier):
-        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=True)
+        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={"admin": True})
 
         assert not hasattr(verifier.verify(made), "admin")
 
@@ -326,7 +332,7 @@ class TestRefused:
     @given(st.one_of(st.text(max_size=200), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*")))
     def test_any_text(self, text):
         with pytest.raises(NotAuthenticated):
-            TokenVerifier([KEY], issuer=ISSUER, audience=AUDIENCE).verify(text)
+            TokenVerifier([KEY], REALM).verify(text)
 
     @settings(max_examples=300)
     @given(st.data())
@@ -336,9 +342,7 @@ class TestRefused:
         other = data.draw(st.characters().filter(lambda character: character != made[at]))
 
         with pytest.raises(NotAuthenticated):
-            TokenVerifier([KEY], issuer=ISSUER, audience=AUDIENCE).verify(
-                made[:at] + other + made[at + 1 :]
-            )
+            TokenVerifier([KEY], REALM).verify(made[:at] + other + made[at + 1 :])
 
     def test_the_other_populations_tokens(self, verifier):
         """Each population has its own key, issuer and audience, and each alone suffices."""
@@ -348,8 +352,8 @@ class TestRefused:
             (KEY, "https://autobot.internal", AUDIENCE),
             (KEY, ISSUER, "autobot-api"),
         ):
-            made = TokenIssuer(key, issuer=issuer, audience=audience, lifetime=LIFETIME).issue(
-                subject="admin", user_id=USER, session_id=SESSION, admin=True
+            made = TokenIssuer(key, Realm(issuer, audience), lifetime=LIFETIME).issue(
+                subject="admin", user_id=USER, session_id=SESSION, claims={"admin": True}
             )
             with pytest.raises(NotAuthenticated):
                 verifier.verify(made)
@@ -388,7 +392,7 @@ class TestTime:
     def test_a_token_expires(self, issuer, verifier):
         past = datetime.now(UTC) - LIFETIME - timedelta(seconds=LEEWAY + 1)
         made = issuer.issue(
-            subject="x", user_id=USER, session_id=SESSION, admin=False, issued_at=past
+            subject="x", user_id=USER, session_id=SESSION, claims={"admin": False}, issued_at=past
         )
 
         with pytest.raises(NotAuthenticated):
@@ -430,7 +434,7 @@ class TestKeys:
         }
         assert set(jwk) == {"kty", "crv", "alg", "use", "kid", "x", "y"}
 
-        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=False)
+        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={"admin": False})
         signed, _, signature = made.rpartition(".")
         x, y = (int.from_bytes(base64.urlsafe_b64decode(jwk[name] + "=")) for name in ("x", "y"))
         raw = base64.urlsafe_b64decode(signature + "==")
@@ -443,9 +447,9 @@ class TestKeys:
     def test_rotation(self, issuer):
         """Old tokens live on while the previous key is named, and no longer."""
         current = SigningKey(OTHER)
-        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, admin=False)
-        during = TokenVerifier([current, KEY], issuer=ISSUER, audience=AUDIENCE)
-        after = TokenVerifier([current], issuer=ISSUER, audience=AUDIENCE)
+        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={"admin": False})
+        during = TokenVerifier([current, KEY], REALM)
+        after = TokenVerifier([current], REALM)
 
         assert during.verify(made).session_id == SESSION
         assert [key["kid"] for key in during.jwks()["keys"]] == [current.kid, KEY.kid]
@@ -456,13 +460,13 @@ class TestKeys:
             during.verify(token(header(kid=current.kid)))
 
     def test_the_same_key_twice_is_published_once(self):
-        verifier = TokenVerifier([KEY, SigningKey(PRIVATE)], issuer=ISSUER, audience=AUDIENCE)
+        verifier = TokenVerifier([KEY, SigningKey(PRIVATE)], REALM)
 
         assert len(verifier.jwks()["keys"]) == 1
 
     def test_a_verifier_without_keys_is_refused(self):
         with pytest.raises(ValueError, match="at least one key"):
-            TokenVerifier([], issuer=ISSUER, audience=AUDIENCE)
+            TokenVerifier([], REALM)
 
 
 def private(key, form=PrivateFormat.PKCS8, encoding=Encoding.PEM, encryption=None):
@@ -519,7 +523,9 @@ class TestLoading:
 
 
 def issue(issuer):
-    return issuer.issue(subject="gwendolyn", user_id=USER, session_id=SESSION, admin=False)
+    return issuer.issue(
+        subject="gwendolyn", user_id=USER, session_id=SESSION, claims={"admin": False}
+    )
 
 
 def test_a_verified_token_is_remembered_until_it_expires(issuer, verifier, monkeypatch):

@@ -1,22 +1,18 @@
 """Login, refresh and logout of fleet administrators."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated
-
 from fastapi import APIRouter, Depends, Request
 
-from slm_server.api.routes import BODY
-from user_management.middleware.caller import (
-    CurrentUserDep,
-    OriginDep,
-    SessionUserDep,
-    context_of,
-    get_session_user,
+from user_management.middleware.caller import CurrentUserDep, SessionUserDep, get_session_user
+from user_management.middleware.login import LoginServiceDep, OwnServiceDep
+from user_management.middleware.problems import (
+    LOGIN,
+    PASSWORD_CHANGE,
+    REFRESH,
+    SESSION,
+    problem_responses,
 )
-from user_management.middleware.problems import problem_responses
 from user_management.middleware.rbac import public
 from user_management.middleware.resources import Resources, ResourcesDep
-from user_management.population import Population
 from user_management.schemas.auth import (
     CurrentUserResponse,
     LoginRequest,
@@ -24,49 +20,22 @@ from user_management.schemas.auth import (
     RefreshRequest,
     TokenResponse,
 )
-from user_management.services import AuthenticationService, Grant
+from user_management.services import Grant
 
 router = APIRouter(tags=["authentication"], responses=problem_responses("internal_error"))
-
-_LOGIN = ("invalid_credentials", "too_many_attempts", "database_unavailable", "hash_queue_full")
-_REFRESH = ("not_authenticated", "too_many_attempts", "database_unavailable")
-_CALLER = ("not_authenticated", "database_unavailable")
-
-
-async def get_login_service(
-    resources: ResourcesDep, origin: OriginDep
-) -> AsyncIterator[AuthenticationService]:
-    """For requests that need no token."""
-    async with resources.session(Population.SLM) as session:
-        yield AuthenticationService(session, origin, resources.hasher, resources.policy)
-
-
-async def get_own_service(
-    resources: ResourcesDep, origin: OriginDep, user: SessionUserDep
-) -> AsyncIterator[AuthenticationService]:
-    """For what users do about themselves."""
-    async with resources.session(Population.SLM) as session:
-        yield AuthenticationService(
-            session, context_of(origin, user), resources.hasher, resources.policy
-        )
-
-
-# The commit comes before the response: with scope="function" a failed one still shows in it.
-LoginServiceDep = Annotated[AuthenticationService, Depends(get_login_service, scope="function")]
-OwnServiceDep = Annotated[AuthenticationService, Depends(get_own_service, scope="function")]
 
 
 @router.post(
     "/slm-auth/login",
     operation_id="login",
     dependencies=[Depends(public)],
-    responses=problem_responses(*BODY, *_LOGIN),
+    responses=problem_responses(*LOGIN),
 )
 @router.post(
     "/auth/login",
     operation_id="login_of_playbooks",
     dependencies=[Depends(public)],
-    responses=problem_responses(*BODY, *_LOGIN),
+    responses=problem_responses(*LOGIN),
 )
 async def login(
     body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
@@ -79,7 +48,7 @@ async def login(
     "/slm-auth/refresh",
     operation_id="refresh",
     dependencies=[Depends(public)],
-    responses=problem_responses(*BODY, *_REFRESH),
+    responses=problem_responses(*REFRESH),
 )
 async def refresh(
     body: RefreshRequest, service: LoginServiceDep, resources: ResourcesDep
@@ -95,7 +64,7 @@ async def refresh(
     operation_id="refresh_of_autobot",
     dependencies=[Depends(public)],
     openapi_extra={"security": [{}, {get_session_user.scheme_name: []}]},
-    responses=problem_responses(*BODY, *_REFRESH),
+    responses=problem_responses(*REFRESH),
 )
 async def refresh_of_autobot(
     service: LoginServiceDep,
@@ -111,20 +80,12 @@ async def refresh_of_autobot(
 
 
 def _tokens(resources: Resources, grant: Grant) -> TokenResponse:
-    token = resources.issuer.issue(
-        subject=grant.username,
-        user_id=grant.user_id,
-        session_id=grant.session_id,
-        admin=grant.is_admin,
-        issued_at=grant.granted_at,
-    )
-    session_left = grant.expires_at - grant.granted_at
+    issued = resources.issue(grant, subject=grant.username, claims={"admin": grant.is_admin})
     return TokenResponse(
-        access_token=token,
-        # A token is worth nothing once its session has ended.
-        expires_in=int(min(resources.issuer.lifetime, session_left).total_seconds()),
+        access_token=issued.token,
+        expires_in=issued.expires_in,
         refresh_token=grant.refresh_token,
-        refresh_expires_in=int(session_left.total_seconds()),
+        refresh_expires_in=issued.refresh_expires_in,
         session_id=grant.session_id,
         must_change_password=grant.must_change_password,
     )
@@ -133,7 +94,7 @@ def _tokens(resources: Resources, grant: Grant) -> TokenResponse:
 @router.get(
     "/slm-auth/me",
     operation_id="get_current_user",
-    responses=problem_responses(*_CALLER, "password_change_required"),
+    responses=problem_responses(*SESSION, "password_change_required"),
 )
 async def me(user: CurrentUserDep) -> CurrentUserResponse:
     """Who is logged in."""
@@ -153,7 +114,7 @@ async def me(user: CurrentUserDep) -> CurrentUserResponse:
     "/slm-auth/logout",
     operation_id="logout",
     status_code=204,
-    responses=problem_responses(*_CALLER, "password_change_required"),
+    responses=problem_responses(*SESSION, "password_change_required"),
 )
 async def logout(user: CurrentUserDep, service: OwnServiceDep) -> None:
     """End the session; its token is worthless from now on."""
@@ -164,14 +125,7 @@ async def logout(user: CurrentUserDep, service: OwnServiceDep) -> None:
     "/slm-auth/change-password",
     operation_id="change_password",
     status_code=204,
-    responses=problem_responses(
-        *BODY,
-        *_CALLER,
-        "current_password_wrong",
-        "password_refused",
-        "too_many_attempts",
-        "hash_queue_full",
-    ),
+    responses=problem_responses(*PASSWORD_CHANGE),
 )
 async def change_password(
     body: PasswordChange, user: SessionUserDep, service: OwnServiceDep

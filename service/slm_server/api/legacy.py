@@ -5,11 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from slm_server.api.routes import BODY
 from user_management.errors import Duplicate
 from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
 from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.problems import problem_responses
+from user_management.middleware.problems import BODY, problem_responses
 from user_management.middleware.rbac import require_permission
 from user_management.middleware.resources import ResourcesDep
 from user_management.permissions import Permission

@@ -1,46 +1,20 @@
 """The API's description of itself: `python -m slm_server.api.openapi > docs/openapi.json`."""
 
-import json
-import sys
 from typing import Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter, Depends, Request
 
-from slm_server.api.examples import EXAMPLES
-from user_management.middleware.problems import PROBLEM_SCHEMA, problem_responses
+from user_management.middleware.openapi import write
+from user_management.middleware.problems import problem_responses
 from user_management.middleware.rbac import require_permission
 from user_management.permissions import Permission
-from user_management.schemas.fields import JSON_VALUE_SCHEMA
 
-API_VERSION: Final = "1.0.0"
+DESCRIPTION: Final = (
+    "Manages fleet administrators (`slm`) and application users (`autobot`). "
+    "Every error is a problem (RFC 9457); docs/api-problems.md lists them."
+)
 
 router = APIRouter(tags=["description"])
-
-
-def describe(app: FastAPI) -> None:
-    """Let `app.openapi()` build the whole document, with the schemas that no model stands for."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = get_openapi(
-                title=app.title,
-                version=API_VERSION,
-                description=(
-                    "Manages fleet administrators (`slm`) and application users (`autobot`). "
-                    "Every error is a problem (RFC 9457); docs/api-problems.md lists them."
-                ),
-                routes=app.routes,
-            )
-            schemas = document["components"]["schemas"]
-            schemas["Problem"] = PROBLEM_SCHEMA
-            schemas["JsonValue"] = JSON_VALUE_SCHEMA
-            for name, example in EXAMPLES.items():
-                schemas[name] = {**schemas[name], "examples": [example]}
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 @router.get(
@@ -64,5 +38,4 @@ async def get_document(request: Request) -> dict[str, Any]:
 if __name__ == "__main__":
     from slm_server.app import create_app
 
-    json.dump(create_app().openapi(), sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    write(create_app())

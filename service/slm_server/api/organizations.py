@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
-from slm_server.api.routes import BODY, CALLER, SHOWN, created, needs, service_of
+from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
 from user_management.middleware.idempotency import OnceDep
 from user_management.middleware.preconditions import IfMatchDep, etag_of
-from user_management.middleware.problems import problem_responses
+from user_management.middleware.problems import BODY, problem_responses
 from user_management.middleware.resources import ResourcesDep
 from user_management.models import Organization
 from user_management.permissions import Permission

@@ -17,8 +17,7 @@ from user_management.services import RequestContext
 T = TypeVar("T")
 Answers = dict[int | str, dict[str, Any]]
 
-# Problems of every route with a body, and of every route that needs a permission.
-BODY: Final = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
+# Problems of every route that needs a permission.
 CALLER: Final = (
     "not_authenticated",
     "permission_denied",

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from slm_server.api.auth import OwnServiceDep
 from slm_server.api.routes import CALLER, needs, service_of
 from user_management.middleware.caller import CurrentUserDep
+from user_management.middleware.login import OwnServiceDep
 from user_management.middleware.problems import problem_responses
 from user_management.permissions import Permission
 from user_management.population import Population

@@ -7,6 +7,7 @@ import time
 import traceback
 from typing import Final
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +20,18 @@ _errors = logging.getLogger("user_management.errors")
 _REQUEST_ID: Final = b"x-request-id"
 _PLAIN_WORD: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+MAX_BODY_SIZE: Final = 64 * 1024  # bytes
 _INTERNAL_ERROR: Final = "Something went wrong here. The log of the service says more."
+
+
+def surround(app: FastAPI) -> None:
+    """Give an application all of what stands here."""
+    # The last one added is the outermost.
+    app.add_middleware(JsonOnly)
+    app.add_middleware(BodyLimit, size=MAX_BODY_SIZE)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(RequestLog)
+    app.add_middleware(NoStore)
 
 
 class RequestLog:

@@ -12,7 +12,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from user_management.errors import NotAuthenticated, PasswordChangeRequired
-from user_management.middleware.resources import get_resources_of
+from user_management.middleware.resources import get_verification_of
 from user_management.services import AuthenticatedUser, RequestContext, authenticate
 
 _USER_AGENT_LENGTH = 500
@@ -62,9 +62,9 @@ class SessionUser(SecurityBase):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated
-        resources = get_resources_of(request)
-        claims = resources.verifier.verify(token)
-        user = await authenticate(resources.databases[resources.callers], claims)
+        known_by = get_verification_of(request)
+        claims = known_by.verifier.verify(token)
+        user = await authenticate(known_by.databases[known_by.callers], claims)
         request.scope[_CALLER] = user
         return user
 

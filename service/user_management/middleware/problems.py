@@ -45,6 +45,19 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "hash_queue_full": (503, "Too many logins at once"),
 }
 
+# Problems of every route with a body, and of those that let people in.
+BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
+SESSION = ("not_authenticated", "database_unavailable")
+LOGIN = (
+    *BODY,
+    *("invalid_credentials", "too_many_attempts", "database_unavailable", "hash_queue_full"),
+)
+REFRESH = (*BODY, *SESSION, "too_many_attempts")
+PASSWORD_CHANGE = (
+    *(*BODY, *SESSION, "current_password_wrong", "password_refused"),
+    *("too_many_attempts", "hash_queue_full"),
+)
+
 _CODE_OF_STATUS = {
     400: "bad_request",
     404: "not_found",

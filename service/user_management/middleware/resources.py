@@ -1,35 +1,54 @@
 """What lives as long as the application, and how a request reaches it."""
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Literal, overload
 from uuid import UUID
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from user_management.config import Settings
 from user_management.database import AutobotSession, Database, SlmSession
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.cursors import CursorCodec
 from user_management.security.hashing import PasswordHasher
-from user_management.security.tokens import TokenIssuer, TokenVerifier
+from user_management.security.refresh_tokens import RefreshTokenHasher
+from user_management.security.tokens import REALMS, TokenIssuer, TokenVerifier
+from user_management.services import AuthenticationService, Grant, RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """Databases, the pool of hashing threads, the keys, and the rules of logging in.
+class Verification:
+    """What it takes to know a caller: whose tokens are taken, their keys, and the databases."""
+
+    callers: Population
+    databases: Mapping[Population, Database]
+    verifier: TokenVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """An access token. It and the refresh token are good for so many seconds."""
+
+    token: str
+    expires_in: int
+    refresh_expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resources(Verification):
+    """What it takes besides to let people in and to manage them.
 
     `request_key` is secret: of a hash that was made with it nobody can guess the request.
     """
 
-    # Whose tokens are taken.
-    callers: Population
-    databases: Mapping[Population, Database]
     hasher: PasswordHasher
     issuer: TokenIssuer
-    verifier: TokenVerifier
+    refresh_tokens: RefreshTokenHasher
     cursors: CursorCodec
     request_key: bytes
     policy: Policy
@@ -55,16 +74,76 @@ class Resources:
         """A session of that population's database, typed as such: see Database.session."""
         return self.databases[population].session(org_id)
 
+    def authentication(
+        self, session: AsyncSession, context: RequestContext
+    ) -> AuthenticationService:
+        """What lets people in, on a session of their database."""
+        return AuthenticationService(
+            session, context, self.hasher, self.refresh_tokens, self.policy
+        )
 
-def get_resources_of(request: Request) -> Resources:
-    """The resources that the application's lifespan made."""
-    resources: Resources = request.app.state.resources
-    return resources
+    def issue(
+        self, grant: Grant, *, subject: str, claims: Mapping[str, str | bool | None]
+    ) -> IssuedToken:
+        """An access token for what a login or a refresh gave."""
+        token = self.issuer.issue(
+            subject=subject,
+            user_id=grant.user_id,
+            session_id=grant.session_id,
+            claims=claims,
+            issued_at=grant.granted_at,
+        )
+        session_left = grant.expires_at - grant.granted_at
+        # A token is worth nothing once its session has ended.
+        expires_in = min(self.issuer.lifetime, session_left)
+        return IssuedToken(
+            token, int(expires_in.total_seconds()), int(session_left.total_seconds())
+        )
+
+
+@asynccontextmanager
+async def open_resources(
+    settings: Settings, *, callers: Population, populations: Iterable[Population]
+) -> AsyncIterator[Resources]:
+    """Resources for an application that lets `callers` in and works with `populations`.
+
+    No database need be up. Raises ConfigurationError when a setting is missing or wrong.
+    """
+    keys, realm = settings.signing_keys(callers), REALMS[callers]
+    current = keys[0]
+    lifetime = timedelta(minutes=settings.access_token_expire_minutes)
+    resources = Resources(
+        callers=callers,
+        databases={
+            population: Database(population, settings.database(population))
+            for population in populations
+        },
+        verifier=TokenVerifier(keys, realm),
+        hasher=PasswordHasher(settings.bcrypt_cost, settings.hash_threads),
+        issuer=TokenIssuer(current, realm, lifetime=lifetime),
+        refresh_tokens=RefreshTokenHasher([key.derive("refresh tokens") for key in keys]),
+        cursors=CursorCodec(current.derive("cursors of lists")),
+        request_key=current.derive("requests with an Idempotency-Key"),
+        policy=settings.policy,
+    )
+    try:
+        yield resources
+    finally:
+        resources.hasher.close()
+        for database in resources.databases.values():
+            await database.dispose()
+
+
+def get_verification_of(request: Request) -> Verification:
+    """What the application's lifespan made, as far as every application has it."""
+    verification: Verification = request.app.state.resources
+    return verification
 
 
 async def get_resources(request: Request) -> Resources:
-    """The same, as a dependency."""
-    return get_resources_of(request)
+    """The resources that the application's lifespan made, as a dependency."""
+    resources: Resources = request.app.state.resources
+    return resources
 
 
 ResourcesDep = Annotated[Resources, Depends(get_resources)]

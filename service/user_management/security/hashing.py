@@ -8,11 +8,15 @@ Two forms are stored:
 
 Passwords are normalised to NFC first, so the same text typed on two systems is the same password.
 
-Timing. Every verification does the work of one hash at the configured cost, whether the user
-exists or not, whether the password fits the stored form or not, right or wrong. A hash stored at
-a lower cost c is topped up with hashes at c, c+1, … C-1: 2^c + 2^c + 2^(c+1) + … + 2^(C-1) = 2^C
-rounds. A hash stored at a *higher* cost than configured takes longer than an unknown user; raise
-the configured cost to the highest one stored if that matters.
+A hash is its setting (form, cost and salt) and 31 characters that follow from the password. Here
+nobody compares: whoever knows the setting makes the hash anew, and the database says whether it is
+the one that it holds (`services/passwords.py`).
+
+Timing. Making a hash anew does the work of one at the configured cost, whether the user exists or
+not, whether the password fits the stored form or not, right or wrong. At a lower cost c it is
+topped up with hashes at c, c+1, … C-1: 2^c + 2^c + 2^(c+1) + … + 2^(C-1) = 2^C rounds. A hash
+stored at a *higher* cost than configured takes longer than an unknown user; raise the configured
+cost to the highest one stored if that matters.
 """
 
 import asyncio
@@ -46,17 +50,20 @@ MAX_COST = 16
 MAX_PASSWORD_LENGTH = 1024
 NICENESS = 10
 PREHASHED = "bcrypt-sha384$"
+DIGEST_LENGTH = 31
 
 # The 22nd character of a salt carries two bits only; bcrypt raises on any other.
-_STORED = re.compile(
+# Migration 0004 knows them too.
+_SETTING = re.compile(
     r"(?P<prehashed>bcrypt-sha384\$)?"
-    r"(?P<bcrypt>\$(?P<ident>2[aby])\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31})"
+    r"(?P<bcrypt>\$(?P<ident>2[aby])\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu])"
 )
+_DIGEST = re.compile(r"[./A-Za-z0-9]+")
 _SECONDS_PER_ROUND = 1e-4  # Until something was measured: about 0.4 s at cost 12.
 _SMOOTHING = 0.2
 
 
-class _StoredHash(NamedTuple):
+class _Setting(NamedTuple):
     prehashed: bool
     ident: str
     cost: int
@@ -64,7 +71,7 @@ class _StoredHash(NamedTuple):
 
 
 class PasswordHasher:
-    """Hashes and verifies passwords away from the event loop.
+    """Hashes passwords away from the event loop.
 
     `cost` is bcrypt's, the logarithm of the rounds. At most `threads` hashes are computed at once
     and `queue_limit` wait for a thread; the next call raises HashQueueFull before any work.
@@ -96,20 +103,20 @@ class PasswordHasher:
             raise ValueError(f"a password has at most {MAX_PASSWORD_LENGTH} code points")
         return await self._run(lambda: self._hash(password))
 
-    async def verify(self, password: str, stored: str | None) -> bool:
-        """Tell whether `stored` was made from `password`.
+    async def hash_anew(self, password: str, setting: str | None) -> str | None:
+        """Return what is stored for `password` with a setting.
 
-        Nothing stored, or something that is no usable hash, takes as long as a real one and is
-        False. Raises HashQueueFull.
+        None when there is no setting, it is none that is usable, or no hash of this password was
+        ever made with it; that takes as long as a real one. Raises HashQueueFull.
         """
-        return await self._run(lambda: self._verify(password, stored))
+        return await self._run(lambda: self._hash_anew(password, setting))
 
-    def needs_rehash(self, stored: str) -> bool:
-        """Tell whether a hash that was just verified should be replaced by a new one.
+    def needs_rehash(self, setting: str) -> bool:
+        """Tell whether a hash with this setting, whose password is at hand, should be replaced.
 
         True for a lower cost or an older bcrypt identifier; a higher cost is never weakened.
         """
-        parsed = _parse(stored)
+        parsed = _parse(setting)
         return parsed is None or parsed.ident != "2b" or parsed.cost < self.cost
 
     def close(self) -> None:
@@ -152,22 +159,23 @@ class PasswordHasher:
         digest = bcrypt.hashpw(_prehash(secret) if prefix else secret, bcrypt.gensalt(self.cost))
         return prefix + digest.decode()
 
-    def _verify(self, password: str, stored: str | None) -> bool:
-        parsed = None if stored is None else _parse(stored)
+    def _hash_anew(self, password: str, setting: str | None) -> str | None:
+        parsed = None if setting is None else _parse(setting)
         secret = None if parsed is None else _secret(password, parsed)
         if parsed is None or secret is None:
             cost = self.cost if parsed is None else max(self.cost, parsed.cost)
             bcrypt.hashpw(b"", bcrypt.gensalt(cost))
-            return False
-        matches = bcrypt.checkpw(secret, parsed.bcrypt)
+            return None
+        digest = bcrypt.hashpw(secret, parsed.bcrypt)
         for cost in range(parsed.cost, self.cost):
             bcrypt.hashpw(secret, bcrypt.gensalt(cost))
-        return matches
+        return (PREHASHED if parsed.prehashed else "") + digest.decode()
 
 
 def is_hash(text: str) -> bool:
-    """Tell whether `text` is a stored form that some password can be verified against."""
-    return _parse(text) is not None
+    """Tell whether `text` is a stored form that some password can have."""
+    setting, digest = text[:-DIGEST_LENGTH], text[-DIGEST_LENGTH:]
+    return _parse(setting) is not None and _DIGEST.fullmatch(digest) is not None
 
 
 def normalize_password(password: str) -> str:
@@ -191,21 +199,19 @@ def _lower_priority() -> None:
         )
 
 
-def _parse(stored: str) -> _StoredHash | None:
-    found = _STORED.fullmatch(stored)
+def _parse(setting: str) -> _Setting | None:
+    found = _SETTING.fullmatch(setting)
     if found is None or not MIN_COST <= (cost := int(found["cost"])) <= MAX_COST:
         return None
-    return _StoredHash(
-        found["prehashed"] is not None, found["ident"], cost, found["bcrypt"].encode()
-    )
+    return _Setting(found["prehashed"] is not None, found["ident"], cost, found["bcrypt"].encode())
 
 
-def _secret(password: str, stored: _StoredHash) -> bytes | None:
-    """What bcrypt gets to see, or None when `password` cannot have made `stored`."""
+def _secret(password: str, setting: _Setting) -> bytes | None:
+    """What bcrypt gets to see, or None when `password` is never hashed with this setting."""
     if len(password) > MAX_PASSWORD_LENGTH:
         return None
     secret = _encode(password)
-    if stored.prehashed:
+    if setting.prehashed:
         return _prehash(secret)
     return secret if _is_plain(secret) else None
 

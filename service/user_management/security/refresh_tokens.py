@@ -1,9 +1,13 @@
-"""Refresh tokens: opaque, 256 bits. Of a stored hash or secret alone none can be made."""
+"""Refresh tokens: opaque, 256 bits.
+
+What is stored of one is made with a key of the service. Whoever reads the database can make no
+token, and whoever writes to it cannot make one of their own count.
+"""
 
 import base64
-import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 
 _BYTES = 32
 
@@ -24,6 +28,16 @@ def successor(token: str, secret: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def refresh_token_hash(token: str) -> bytes:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode()).digest()
+class RefreshTokenHasher:
+    """What is stored of a token. During a rotation `keys` are the current and the previous one."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = keys
+
+    def hash(self, token: str) -> bytes:
+        """What is stored of a new token."""
+        return self.hashes(token)[0]
+
+    def hashes(self, token: str) -> list[bytes]:
+        """All that may be stored of a token."""
+        return [hmac.digest(key, token.encode(), "sha256") for key in self._keys]

@@ -11,23 +11,28 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from jose import jwt
 from jose.backends.cryptography_backend import CryptographyECKey
 from jose.exceptions import JOSEError
 
 from user_management.errors import ConfigurationError, NotAuthenticated
+from user_management.population import Population
 
 ALGORITHM: Final = "ES256"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105  a media type
@@ -36,6 +41,7 @@ LEEWAY: Final = 5
 MAX_TOKEN_LENGTH: Final = 4096
 MAX_REMEMBERED: Final = 2048  # tokens, of about 1 KiB each
 
+_PUBLIC_KEY = re.compile("-----BEGIN PUBLIC KEY-----\n.+?\n-----END PUBLIC KEY-----", re.DOTALL)
 _REQUIRED = ("exp", "iat", "nbf", "sub", "aud", "iss", "jti")
 _REFUSED = "The access token is invalid or has expired. Log in again."
 
@@ -52,18 +58,67 @@ class AccessClaims:
     expires_at: datetime
 
 
-class SigningKey:
-    """An ES256 key pair. `kid` is its RFC 7638 thumbprint."""
+class Realm(NamedTuple):
+    """Where tokens of one population come from, and what they are good for."""
 
-    def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
-        self._private_key = private_key
-        numbers = private_key.public_key().public_numbers()
+    issuer: str
+    audience: str
+
+
+# A token of one population is worth nothing at the other.
+REALMS: Final[Mapping[Population, Realm]] = {
+    Population.SLM: Realm("https://slm.autobot.internal", "slm-api"),
+    Population.AUTOBOT: Realm("https://backend.autobot.internal", "autobot-api"),
+}
+
+
+class VerificationKey:
+    """The public half of an ES256 key pair. `kid` is its RFC 7638 thumbprint."""
+
+    def __init__(self, public_key: ec.EllipticCurvePublicKey) -> None:
+        self._public_key = public_key
+        numbers = public_key.public_numbers()
         point = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x)}
         point["y"] = _coordinate(numbers.y)
         # The thumbprint is defined over exactly these members, sorted, without white space.
         canonical = json.dumps(point, separators=(",", ":"), sort_keys=True).encode()
         self.kid = _base64url(hashlib.sha256(canonical).digest())
         self.public_jwk = {**point, "kid": self.kid, "use": "sig", "alg": ALGORITHM}
+
+    @classmethod
+    def all_from_pem(cls, pem: str, *, variable: str) -> "list[VerificationKey]":
+        """Load P-256 public keys from PEM text: one or, during a rotation, two.
+
+        Raises ConfigurationError, which names `variable`.
+        """
+        advice = (
+            f"{variable} must name a file of P-256 public keys in PEM form "
+            '("-----BEGIN PUBLIC KEY-----"), as openssl pkey -pubout writes them'
+        )
+        known = []
+        for text in _PUBLIC_KEY.findall(pem):
+            try:
+                key = load_pem_public_key(text.encode())
+            except (ValueError, UnsupportedAlgorithm):
+                raise ConfigurationError(advice) from None
+            if not isinstance(key, ec.EllipticCurvePublicKey) or not _is_p256(key):
+                raise ConfigurationError(advice)
+            known.append(cls(key))
+        if not known:
+            raise ConfigurationError(advice)
+        return known
+
+    def verifier(self) -> CryptographyECKey:
+        """The public key as python-jose takes it."""
+        return CryptographyECKey(self._public_key, ALGORITHM)
+
+
+class SigningKey(VerificationKey):
+    """An ES256 key pair."""
+
+    def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
+        super().__init__(private_key.public_key())
+        self._private_key = private_key
 
     @classmethod
     def from_pem(cls, pem: str, *, variable: str) -> "SigningKey":
@@ -87,9 +142,7 @@ class SigningKey:
             key = load_pem_private_key(text.encode(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ConfigurationError(advice) from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(
-            key.curve, ec.SECP256R1
-        ):
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not _is_p256(key):
             raise ConfigurationError(advice)
         return cls(key)
 
@@ -102,19 +155,14 @@ class SigningKey:
         secret = self._private_key.private_numbers().private_value.to_bytes(32)
         return hmac.digest(secret, purpose.encode(), "sha256")
 
-    def verifier(self) -> CryptographyECKey:
-        """The public key as python-jose takes it."""
-        return CryptographyECKey(self._private_key.public_key(), ALGORITHM)
-
 
 class TokenIssuer:
     """Signs access tokens of one population with its current key."""
 
-    def __init__(self, key: SigningKey, *, issuer: str, audience: str, lifetime: timedelta) -> None:
+    def __init__(self, key: SigningKey, realm: Realm, *, lifetime: timedelta) -> None:
         self._key = key.signer()
         self._headers = {"kid": key.kid, "typ": TOKEN_TYPE}
-        self._issuer = issuer
-        self._audience = audience
+        self._realm = realm
         self.lifetime = lifetime
 
     def issue(
@@ -123,18 +171,19 @@ class TokenIssuer:
         subject: str,
         user_id: UUID,
         session_id: UUID,
-        admin: bool,
+        claims: Mapping[str, str | bool | None],
         issued_at: datetime | None = None,
     ) -> str:
         """Return a token for a session; it expires `lifetime` after `issued_at` (default now).
 
-        `subject` is the username; it and `admin` are there for existing clients.
+        `claims` are there for existing clients, besides those that every token has.
         """
         issued = int(time.time() if issued_at is None else issued_at.timestamp())
         return jwt.encode(
             {
-                "iss": self._issuer,
-                "aud": self._audience,
+                **claims,
+                "iss": self._realm.issuer,
+                "aud": self._realm.audience,
                 "sub": subject,
                 "uid": str(user_id),
                 "sid": str(session_id),
@@ -142,7 +191,6 @@ class TokenIssuer:
                 "iat": issued,
                 "nbf": issued,
                 "exp": issued + int(self.lifetime.total_seconds()),
-                "admin": admin,
             },
             self._key,
             algorithm=ALGORITHM,
@@ -156,15 +204,14 @@ class TokenVerifier:
     During a rotation `keys` are the current and the previous one.
     """
 
-    def __init__(self, keys: Iterable[SigningKey], *, issuer: str, audience: str) -> None:
+    def __init__(self, keys: Iterable[VerificationKey], realm: Realm) -> None:
         """Raises ValueError without a key."""
         known = list(keys)
         if not known:
             raise ValueError("a verifier needs at least one key")
         self._keys = {key.kid: key.verifier() for key in known}
         self._jwks = {key.kid: key.public_jwk for key in known}
-        self._issuer = issuer
-        self._audience = audience
+        self._realm = realm
         self._verified: OrderedDict[str, AccessClaims] = OrderedDict()
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
@@ -196,8 +243,8 @@ class TokenVerifier:
                 token,
                 key,
                 algorithms=[ALGORITHM],
-                audience=self._audience,
-                issuer=self._issuer,
+                audience=self._realm.audience,
+                issuer=self._realm.issuer,
                 options={"leeway": LEEWAY} | {f"require_{claim}": True for claim in _REQUIRED},
             )
             return self._read(claims)
@@ -208,7 +255,7 @@ class TokenVerifier:
         """Check what python-jose does not: types, one audience, the clock of iat and exp."""
         issued, expires = _seconds(claims["iat"]), _seconds(claims["exp"])
         not_before, now = _seconds(claims["nbf"]), time.time()
-        if claims["aud"] != self._audience or claims["iss"] != self._issuer:
+        if claims["aud"] != self._realm.audience or claims["iss"] != self._realm.issuer:
             raise ValueError("not for this service")
         if not (issued - LEEWAY <= now and not_before - LEEWAY <= now < expires + LEEWAY):
             raise ValueError("outside its time")
@@ -260,6 +307,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("a member occurs twice")
     return members
+
+
+def _is_p256(key: ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) -> bool:
+    return isinstance(key.curve, ec.SECP256R1)
 
 
 def _text(value: object) -> str:

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, delete, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Row, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import Database, connection_released
@@ -30,7 +29,6 @@ from user_management.models import (
     AuditResourceType,
     AuthSession,
     Organization,
-    PasswordHistory,
     RefreshToken,
     User,
     UserCredential,
@@ -40,7 +38,7 @@ from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher, normalize_password
 from user_management.security.passwords import check_new_password
-from user_management.security.refresh_tokens import refresh_token_hash
+from user_management.security.refresh_tokens import RefreshTokenHasher
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor, Authority, RequestContext, population_of
@@ -52,6 +50,14 @@ from user_management.services.limits import (
     login_counters,
     password_counters,
     refresh_counters,
+)
+from user_management.services.passwords import (
+    change_password,
+    earlier_password_settings,
+    is_earlier_password,
+    note_login,
+    password_matches,
+    password_setting,
 )
 from user_management.services.sessions import (
     SESSION_NOT_FOUND,
@@ -73,6 +79,7 @@ _LOGIN_ATTEMPTS = 2
 _STANDING = (
     User.id.label("user_id"),
     User.username,
+    User.email,
     User.org_id,
     User.is_active,
     User.is_platform_admin,
@@ -84,7 +91,7 @@ _STANDING = (
 )
 # A refused login reads as much of a user as there may be to read, and no relationship.
 _CANDIDATE = (
-    select(*_STANDING, User.password_hash)
+    select(*_STANDING, password_setting(User.id).label("password_setting"))
     .select_from(User)
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
     .outerjoin(Organization, Organization.id == User.org_id)
@@ -132,6 +139,8 @@ class Grant:
     session_id: UUID
     user_id: UUID
     username: str
+    email: str
+    org_id: UUID | None
     is_admin: bool
     must_change_password: bool
     granted_at: datetime
@@ -201,11 +210,13 @@ class AuthenticationService:
         session: AsyncSession,
         context: RequestContext,
         hasher: PasswordHasher,
+        refresh_tokens: RefreshTokenHasher,
         policy: Policy,
     ) -> None:
-        self._session = session
+        self.session = session
         self._context = context
         self._hasher = hasher
+        self._refresh_tokens = refresh_tokens
         self._policy = policy
         self._audit = AuditService(session, context)
         self._limits = LimitService(session, policy)
@@ -223,16 +234,20 @@ class AuthenticationService:
             user = await self._candidate(identifier)
             user_id = user.user_id if user else None
             await self._limits.check(counters, user_id=user_id, address=address)
-            async with connection_released(self._session):
-                matches = await self._hasher.verify(password, user.password_hash if user else None)
-                new_hash = await self._rehash(password, user) if matches and user else None
+            async with connection_released(self.session):
+                password_hash = await self._hasher.hash_anew(
+                    password, user.password_setting if user else None
+                )
             # Others may have failed meanwhile: whoever tries many at once learns nothing more.
             has_failed = await self._limits.check(counters, user_id=user_id, address=address)
+            matches = await password_matches(self.session, user_id, password_hash)
             now = datetime.now(UTC)
             reason = _refusal(user, matches, now)
-            if user is None or reason is not None:
+            if user is None or password_hash is None or reason is not None:
                 raise await self._refused(user, reason, counters)
-            if await self._is_unchanged(user, new_hash, now):
+            new_hash = await self._rehash(password, user)
+            # Unless the user is no longer what the password was found good for.
+            if await note_login(self.session, user.user_id, password_hash, new_hash, now):
                 if has_failed:
                     await self._limits.forgive(counters)
                 return await self._begin(user, now)
@@ -245,11 +260,11 @@ class AuthenticationService:
         thief: it ends the session. Raises RefreshRefused, TooManyAttempts.
         """
         now = datetime.now(UTC)
-        found = await self._session.execute(
+        found = await self.session.execute(
             _REFRESHING.where(
                 AuthSession.id
                 == select(RefreshToken.session_id)
-                .where(RefreshToken.token_hash == refresh_token_hash(token))
+                .where(RefreshToken.token_hash.in_(self._refresh_tokens.hashes(token)))
                 .scalar_subquery()
             )
         )
@@ -258,10 +273,12 @@ class AuthenticationService:
             raise await self._refused_token()
         if _standing(held, now) is not None or held.refresh_secret is None:
             raise RefreshRefused
-        expires_at = await prolong_session(self._session, self._policy, held.session_id, now)
+        expires_at = await prolong_session(self.session, self._policy, held.session_id, now)
         if expires_at is None:
             raise RefreshRefused
-        following = await rotate(self._session, held.session_id, held.refresh_secret, token, now)
+        following = await rotate(
+            self.session, self._refresh_tokens, held.session_id, held.refresh_secret, token, now
+        )
         if following is None:
             await self._end_stolen(held)
             raise RefreshRefused
@@ -270,13 +287,15 @@ class AuthenticationService:
     async def prolong(self, user: AuthenticatedUser) -> Grant:
         """Go on with the caller's session by its access token. Raises NotAuthenticated."""
         now = datetime.now(UTC)
-        expires_at = await prolong_session(self._session, self._policy, user.session_id, now)
+        expires_at = await prolong_session(self.session, self._policy, user.session_id, now)
         if expires_at is None:
             raise NotAuthenticated("The session has ended. Log in again.")
         return Grant(
             session_id=user.session_id,
             user_id=user.user_id,
             username=user.username,
+            email=user.email,
+            org_id=user.authority.org_id,
             is_admin=user.authority.is_platform_admin,
             must_change_password=user.must_change_password,
             granted_at=now,
@@ -286,17 +305,17 @@ class AuthenticationService:
 
     async def logout(self, user: AuthenticatedUser) -> None:
         """End the caller's session."""
-        await end_session(self._session, user.session_id, AuditAction.LOGOUT)
+        await end_session(self.session, user.session_id, AuditAction.LOGOUT)
         await self._record_logout(user, user.session_id)
 
     async def sessions(self, user: AuthenticatedUser) -> Sequence[AuthSession]:
         """The caller's sessions that go on, newest first."""
-        return await list_sessions(self._session, user.user_id)
+        return await list_sessions(self.session, user.user_id)
 
     async def end_session(self, user: AuthenticatedUser, session_id: UUID) -> None:
         """End one of the caller's sessions. Raises NotFound."""
         if not await end_session(
-            self._session, session_id, AuditAction.LOGOUT, user_id=user.user_id
+            self.session, session_id, AuditAction.LOGOUT, user_id=user.user_id
         ):
             raise NotFound(SESSION_NOT_FOUND)
         await self._record_logout(user, session_id)
@@ -304,7 +323,7 @@ class AuthenticationService:
     async def end_other_sessions(self, user: AuthenticatedUser) -> None:
         """End all of the caller's sessions but the one that asks for it."""
         ended = await end_sessions(
-            self._session, user.user_id, AuditAction.LOGOUT, keep=user.session_id
+            self.session, user.user_id, AuditAction.LOGOUT, keep=user.session_id
         )
         await self._audit.record(
             AuditAction.LOGOUT,
@@ -322,33 +341,33 @@ class AuthenticationService:
         Raises CurrentPasswordWrong, PasswordRefused, TooManyAttempts, HashQueueFull.
         """
         counters = password_counters(user.user_id)
-        stored = await self._session.scalar(
-            select(User.password_hash).where(User.id == user.user_id)
-        )
-        earlier = await self._earlier_hashes(user.user_id)
+        setting = await self.session.scalar(select(password_setting(user.user_id)))
+        remembered = self._policy.password_history
+        earlier = await earlier_password_settings(self.session, user.user_id, remembered)
         await self._limits.check(counters)
-        async with connection_released(self._session):
-            matches = await self._hasher.verify(current_password, stored)
+        async with connection_released(self.session):
+            current = await self._hasher.hash_anew(current_password, setting)
         await self._limits.check(counters)
-        if not matches:
+        matches = await password_matches(self.session, user.user_id, current)
+        if current is None or not matches:
             raise await self._refused_change(user, counters)
         if normalize_password(new_password) == normalize_password(current_password):
             raise PasswordRefused("The new password is the current one. Choose another.")
         check_new_password(new_password, context_words=(user.username, user.email))
-        async with connection_released(self._session):
-            await self._check_unused(new_password, earlier)
+        async with connection_released(self.session):
+            known = [await self._hasher.hash_anew(new_password, each) for each in earlier]
             new_hash = await self._hasher.hash(new_password)
+        await self._check_unused(user.user_id, [each for each in known if each is not None])
         # Whoever changed it in the meantime was first: the password given is not the current one.
-        if not await self._replace_hash(user.user_id, stored, new_hash):
+        if not await change_password(self.session, user.user_id, current, new_hash, remembered):
             raise await self._refused_change(user, counters)
         await self._limits.forgive(counters)
-        await self._remember(user.user_id, stored)
         await self._finish_change(user)
 
     async def _candidate(self, identifier: str) -> _UserRow | None:
         # Names of deleted users are free for others, and not in the indexes. An e-mail address
         # comes first, should one be the user name of somebody else.
-        found = await self._session.execute(
+        found = await self.session.execute(
             _CANDIDATE.where(
                 User.deleted_at.is_(None),
                 or_(User.username == identifier, User.email == identifier),
@@ -358,12 +377,13 @@ class AuthenticationService:
 
     async def _rehash(self, password: str, user: _UserRow) -> str | None:
         """A hash at today's cost if the stored one is weaker; if that must wait, next time."""
-        if not self._hasher.needs_rehash(user.password_hash):
+        if not self._hasher.needs_rehash(user.password_setting):
             return None
-        try:
-            return await self._hasher.hash(password)
-        except HashQueueFull:
-            return None
+        async with connection_released(self.session):
+            try:
+                return await self._hasher.hash(password)
+            except HashQueueFull:
+                return None
 
     async def _refused(
         self, user: _UserRow | None, reason: str | None, counters: Sequence[Counter]
@@ -436,40 +456,23 @@ class AuthenticationService:
             details={"reason": reason, "username": user.username if user else None},
         )
 
-    async def _is_unchanged(self, user: _UserRow, new_hash: str | None, now: datetime) -> bool:
-        """Note the login, unless the user is no longer what the password was verified against."""
-        found = await self._session.execute(
-            update(User)
-            .where(
-                User.id == user.user_id,
-                User.password_hash == user.password_hash,
-                User.is_active,
-                User.deleted_at.is_(None),
-            )
-            .values(
-                last_login_at=now,
-                password_hash=new_hash or user.password_hash,
-                # A login is no change to the account.
-                updated_at=User.updated_at,
-            )
-            .returning(User.id)
-            .execution_options(synchronize_session=False)
-        )
-        return found.one_or_none() is not None
-
     async def _begin(self, user: _UserRow, now: datetime) -> Grant:
-        begun = await begin_session(self._session, self._context, self._policy, user.user_id, now)
+        begun = await begin_session(
+            *(self.session, self._context, self._policy, self._refresh_tokens),
+            user.user_id,
+            now,
+        )
         await self._audit.record(
             AuditAction.LOGIN_SUCCESS,
             AuditResourceType.SESSION,
             begun.id,
-            actor=Actor(population_of(self._session), user.user_id, user.username),
+            actor=Actor(population_of(self.session), user.user_id, user.username),
             org_id=user.org_id,
         )
         return _grant(user, begun.id, now, begun.expires_at, begun.refresh_token)
 
     async def _end_stolen(self, held: _UserRow) -> None:
-        await end_session(self._session, held.session_id, AuditAction.SUSPICIOUS_ACTIVITY)
+        await end_session(self.session, held.session_id, AuditAction.SUSPICIOUS_ACTIVITY)
         await self._audit.record(
             AuditAction.SUSPICIOUS_ACTIVITY,
             AuditResourceType.SESSION,
@@ -491,56 +494,17 @@ class AuthenticationService:
             org_id=user.authority.org_id,
         )
 
-    async def _earlier_hashes(self, user_id: UUID) -> Sequence[str]:
-        """Hashes of the passwords before the current one, as far as they matter, newest first."""
-        found = await self._session.scalars(
-            select(PasswordHistory.password_hash)
-            .where(PasswordHistory.user_id == user_id)
-            .order_by(PasswordHistory.created_at.desc())
-            .limit(self._policy.password_history)
-        )
-        return found.all()
-
-    async def _check_unused(self, new_password: str, earlier: Iterable[str]) -> None:
-        for password_hash in earlier:
-            if await self._hasher.verify(new_password, password_hash):
-                raise PasswordRefused(
-                    "You have used this password before; the last "
-                    f"{self._policy.password_history} cannot be used again. Choose another."
-                )
-
-    async def _remember(self, user_id: UUID, password_hash: str | None) -> None:
-        """Keep the hash of a password that was replaced, and forget those too long ago."""
-        await self._session.execute(
-            insert(PasswordHistory).values(
-                user_id=user_id, password_hash=password_hash, created_at=datetime.now(UTC)
+    async def _check_unused(self, user_id: UUID, known: Sequence[str]) -> None:
+        remembered = self._policy.password_history
+        if await is_earlier_password(self.session, user_id, remembered, known):
+            raise PasswordRefused(
+                f"You have used this password before; the last {remembered} cannot be used again. "
+                "Choose another."
             )
-        )
-        too_old = (
-            select(PasswordHistory.id)
-            .where(PasswordHistory.user_id == user_id)
-            .order_by(PasswordHistory.created_at.desc())
-            .offset(self._policy.password_history)
-        )
-        await self._session.execute(
-            delete(PasswordHistory)
-            .where(PasswordHistory.id.in_(too_old))
-            .execution_options(synchronize_session=False)
-        )
 
     async def _finish_change(self, user: AuthenticatedUser) -> None:
-        changed = {
-            "must_change_password": False,
-            "one_time_expires_at": None,
-            "password_changed_at": datetime.now(UTC),
-        }
-        await self._session.execute(
-            upsert(UserCredential)
-            .values(user_id=user.user_id, **changed)
-            .on_conflict_do_update(index_elements=[UserCredential.user_id], set_=changed)
-        )
         await end_sessions(
-            self._session, user.user_id, AuditAction.PASSWORD_CHANGED, keep=user.session_id
+            self.session, user.user_id, AuditAction.PASSWORD_CHANGED, keep=user.session_id
         )
         done = [AuditAction.PASSWORD_CHANGED]
         if user.must_change_password:
@@ -550,16 +514,6 @@ class AuthenticationService:
                 action, AuditResourceType.USER, user.user_id, org_id=user.authority.org_id
             )
 
-    async def _replace_hash(self, user_id: UUID, stored: str | None, new_hash: str) -> bool:
-        found = await self._session.execute(
-            update(User)
-            .where(User.id == user_id, User.password_hash == stored)
-            .values(password_hash=new_hash)
-            .returning(User.id)
-            .execution_options(synchronize_session=False)
-        )
-        return found.one_or_none() is not None
-
 
 def _grant(
     user: _UserRow, session_id: UUID, now: datetime, expires_at: datetime, refresh_token: str
@@ -568,6 +522,8 @@ def _grant(
         session_id=session_id,
         user_id=user.user_id,
         username=user.username,
+        email=user.email,
+        org_id=user.org_id,
         is_admin=user.is_platform_admin,
         must_change_password=bool(user.must_change_password),
         granted_at=now,
@@ -580,7 +536,7 @@ def _refusal(user: _UserRow | None, matches: bool, now: datetime) -> str | None:
     """Why this login is refused, for the audit log; None when it is not."""
     if user is None:
         return "user_not_found"
-    if user.password_hash is None:
+    if user.password_setting is None:
         return "no_password_set"
     if not matches:
         return "invalid_password"

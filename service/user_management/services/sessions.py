@@ -16,9 +16,9 @@ from user_management.models import AuthSession, RefreshToken
 from user_management.models.base import UtcDateTime
 from user_management.policy import Policy
 from user_management.security.refresh_tokens import (
+    RefreshTokenHasher,
     new_refresh_secret,
     new_refresh_token,
-    refresh_token_hash,
     successor,
 )
 from user_management.services.context import RequestContext
@@ -43,7 +43,12 @@ class BegunSession:
 
 
 async def begin_session(
-    session: AsyncSession, context: RequestContext, policy: Policy, user_id: UUID, now: datetime
+    session: AsyncSession,
+    context: RequestContext,
+    policy: Policy,
+    hasher: RefreshTokenHasher,
+    user_id: UUID,
+    now: datetime,
 ) -> BegunSession:
     """Begin a session with its first refresh token."""
     begun = BegunSession(
@@ -63,7 +68,7 @@ async def begin_session(
         .returning(AuthSession.id)
         .cte("made")
     )
-    token_hash = refresh_token_hash(begun.refresh_token)
+    token_hash = hasher.hash(begun.refresh_token)
     # One statement for both: logins of one user wait for each other here.
     await session.execute(
         insert(RefreshToken).from_select(
@@ -100,33 +105,43 @@ async def prolong_session(
 
 
 async def rotate(
-    session: AsyncSession, session_id: UUID, secret: bytes, token: str, now: datetime
+    session: AsyncSession,
+    hasher: RefreshTokenHasher,
+    session_id: UUID,
+    secret: bytes,
+    token: str,
+    now: datetime,
 ) -> str | None:
     """Use a token of the session, whose row is locked; the one that replaces it.
 
     None: it was used before, longer ago than two tabs of one browser would explain.
     """
-    presented = refresh_token_hash(token)
+    possible = hasher.hashes(token)
     found = await session.execute(
         select(RefreshToken.token_hash, RefreshToken.used_at).where(
             RefreshToken.session_id == session_id,
-            or_(RefreshToken.token_hash == presented, RefreshToken.used_at.is_(None)),
+            or_(RefreshToken.token_hash.in_(possible), RefreshToken.used_at.is_(None)),
         )
     )
     used_at_of = {row.token_hash: row.used_at for row in found}
+    presented = next(each for each in possible if each in used_at_of)
     used_at = used_at_of.pop(presented)
     following = successor(token, secret)
     if used_at is None:
         await session.execute(
             update(RefreshToken).where(RefreshToken.token_hash == presented).values(used_at=now)
         )
-        await _add_token(session, session_id, following, now)
+        await session.execute(
+            insert(RefreshToken).values(
+                token_hash=hasher.hash(following), session_id=session_id, created_at=now
+            )
+        )
         return following
     if used_at <= now - GRACE:
         return None
     # Another tab may have gone on already: the last of the chain is the one that is not used.
     for _ in range(_LONGEST_CHAIN):
-        if refresh_token_hash(following) in used_at_of:
+        if not used_at_of.keys().isdisjoint(hasher.hashes(following)):
             return following
         following = successor(following, secret)
     return None
@@ -189,12 +204,4 @@ async def end_sessions_of_all(session: AsyncSession, users: Select[UUID], reason
         .where(AuthSession.user_id.in_(users), AuthSession.ended_at.is_(None))
         .values(ended_at=datetime.now(UTC), end_reason=reason)
         .execution_options(synchronize_session=False)
-    )
-
-
-async def _add_token(session: AsyncSession, session_id: UUID, token: str, now: datetime) -> None:
-    await session.execute(
-        insert(RefreshToken).values(
-            token_hash=refresh_token_hash(token), session_id=session_id, created_at=now
-        )
     )

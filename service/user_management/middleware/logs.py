@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from user_management.middleware.asgi import describe_error
 
-_LOGGERS: Final = ("slm_server", "user_management", "uvicorn")
 _KNOWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
@@ -29,14 +28,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def configure_logging() -> None:
-    """Send what the service and its server log to standard output.
+def configure_logging(application: str) -> None:
+    """Send what the application, its domain and its server log to standard output.
 
     The server's own access log is switched off: it would repeat query strings.
     """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
-    for name in _LOGGERS:
+    for name in (application, "user_management", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)

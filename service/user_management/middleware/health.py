@@ -66,7 +66,7 @@ async def live() -> Liveness:
     responses=_NOT_READY,
 )
 async def ready(resources: ResourcesDep, response: Response) -> Readiness:
-    """Both databases answer and have the schema that this release works with."""
+    """The databases answer and have the schema that this release works with."""
     found = await asyncio.gather(*map(_check, resources.databases.values()))
     databases = dict(zip(resources.databases, found, strict=True))
     if all(database.status == "ok" for database in found):

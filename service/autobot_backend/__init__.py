@@ -1,0 +1,1 @@
+"""The AutoBot backend: lets application users in, and manages nobody."""

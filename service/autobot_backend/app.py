@@ -1,0 +1,26 @@
+"""The application. Run it with `uvicorn --factory autobot_backend.app:create_app`."""
+
+from fastapi import FastAPI
+
+from autobot_backend import auth
+from autobot_backend.openapi import DESCRIPTION, EXAMPLES
+from autobot_backend.origins import FrontendOrigins
+from user_management.config import Settings
+from user_management.middleware.application import create_application
+from user_management.middleware.openapi import describe
+from user_management.population import Population
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; see create_application. It knows nothing of the SLM server."""
+    app = create_application(
+        "AutoBot backend",
+        auth.router,
+        settings,
+        callers=Population.AUTOBOT,
+        populations=[Population.AUTOBOT],
+        logger="autobot_backend",
+    )
+    describe(app, DESCRIPTION, EXAMPLES)
+    app.add_middleware(FrontendOrigins)
+    return app

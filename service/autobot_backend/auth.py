@@ -1,0 +1,247 @@
+"""The routes of the backend: login, who is calling, refresh, logout, changing the password."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+
+from autobot_backend.roles import AutobotRole, role_of
+from autobot_backend.schemas import (
+    CheckResponse,
+    CurrentUserResponse,
+    Done,
+    LoggedInUser,
+    LoginResponse,
+    LogoutRequest,
+    RefreshResponse,
+)
+from user_management.errors import NotAuthenticated, NotFound
+from user_management.middleware.caller import (
+    CurrentUserDep,
+    OriginDep,
+    SessionUserDep,
+    context_of,
+    get_session_user,
+)
+from user_management.middleware.login import LoginServiceDep, OwnServiceDep
+from user_management.middleware.problems import (
+    BODY,
+    LOGIN,
+    PASSWORD_CHANGE,
+    REFRESH,
+    SESSION,
+    problem_responses,
+)
+from user_management.middleware.rbac import public
+from user_management.middleware.resources import IssuedToken, Resources, ResourcesDep
+from user_management.schemas.auth import LoginRequest, PasswordChange, RefreshRequest
+from user_management.services import AuthenticatedUser, AuthenticationService, Grant
+
+router = APIRouter(
+    prefix="/auth", tags=["authentication"], responses=problem_responses("internal_error")
+)
+
+_BEARER_OR_NOT: Final[dict[str, Any]] = {"security": [{}, {get_session_user.scheme_name: []}]}
+
+
+async def get_user_if_any(request: Request) -> AuthenticatedUser | None:
+    """The caller, None when nobody is logged in."""
+    try:
+        return await get_session_user(request)
+    except NotAuthenticated:
+        return None
+
+
+UserIfAnyDep = Annotated[AuthenticatedUser | None, Depends(get_user_if_any)]
+
+
+async def get_service_if_any(
+    resources: ResourcesDep, origin: OriginDep, user: UserIfAnyDep
+) -> AsyncIterator[AuthenticationService | None]:
+    """For what a caller does about themselves, None when nobody is logged in."""
+    if user is None:
+        yield None
+        return
+    async with resources.session(resources.callers) as session:
+        yield resources.authentication(session, context_of(origin, user))
+
+
+ServiceIfAnyDep = Annotated[
+    AuthenticationService | None, Depends(get_service_if_any, scope="function")
+]
+
+
+@router.post(
+    "/login",
+    operation_id="login",
+    dependencies=[Depends(public)],
+    responses=problem_responses(*LOGIN),
+)
+async def login(
+    body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
+) -> LoginResponse:
+    """Begin a session. The answer is the same whatever the reason of a refusal."""
+    grant = await service.login(body.username, body.password)
+    role = await _role_of_holder(service, grant)
+    issued = _issue(resources, grant, role)
+    return LoginResponse(
+        user=LoggedInUser(
+            username=grant.username,
+            user_id=grant.user_id,
+            role=role,
+            email=grant.email,
+            last_login=grant.granted_at,
+        ),
+        token=issued.token,
+        expires_in=issued.expires_in,
+        refresh_token=grant.refresh_token,
+        refresh_expires_in=issued.refresh_expires_in,
+        session_id=grant.session_id,
+        must_change_password=grant.must_change_password,
+    )
+
+
+@router.post(
+    "/refresh",
+    operation_id="refresh",
+    dependencies=[Depends(public)],
+    openapi_extra=_BEARER_OR_NOT,
+    responses=problem_responses(*REFRESH),
+)
+async def refresh(
+    service: LoginServiceDep,
+    resources: ResourcesDep,
+    request: Request,
+    body: RefreshRequest | None = None,
+) -> RefreshResponse:
+    """Go on with a session by its refresh token or, without a body, by its access token.
+
+    The refresh token is replaced; for ten seconds the old one gives the same again, after that it
+    ends the session.
+    """
+    if body is not None:
+        grant = await service.refresh(body.refresh_token)
+    else:
+        grant = await service.prolong(await get_session_user(request))
+    issued = _issue(resources, grant, await _role_of_holder(service, grant))
+    return RefreshResponse(
+        token=issued.token,
+        expires_in=issued.expires_in,
+        refresh_token=grant.refresh_token,
+        refresh_expires_in=issued.refresh_expires_in,
+        session_id=grant.session_id,
+        must_change_password=grant.must_change_password,
+    )
+
+
+async def _role_of_holder(service: AuthenticationService, grant: Grant) -> AutobotRole:
+    return await role_of(
+        service.session, grant.user_id, is_platform_admin=grant.is_admin, org_id=grant.org_id
+    )
+
+
+async def _role_of_caller(service: AuthenticationService, user: AuthenticatedUser) -> AutobotRole:
+    return await role_of(
+        service.session,
+        user.user_id,
+        is_platform_admin=user.authority.is_platform_admin,
+        org_id=user.authority.org_id,
+    )
+
+
+def _issue(resources: Resources, grant: Grant, role: AutobotRole) -> IssuedToken:
+    """A token with what AutoBot's programs read from theirs; here nothing is decided by it."""
+    user_id = str(grant.user_id)
+    return resources.issue(
+        grant,
+        subject=user_id,
+        claims={
+            "username": grant.username,
+            "role": role,
+            "email": grant.email,
+            "user_id": user_id,
+            "org_id": str(grant.org_id) if grant.org_id else None,
+        },
+    )
+
+
+@router.get(
+    "/me",
+    operation_id="get_current_user",
+    responses=problem_responses(*SESSION, "password_change_required"),
+)
+async def me(user: CurrentUserDep, service: OwnServiceDep) -> CurrentUserResponse:
+    """Who is logged in."""
+    return CurrentUserResponse(
+        user_id=user.user_id,
+        username=user.username,
+        email=user.email,
+        role=await _role_of_caller(service, user),
+        permissions=sorted(user.authority.permissions),
+        org_id=user.authority.org_id,
+        last_login=user.last_login_at,
+    )
+
+
+@router.get(
+    "/check",
+    operation_id="check",
+    dependencies=[Depends(public)],
+    openapi_extra=_BEARER_OR_NOT,
+    responses=problem_responses("database_unavailable"),
+)
+async def check(user: UserIfAnyDep, service: ServiceIfAnyDep) -> CheckResponse:
+    """Whether somebody is logged in."""
+    if user is None or service is None:
+        return CheckResponse(authenticated=False, role=None, must_change_password=False)
+    return CheckResponse(
+        authenticated=True,
+        role=await _role_of_caller(service, user),
+        must_change_password=user.must_change_password,
+    )
+
+
+@router.post(
+    "/logout",
+    operation_id="logout",
+    dependencies=[Depends(public)],
+    openapi_extra=_BEARER_OR_NOT,
+    responses=problem_responses(*BODY, "database_unavailable"),
+)
+async def logout(
+    user: UserIfAnyDep, service: ServiceIfAnyDep, body: LogoutRequest | None = None
+) -> Done:
+    """End the session of the token, and the one that is named if it is another of the caller's.
+
+    Whoever is not logged in is answered the same: afterwards they are logged out in either case.
+    """
+    if user is not None and service is not None:
+        await service.logout(user)
+        named = _session_id(body)
+        if named not in (None, user.session_id):
+            with suppress(NotFound):
+                await service.end_session(user, named)
+    return Done(message="Logged out")
+
+
+def _session_id(body: LogoutRequest | None) -> UUID | None:
+    """The session that is named, None when there is none that could be one of ours."""
+    try:
+        return UUID((body and body.session_id) or "")
+    except ValueError:
+        return None
+
+
+@router.post(
+    "/change-password",
+    operation_id="change_password",
+    responses=problem_responses(*PASSWORD_CHANGE),
+)
+async def change_password(
+    body: PasswordChange, user: SessionUserDep, service: OwnServiceDep
+) -> Done:
+    """Replace one's own password. All other sessions end, this one goes on."""
+    await service.change_password(user, body.current_password, body.new_password)
+    return Done(message="Password changed")

@@ -1,0 +1,79 @@
+"""The API's description: `python -m autobot_backend.openapi > docs/openapi-backend.json`."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from user_management.middleware.openapi import write
+
+DESCRIPTION: Final = (
+    "Lets application users in, and manages nobody. "
+    "Every error is a problem (RFC 9457); docs/api-problems.md lists them."
+)
+
+_MARTA: Final = "3f0c1f0e-6f5b-4b0e-9f0a-5d1c8f6f2a11"
+_SESSION: Final = "e2d4f6a8-0b1c-4d3e-9f5a-6b7c8d9e0f65"
+_LAST_LOGIN: Final = "2026-11-23T09:15:42Z"
+_PASSWORD: Final = "violet-anchor-77-meadow"  # noqa: S105  an example
+_TOKEN: Final = "eyJhbGciOiJFUzI1NiIs….eyJpc3MiOiJodHRwczov….MEUCIQDkq0Hc…"  # noqa: S105  an example
+_REFRESH_TOKEN: Final = "q1nF0b2cYx8Zr5tUv3wSe7dKg4hJm6lPo9iNaBzCxDE"  # noqa: S105  an example
+
+EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "LoginRequest": {"username": "marta", "password": _PASSWORD},
+    "RefreshRequest": {"refresh_token": _REFRESH_TOKEN},
+    "LogoutRequest": {"session_id": _SESSION},
+    "PasswordChange": {"current_password": _PASSWORD, "new_password": "granite-otter-quilt-52"},
+    "LoginResponse": {
+        "success": True,
+        "message": "Login successful",
+        "user": {
+            "username": "marta",
+            "user_id": _MARTA,
+            "role": "user",
+            "email": "marta@autobot.local",
+            "last_login": _LAST_LOGIN,
+        },
+        "token": _TOKEN,
+        "token_type": "bearer",
+        "expires_in": 1800,
+        "refresh_token": _REFRESH_TOKEN,
+        "refresh_expires_in": 3600,
+        "session_id": _SESSION,
+        "must_change_password": False,
+    },
+    "RefreshResponse": {
+        "success": True,
+        "token": _TOKEN,
+        "token_type": "bearer",
+        "expiresIn": 1800,
+        "refresh_token": _REFRESH_TOKEN,
+        "refresh_expires_in": 3600,
+        "session_id": _SESSION,
+        "must_change_password": False,
+    },
+    "CurrentUserResponse": {
+        "user_id": _MARTA,
+        "username": "marta",
+        "email": "marta@autobot.local",
+        "role": "user",
+        "permissions": ["chat:use", "files:view"],
+        "org_id": None,
+        "last_login": _LAST_LOGIN,
+        "auth_method": "jwt",
+        "authenticated": True,
+        "deployment_mode": "multi_company",
+    },
+    "CheckResponse": {
+        "authenticated": True,
+        "role": "user",
+        "must_change_password": False,
+        "auth_enabled": True,
+        "deployment_mode": "multi_company",
+    },
+    "Done": {"success": True, "message": "Logged out"},
+}
+
+
+if __name__ == "__main__":
+    from autobot_backend.app import create_app
+
+    write(create_app())

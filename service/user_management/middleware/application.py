@@ -1,0 +1,60 @@
+"""What the applications have in common: how they start, and what surrounds them."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from fastapi import APIRouter, FastAPI
+
+from user_management.config import Settings, load_settings
+from user_management.middleware import health, keys
+from user_management.middleware.asgi import surround
+from user_management.middleware.logs import configure_logging
+from user_management.middleware.problems import add_problem_handlers
+from user_management.middleware.resources import open_resources
+from user_management.population import Population
+
+
+def create_application(
+    title: str,
+    api: APIRouter,
+    settings: Settings | None,
+    *,
+    callers: Population,
+    populations: Iterable[Population],
+    logger: str,
+    meanwhile: Callable[[Settings], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
+) -> FastAPI:
+    """An application with `api` under /api; `settings` are read when it starts, unless given.
+
+    It lets `callers` in and works with the databases of `populations`; `meanwhile` goes on as long
+    as it serves. Starting raises ConfigurationError when a setting is missing or wrong. No database
+    need be up.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure_logging(logger)
+        configured = settings or load_settings()
+        async with (
+            open_resources(configured, callers=callers, populations=populations) as resources,
+            meanwhile(configured),
+        ):
+            app.state.settings = configured
+            app.state.resources = resources
+            yield
+
+    app = FastAPI(
+        title=title,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    add_problem_handlers(app)
+    app.include_router(api, prefix="/api")
+    app.include_router(health.autobot_router, prefix="/api")
+    app.include_router(health.router)
+    app.include_router(keys.router)
+    surround(app)
+    return app

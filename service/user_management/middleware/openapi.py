@@ -1,0 +1,42 @@
+"""An application's description of itself."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from user_management.middleware.problems import PROBLEM_SCHEMA
+from user_management.schemas.fields import JSON_VALUE_SCHEMA
+
+API_VERSION: Final = "1.0.0"
+
+
+def describe(app: FastAPI, description: str, examples: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let `app.openapi()` build the whole document, with the schemas that no model stands for.
+
+    `examples` are shown with the schemas that they are named after.
+    """
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title, version=API_VERSION, description=description, routes=app.routes
+            )
+            schemas = document["components"]["schemas"]
+            schemas["Problem"] = PROBLEM_SCHEMA
+            schemas["JsonValue"] = JSON_VALUE_SCHEMA
+            for name, example in examples.items():
+                schemas[name] = {**schemas[name], "examples": [example]}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def write(app: FastAPI) -> None:
+    """Write the document to standard output."""
+    json.dump(app.openapi(), sys.stdout, indent=2)
+    sys.stdout.write("\n")

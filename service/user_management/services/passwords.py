@@ -1,0 +1,80 @@
+"""What may be done with the passwords in a database by whoever may not read them.
+
+The statements are functions that migration 0004 makes. They compare hashes and never give one
+away, and they put a new one only in place of one that the caller knows. The AutoBot backend has no
+other way, so the SLM server takes the same one.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, String, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.expression import literal
+
+
+def password_setting(user_id: Any) -> ColumnElement[str | None]:
+    """What the user's password was hashed with; null for none, empty for what is no hash."""
+    return func.password_setting(user_id, type_=String)
+
+
+async def password_matches(
+    session: AsyncSession, user_id: UUID | None, password_hash: str | None
+) -> bool:
+    """Whether it is the user's; for nobody the same is done and answered with no."""
+    return await _ask(session, func.password_matches(user_id or uuid4(), _text(password_hash)))
+
+
+async def note_login(
+    session: AsyncSession,
+    user_id: UUID,
+    password_hash: str,
+    new_hash: str | None,
+    moment: datetime,
+) -> bool:
+    """Note the login, and put `new_hash` of the same password in place where there is one.
+
+    False: the user is no longer active, or the password is no longer the same.
+    """
+    return await _ask(
+        session, func.note_login(user_id, _text(password_hash), _text(new_hash), moment)
+    )
+
+
+async def change_password(
+    session: AsyncSession, user_id: UUID, password_hash: str, new_hash: str, remembered: int
+) -> bool:
+    """Replace a password that the user chose or was given, and remember it with those before.
+
+    False: it is no longer the same, and nothing was done.
+    """
+    return await _ask(
+        session, func.change_password(user_id, _text(password_hash), _text(new_hash), remembered)
+    )
+
+
+async def earlier_password_settings(
+    session: AsyncSession, user_id: UUID, newest: int
+) -> Sequence[str]:
+    """What the passwords before the current one were hashed with, newest first."""
+    found = await session.scalars(select(func.earlier_password_settings(user_id, newest)))
+    return found.all()
+
+
+async def is_earlier_password(
+    session: AsyncSession, user_id: UUID, newest: int, hashes: Sequence[str]
+) -> bool:
+    """Whether one of the hashes is that of a password before the current one."""
+    wanted = literal(list(hashes), ARRAY(String))
+    return await _ask(session, func.is_earlier_password(user_id, newest, wanted))
+
+
+async def _ask(session: AsyncSession, answer: ColumnElement[Any]) -> bool:
+    return bool(await session.scalar(select(answer)))
+
+
+def _text(value: str | None) -> ColumnElement[str | None]:
+    return literal(value, String)
