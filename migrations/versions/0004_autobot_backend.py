@@ -23,8 +23,10 @@ SETTING_OF = r"""
 CREATE FUNCTION setting_of_password_hash(hash text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-SELECT CASE WHEN hash IS NOT NULL THEN coalesce(substring(hash FROM
-    '^((bcrypt-sha384\$)?\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{21}[.Oeu])[./A-Za-z0-9]{31}$'), '')
+SELECT CASE
+    WHEN hash ~ '^(bcrypt-sha384\$)?\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}$'
+    THEN left(hash, -31)
+    WHEN hash IS NOT NULL THEN ''
 END
 $$
 """

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -46,19 +47,39 @@ def _array(words: Iterable[str]) -> str:
 
 
 @dataclass
-class Site:
-    """The running application, its databases, and shortcuts for what tests do most."""
+class Door:
+    """A running application that lets people in, and a client of it."""
 
     app: FastAPI
     settings: Settings
-    databases: dict[Population, Any]
     client: httpx2.AsyncClient
-    password: str = PASSWORD
-    administrator: str = ADMINISTRATOR
 
     @property
     def resources(self) -> Resources:
         return self.app.state.resources
+
+    @staticmethod
+    def bearer(token: str) -> dict[str, str]:
+        """The header that proves who is calling."""
+        return {"Authorization": f"Bearer {token}"}
+
+    async def queued(self, number: int) -> None:
+        """Wait until so many passwords wait for a thread, or have one."""
+        hasher = self.resources.hasher
+        for _ in range(3000):
+            if hasher._pending == number:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{hasher._pending} passwords are waiting, not {number}")
+
+
+@dataclass
+class Site(Door):
+    """The SLM server, the databases, and shortcuts for what tests do most."""
+
+    databases: dict[Population, Any]
+    password: str = PASSWORD
+    administrator: str = ADMINISTRATOR
 
     async def add_user(
         self,
@@ -129,20 +150,11 @@ class Site:
     ) -> httpx2.Response:
         return await self.client.post(path, json={"username": username, "password": password})
 
-    async def queued(self, number: int) -> None:
-        """Wait until so many passwords wait for a thread, or have one."""
-        hasher = self.resources.hasher
-        for _ in range(3000):
-            if hasher._pending == number:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"{hasher._pending} passwords are waiting, not {number}")
-
     async def login(self, username: str, password: str = PASSWORD) -> dict[str, str]:
         """Log in; the header that proves it."""
         response = await self.try_login(username, password)
         assert response.status_code == 200, response.text
-        return {"Authorization": f"Bearer {response.json()['access_token']}"}
+        return self.bearer(response.json()["access_token"])
 
     async def administrate(self) -> dict[str, str]:
         """Create the administrator and log them in."""
@@ -158,6 +170,34 @@ class Site:
             f"VALUES ('{user_id}', true, now() + interval '{expires}')"
         )
 
+    async def ways_not_in(self, population: Population) -> dict[str, tuple[str, str]]:
+        """Make users who are refused: name and password, by the reason that the audit log has."""
+        users = {
+            reason: await self.add_user(
+                population, reason, password=None if reason == "no_password_set" else PASSWORD
+            )
+            for reason in (
+                *("invalid_password", "account_inactive", "deleted"),
+                *("no_password_set", "one_time_password_expired"),
+            )
+        }
+        sql = self.databases[population].sql
+        sql(f"UPDATE users SET is_active = false WHERE id = '{users['account_inactive']}'")
+        sql(f"UPDATE users SET deleted_at = now() WHERE id = '{users['deleted']}'")
+        self.give_one_time_password(
+            users["one_time_password_expired"], "-1 second", population=population
+        )
+        if population is Population.AUTOBOT:
+            users["organization_inactive"] = await self.add_user(
+                population, "organization_inactive", org_id=self.add_organization("closed")
+            )
+            sql("UPDATE organizations SET is_active = false")
+        ways = {reason: (reason, PASSWORD) for reason in users}
+        return ways | {
+            "invalid_password": ("invalid_password", "not-the-password-11"),
+            "user_not_found": ("nobody", PASSWORD),
+        }
+
     def audit(self, population: Population, action: str = "%") -> list[dict[str, Any]]:
         """The audit log, oldest first."""
         rows = self.databases[population].sql(
@@ -168,29 +208,44 @@ class Site:
 
 
 @dataclass
-class Backend:
+class Backend(Door):
     """The AutoBot backend on the database of a Site, with the rights of its own role."""
-
-    app: FastAPI
-    client: httpx2.AsyncClient
-
-    @property
-    def resources(self) -> Resources:
-        return self.app.state.resources
 
     async def try_login(self, username: str, password: str = PASSWORD) -> httpx2.Response:
         return await self.client.post(
             "/api/auth/login", json={"username": username, "password": password}
         )
 
-    async def login(self, username: str, password: str = PASSWORD) -> dict[str, str]:
-        """Log in; the header that proves it."""
+    async def enter(self, username: str, password: str = PASSWORD) -> dict[str, Any]:
+        """Log in; what is answered."""
         response = await self.try_login(username, password)
         assert response.status_code == 200, response.text
-        return {"Authorization": f"Bearer {response.json()['token']}"}
+        return response.json()
+
+    async def login(self, username: str, password: str = PASSWORD) -> dict[str, str]:
+        """Log in; the header that proves it."""
+        return self.bearer((await self.enter(username, password))["token"])
 
     async def me(self, headers: dict[str, str]) -> httpx2.Response:
         return await self.client.get("/api/auth/me", headers=headers)
+
+    async def check(self, headers: dict[str, str]) -> dict[str, Any]:
+        """Whether somebody is logged in, which is always answered."""
+        response = await self.client.get("/api/auth/check", headers=headers)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def refresh(self, token: str) -> httpx2.Response:
+        return await self.client.post("/api/auth/refresh", json={"refresh_token": token})
+
+    async def change_password(
+        self, headers: dict[str, str], current: str, new: str
+    ) -> httpx2.Response:
+        return await self.client.post(
+            "/api/auth/change-password",
+            headers=headers,
+            json={"current_password": current, "new_password": new},
+        )
 
 
 class SocketProxy:
@@ -301,15 +356,8 @@ async def running(
     settings = settings_for(databases, **changes)
     with nullcontext() if seals else patch("slm_server.app.sealing", lambda _: nullcontext()):
         app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app, client=("203.0.113.7", 1234)),
-            base_url="https://slm.example",
-            headers={"User-Agent": "pytest"},
-        ) as client,
-    ):
-        yield Site(app, settings, databases, client)
+    async with app.router.lifespan_context(app), client_of(app, "https://slm.example") as client:
+        yield Site(app, settings, client, databases)
 
 
 @asynccontextmanager
@@ -321,16 +369,22 @@ async def running_backend(database: Any, **changes: Any) -> AsyncIterator[Backen
         "hash_threads": 2,
     }
     values |= connection(Population.AUTOBOT, database.backend)
-    app = create_backend(Settings(**(values | changes)))
+    settings = Settings(**(values | changes))
+    app = create_backend(settings)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app, client=("203.0.113.7", 1234)),
-            base_url="https://backend.example",
-            headers={"User-Agent": "pytest"},
-        ) as client,
+        client_of(app, "https://backend.example") as client,
     ):
-        yield Backend(app, client)
+        yield Backend(app, settings, client)
+
+
+def client_of(app: FastAPI, base_url: str) -> httpx2.AsyncClient:
+    """A client of an application in this process."""
+    return httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app, client=("203.0.113.7", 1234)),
+        base_url=base_url,
+        headers={"User-Agent": "pytest"},
+    )
 
 
 @pytest.fixture
@@ -368,6 +422,23 @@ def run_backend():
 async def backend(databases) -> AsyncIterator[Backend]:
     """The AutoBot backend, on the database of `site`."""
     async with running_backend(databases[Population.AUTOBOT]) as started:
+        yield started
+
+
+@pytest.fixture(params=["slm", "backend"])
+def run_door(request, databases):
+    """Start each application that lets people in, on the databases of `site`:
+    `run_door(name=value)`. `door.resources.callers` are those whom it lets in.
+    """
+    if request.param == "slm":
+        return partial(running, databases)
+    return partial(running_backend, databases[Population.AUTOBOT])
+
+
+@pytest.fixture
+async def door(run_door) -> AsyncIterator[Door]:
+    """Each application that lets people in."""
+    async with run_door() as started:
         yield started
 
 

@@ -21,8 +21,6 @@ from collections import Counter
 
 import pytest
 
-from user_management.population import Population
-
 TRIES = 200
 WARM_UP = 10
 ALPHA = 0.001
@@ -70,37 +68,24 @@ def distinguishable(times: dict[str, list[float]]) -> dict[tuple[str, str], tupl
 
 @pytest.fixture
 async def slow_site(databases, run_site):
-    # The tries would soon be too many; what is said then has a test of its own.
-    limits = dict.fromkeys(LIMITS, 1_000_000)
-    async with run_site(databases, bcrypt_cost=BCRYPT_COST, **limits) as site:
+    async with run_site(databases, bcrypt_cost=BCRYPT_COST) as site:
         yield site
 
 
 @pytest.fixture
-async def ways(slow_site):
+async def slow_door(run_door):
+    # The tries would soon be too many; what is said then has a test of its own.
+    async with run_door(bcrypt_cost=BCRYPT_COST, **dict.fromkeys(LIMITS, 1_000_000)) as door:
+        yield door
+
+
+@pytest.fixture
+async def ways(slow_site, slow_door):
     """Name and password for each way not to get in."""
-    add = slow_site.add_user
-    users = {
-        name: await add(Population.SLM, name, password=password)
-        for name, password in {
-            "wrong_password": slow_site.password,
-            "disabled": slow_site.password,
-            "deleted": slow_site.password,
-            "no_password": None,
-            "expired": slow_site.password,
-        }.items()
-    }
-    sql = slow_site.databases[Population.SLM].sql
-    sql(f"UPDATE users SET is_active = false WHERE id = '{users['disabled']}'")
-    sql(f"UPDATE users SET deleted_at = now() WHERE id = '{users['deleted']}'")
-    slow_site.give_one_time_password(users["expired"], "-1 second")
-    return {name: (name, slow_site.password) for name in users} | {
-        "wrong_password": ("wrong_password", "not-the-password-11"),
-        "unknown": ("nobody", slow_site.password),
-    }
+    return await slow_site.ways_not_in(slow_door.resources.callers)
 
 
-async def measure(site, ways, tries, *, status=401) -> dict[str, list[float]]:
+async def measure(door, ways, tries, *, status=401) -> dict[str, list[float]]:
     """Seconds per way."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     order = list(ways)
@@ -111,7 +96,7 @@ async def measure(site, ways, tries, *, status=401) -> dict[str, list[float]]:
             random.shuffle(order)
             for name in order:
                 started = time.perf_counter()
-                response = await site.try_login(*ways[name])
+                response = await door.try_login(*ways[name])
                 times[name].append(time.perf_counter() - started)
                 assert response.status_code == status
     finally:
@@ -119,17 +104,17 @@ async def measure(site, ways, tries, *, status=401) -> dict[str, list[float]]:
     return {name: values[WARM_UP:] for name, values in times.items()}
 
 
-async def test_the_reason_of_a_refusal_does_not_show_in_its_time(slow_site, ways):
-    assert distinguishable(await measure(slow_site, ways, TRIES)) == {}
+async def test_the_reason_of_a_refusal_does_not_show_in_its_time(slow_door, ways):
+    assert distinguishable(await measure(slow_door, ways, TRIES)) == {}
 
 
-async def test_a_block_does_not_tell_who_exists_or_what_was_right(site):
+async def test_a_block_does_not_tell_who_exists_or_what_was_right(site, door):
     """Refused before the hash: a known user with the right password, a wrong one, and nobody."""
-    await site.add_user(Population.SLM, "known")
+    await site.add_user(door.resources.callers, "known")
     for name in ("known", "nobody"):
-        for _ in range(site.settings.login_failures_per_pair):
-            await site.try_login(name, "not-the-password-11")
-    site.databases[Population.SLM].sql(
+        for _ in range(door.settings.login_failures_per_pair):
+            await door.try_login(name, "not-the-password-11")
+    site.databases[door.resources.callers].sql(
         "UPDATE rate_limits SET blocked_until = now() + interval '1 hour' WHERE scope = 'pair'"
     )
     blocked = {
@@ -137,15 +122,15 @@ async def test_a_block_does_not_tell_who_exists_or_what_was_right(site):
         "wrong_password": ("known", "not-the-password-11"),
         "unknown": ("nobody", site.password),
     }
-    assert distinguishable(await measure(site, blocked, TRIES, status=429)) == {}
+    assert distinguishable(await measure(door, blocked, TRIES, status=429)) == {}
 
 
-async def test_a_hash_left_out_would_show(slow_site, ways, monkeypatch):
-    hash_anew = slow_site.resources.hasher.hash_anew
+async def test_a_hash_left_out_would_show(slow_door, ways, monkeypatch):
+    hash_anew = slow_door.resources.hasher.hash_anew
 
     async def only_if_stored(password, setting):
         return None if setting is None else await hash_anew(password, setting)
 
-    monkeypatch.setattr(slow_site.resources.hasher, "hash_anew", only_if_stored)
-    two = {name: ways[name] for name in ("wrong_password", "unknown")}
-    assert distinguishable(await measure(slow_site, two, 50)) != {}
+    monkeypatch.setattr(slow_door.resources.hasher, "hash_anew", only_if_stored)
+    two = {name: ways[name] for name in ("invalid_password", "user_not_found")}
+    assert distinguishable(await measure(slow_door, two, 50)) != {}

@@ -91,7 +91,7 @@ _STANDING = (
 )
 # A refused login reads as much of a user as there may be to read, and no relationship.
 _CANDIDATE = (
-    select(*_STANDING, password_setting(User.id).label("password_setting"))
+    select(*_STANDING)
     .select_from(User)
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
     .outerjoin(Organization, Organization.id == User.org_id)
@@ -234,18 +234,17 @@ class AuthenticationService:
             user = await self._candidate(identifier)
             user_id = user.user_id if user else None
             await self._limits.check(counters, user_id=user_id, address=address)
+            setting = await password_setting(self.session, user_id)
             async with connection_released(self.session):
-                password_hash = await self._hasher.hash_anew(
-                    password, user.password_setting if user else None
-                )
+                password_hash = await self._hasher.hash_anew(password, setting)
             # Others may have failed meanwhile: whoever tries many at once learns nothing more.
             has_failed = await self._limits.check(counters, user_id=user_id, address=address)
             matches = await password_matches(self.session, user_id, password_hash)
             now = datetime.now(UTC)
-            reason = _refusal(user, matches, now)
-            if user is None or password_hash is None or reason is not None:
+            reason = _refusal(user, setting, matches, now)
+            if user is None or setting is None or password_hash is None or reason is not None:
                 raise await self._refused(user, reason, counters)
-            new_hash = await self._rehash(password, user)
+            new_hash = await self._rehash(password, setting)
             # Unless the user is no longer what the password was found good for.
             if await note_login(self.session, user.user_id, password_hash, new_hash, now):
                 if has_failed:
@@ -341,7 +340,7 @@ class AuthenticationService:
         Raises CurrentPasswordWrong, PasswordRefused, TooManyAttempts, HashQueueFull.
         """
         counters = password_counters(user.user_id)
-        setting = await self.session.scalar(select(password_setting(user.user_id)))
+        setting = await password_setting(self.session, user.user_id)
         remembered = self._policy.password_history
         earlier = await earlier_password_settings(self.session, user.user_id, remembered)
         await self._limits.check(counters)
@@ -375,9 +374,9 @@ class AuthenticationService:
         )
         return found.one_or_none()
 
-    async def _rehash(self, password: str, user: _UserRow) -> str | None:
+    async def _rehash(self, password: str, setting: str) -> str | None:
         """A hash at today's cost if the stored one is weaker; if that must wait, next time."""
-        if not self._hasher.needs_rehash(user.password_setting):
+        if not self._hasher.needs_rehash(setting):
             return None
         async with connection_released(self.session):
             try:
@@ -532,11 +531,13 @@ def _grant(
     )
 
 
-def _refusal(user: _UserRow | None, matches: bool, now: datetime) -> str | None:
+def _refusal(
+    user: _UserRow | None, setting: str | None, matches: bool, now: datetime
+) -> str | None:
     """Why this login is refused, for the audit log; None when it is not."""
     if user is None:
         return "user_not_found"
-    if user.password_setting is None:
+    if setting is None:
         return "no_password_set"
     if not matches:
         return "invalid_password"

@@ -10,22 +10,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, String, func, select
+from sqlalchemy import ColumnElement, String, Uuid, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.expression import literal
 
 
-def password_setting(user_id: Any) -> ColumnElement[str | None]:
-    """What the user's password was hashed with; null for none, empty for what is no hash."""
-    return func.password_setting(user_id, type_=String)
+async def password_setting(session: AsyncSession, user_id: UUID | None) -> str | None:
+    """What the user's password was hashed with; None for none, empty for what is no hash.
+
+    For nobody the same is done.
+    """
+    found: str | None = await session.scalar(select(func.password_setting(_id(user_id))))
+    return found
 
 
 async def password_matches(
     session: AsyncSession, user_id: UUID | None, password_hash: str | None
 ) -> bool:
     """Whether it is the user's; for nobody the same is done and answered with no."""
-    return await _ask(session, func.password_matches(user_id or uuid4(), _text(password_hash)))
+    return await _ask(session, func.password_matches(_id(user_id), _text(password_hash)))
 
 
 async def note_login(
@@ -74,6 +78,11 @@ async def is_earlier_password(
 
 async def _ask(session: AsyncSession, answer: ColumnElement[Any]) -> bool:
     return bool(await session.scalar(select(answer)))
+
+
+def _id(user_id: UUID | None) -> ColumnElement[UUID]:
+    """With its type: the driver's own ids would make another statement than ours do."""
+    return literal(user_id or uuid4(), Uuid)
 
 
 def _text(value: str | None) -> ColumnElement[str | None]:
