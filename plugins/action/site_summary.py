@@ -25,6 +25,10 @@ options:
     description: Where operators reach the SLM server.
     type: str
     required: true
+  backend_url:
+    description: Where application users reach the AutoBot backend.
+    type: str
+    required: true
   ca:
     description: The CA's certificate on the controller.
     type: path
@@ -86,8 +90,12 @@ def summary(arguments: dict[str, Any]) -> list[str]:
         if count
         else "Nothing was checked: this was a run in check mode."
     )
-    lines.append(f"Log in at {arguments['url']} (certificate authority: {arguments['ca']})")
-    return lines
+    return [
+        *lines,
+        f"Fleet administrators log in at {arguments['url']}",
+        f"Application users log in at    {arguments['backend_url']}",
+        f"Certificate authority of both: {arguments['ca']}",
+    ]
 
 
 def administrators(path: Path, populations: list[str]) -> list[str]:
@@ -119,6 +127,7 @@ class ActionModule(ActionBase):
             {
                 "title": {"type": "str", "required": True},
                 "url": {"type": "str", "required": True},
+                "backend_url": {"type": "str", "required": True},
                 "ca": {"type": "path", "required": True},
                 "site_file": {"type": "path", "required": True},
                 "hosts": {"type": "list", "elements": "str", "required": True},

@@ -306,13 +306,14 @@ def ansible_environment(**more: str) -> dict[str, str]:
         for key, value in os.environ.items()
         if not key.startswith(("ANSIBLE_", "MOLECULE_"))
     }
-    port = str(json.loads((STATE / "site.json").read_text())["slm_url"]).rpartition(":")[2]
+    written = json.loads((STATE / "site.json").read_text())
     return {
         **kept,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
-        "LAB_SLM_PORT": port,
+        "LAB_SLM_PORT": written["slm_url"].rpartition(":")[2],
+        "LAB_BACKEND_PORT": written["backend_url"].rpartition(":")[2],
         **more,
     }
 
@@ -394,6 +395,7 @@ class Site:
 
     addresses: dict[str, str]
     slm_url: str
+    backend_url: str
     ca: Path
     one_time: dict[str, dict[str, str]] = field(repr=False)
     vault: dict[str, str] = field(repr=False)
@@ -432,6 +434,7 @@ class Site:
         return cls(
             addresses={name: hosts[name]["address"] for name in HOSTS},
             slm_url=written["slm_url"],
+            backend_url=written["backend_url"],
             ca=Path(written["ca"]),
             one_time={population: written[population] for population in ("slm", "autobot")},
             vault=yaml.safe_load(vault.stdout),
@@ -439,8 +442,15 @@ class Site:
 
     def client(self) -> httpx2.Client:
         """A client of the SLM server that trusts the lab's CA and nobody else."""
+        return self._client(self.slm_url)
+
+    def backend_client(self) -> httpx2.Client:
+        """Likewise a client of the AutoBot backend."""
+        return self._client(self.backend_url)
+
+    def _client(self, url: str) -> httpx2.Client:
         return httpx2.Client(
-            base_url=self.slm_url,
+            base_url=url,
             verify=ssl.create_default_context(cafile=str(self.ca)),
             trust_env=False,
             timeout=30,

@@ -66,7 +66,7 @@ def test_only_named_addresses_reach_postgresql_on_redis(site: Site) -> None:
 
 
 def test_only_the_named_ports_answer_inside_the_site(site: Site) -> None:
-    open_ports = {"slm": (22, 80, 443, 8000), "redis": (22,), "backend": (22,)}
+    open_ports = {"slm": (22, 80, 443, 8000), "redis": (22,), "backend": (22, 8443)}
     expected = {
         f"{site.addresses[name]}:{port}": "open" if port in open_ports[name] else "silent"
         for name in HOSTS

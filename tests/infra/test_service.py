@@ -284,7 +284,7 @@ def test_every_unit_of_the_host_works(hosts: dict[str, Host], name: str) -> None
     wanted = {
         "slm": ("nftables", "nginx", "postgresql", "autobot-slm-backend.socket", UNIT, TIMER),
         "redis": ("nftables", "postgresql"),
-        "backend": ("nftables",),
+        "backend": ("nftables", "nginx", "autobot-auth.socket", "autobot-auth.service"),
     }
     for unit in wanted[name]:
         service = hosts[name].service(unit)

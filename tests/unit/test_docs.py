@@ -36,7 +36,8 @@ MADE = (
 OTHER_VARIABLES = {
     "CREDENTIALS_DIRECTORY",  # systemd's
     "EXPECTED_REVISION",  # a constant of the code
-    "LAB_DEBIAN",  # inventory/lab
+    "LAB_BACKEND_PORT",  # inventory/lab
+    "LAB_DEBIAN",
     "LAB_SLM_PORT",
     "SECRET_KEY",  # the plan's, which is read no more
 }

@@ -23,12 +23,12 @@ def load(path: str) -> Any:
 
 @pytest.fixture(scope="module")
 def units() -> Any:
-    return load("slm_server/library/units_in_force.py")
+    return load("service/library/units_in_force.py")
 
 
 @pytest.fixture(scope="module")
 def files() -> Any:
-    return load("slm_server/library/credential_files.py")
+    return load("service/library/credential_files.py")
 
 
 @pytest.fixture(scope="module")

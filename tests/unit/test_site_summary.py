@@ -44,6 +44,7 @@ def shown(tmp_path: Path) -> Any:
                 args={
                     "title": "AutoBot lab, release 1.0.0",
                     "url": "https://slm",
+                    "backend_url": "https://backend:8443",
                     "ca": "/ca.crt",
                     "site_file": str(site_file),
                     "hosts": list(HOSTVARS),
@@ -89,6 +90,7 @@ def test_says_where_what_and_how_long(shown: Any) -> None:
     assert "Debian 13.7, PostgreSQL 17.6, certificates until 2027-11-01" in text
     assert "20 checks passed" in text
     assert "https://slm" in text
+    assert "https://backend:8443" in text
 
 
 def test_fits_on_a_screen(shown: Any) -> None:
