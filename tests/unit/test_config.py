@@ -278,6 +278,7 @@ def test_an_empty_variable_is_none(environment: Callable[..., None]) -> None:
         ({"LOGIN_FAILURES_PER_ACCOUNT": "0"}, "LOGIN_FAILURES_PER_ACCOUNT"),
         ({"LOGIN_FAILURES_PER_ADDRESS": "0"}, "LOGIN_FAILURES_PER_ADDRESS"),
         ({"LOGIN_FAILURES_GLOBAL": "0"}, "LOGIN_FAILURES_GLOBAL"),
+        ({"FRONTEND_ORIGINS": "*"}, "FRONTEND_ORIGINS"),
         ({"CREDENTIALS_DIRECTORY": "/nowhere"}, "CREDENTIALS_DIRECTORY names /nowhere"),
     ],
 )
@@ -295,6 +296,63 @@ def test_a_fault_is_named_and_no_secret_is_shown(
     assert ENCODED not in shown
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("https://autobot.example", ("https://autobot.example",)),
+        (
+            "https://autobot.example:8443, http://localhost:5173 ,https://192.0.2.1\n",
+            ("https://autobot.example:8443", "http://localhost:5173", "https://192.0.2.1"),
+        ),
+        ("", ()),
+    ],
+)
+def test_origins_of_the_frontend(
+    environment: Callable[..., None], value: str, origins: tuple[str, ...]
+) -> None:
+    environment(FRONTEND_ORIGINS=value)
+    assert load_settings().frontend_origins == origins
+
+
+def test_without_a_variable_there_are_no_origins_of_the_frontend() -> None:
+    assert load_settings().frontend_origins == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("*", "null", "autobot.example", "//autobot.example", "https://*.autobot.example"),
+        *("https://autobot.example/", "https://autobot.example/login", "https://AutoBot.example"),
+        *("https://me@autobot.example", "https://autobot.example:port", "ftp://autobot.example"),
+        *("https://autobot.example,", "https://autobot.example https://other.example"),
+        *("https://autobot.example,*", "https://"),
+        '["https://autobot.example"]',
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(
+    environment: Callable[..., None], value: str
+) -> None:
+    environment(FRONTEND_ORIGINS=value)
+    with pytest.raises(ConfigurationError, match="FRONTEND_ORIGINS"):
+        load_settings()
+
+
+def test_a_signing_key_that_is_missing_or_none_is_named(environment: Callable[..., None]) -> None:
+    for population in Population:
+        prefix = population.upper()
+        environment(**{f"{prefix}_SIGNING_KEY": ""})
+        with pytest.raises(ConfigurationError) as missing:
+            load_settings().signing_keys(population)
+        assert str(missing.value) == (
+            f"{prefix}_SIGNING_KEY is not set. Set it (or the file {population}_signing_key in "
+            "$CREDENTIALS_DIRECTORY) to a P-256 private key in PKCS#8 PEM form."
+        )
+        environment(**{f"{prefix}_SIGNING_KEY": "hush-hush"})
+        with pytest.raises(ConfigurationError, match=f"^{prefix}_SIGNING_KEY must be a") as wrong:
+            load_settings().signing_keys(population)
+        assert "hush" not in str(wrong.value)
 
 
 def test_secrets_do_not_show_in_representations(environment: Callable[..., None]) -> None:

@@ -38,6 +38,7 @@ from user_management.security.tokens import (
     SigningKey,
     TokenIssuer,
     TokenVerifier,
+    VerificationKey,
 )
 
 REALM = Realm("https://slm.autobot.internal", "slm-api")
@@ -550,3 +551,68 @@ def test_only_so_many_tokens_are_remembered(issuer, verifier, monkeypatch):
         verifier.verify(token)
     with pytest.raises(pytest.fail.Exception):
         verifier.verify(first)
+
+
+def public_pem(key):
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+PUBLIC_PEM = public_pem(PRIVATE)
+WRONG_PUBLIC_KEYS = {
+    "empty": "",
+    "a word": "changeme",
+    "private": PEM,
+    "private beside it": PUBLIC_PEM + PEM,
+    "private before it": PEM + PUBLIC_PEM,
+    "RSA": public_pem(RSA),
+    "P-384": public_pem(ec.generate_private_key(ec.SECP384R1())),
+    "secp256k1": public_pem(ec.generate_private_key(ec.SECP256K1())),
+    "Ed25519": public_pem(ed25519.Ed25519PrivateKey.generate()),
+    "RSA after a good one": PUBLIC_PEM + public_pem(RSA),
+    "OpenSSH": public(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),
+    "line breaks lost": PUBLIC_PEM.replace("\n", " "),
+    "cut off": PUBLIC_PEM[: len(PUBLIC_PEM) // 2],
+    "cut off before a good one": PUBLIC_PEM[: len(PUBLIC_PEM) // 2] + "\n" + public_pem(OTHER),
+    "cut off after a good one": PUBLIC_PEM + public_pem(OTHER)[: len(PUBLIC_PEM) // 2],
+    "middle missing": PUBLIC_PEM[:60] + PUBLIC_PEM[100:],
+    "nothing inside": "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+    "garbage inside": "-----BEGIN PUBLIC KEY-----\ngarbage\n-----END PUBLIC KEY-----\n",
+}
+
+
+class TestLoadingPublicKeys:
+    def load(self, pem):
+        return [
+            key.kid
+            for key in VerificationKey.all_from_pem(pem, variable="AUTOBOT_PUBLIC_KEYS_FILE")
+        ]
+
+    def test_one_or_during_a_rotation_two(self):
+        other = SigningKey(OTHER).kid
+
+        assert self.load(PUBLIC_PEM) == [KEY.kid]
+        assert self.load(f"\n{PUBLIC_PEM}\n\n") == [KEY.kid]
+        assert self.load(PUBLIC_PEM + public_pem(OTHER)) == [KEY.kid, other]
+        assert self.load(f"# previous\n{public_pem(OTHER)}# new\n{PUBLIC_PEM}") == [other, KEY.kid]
+
+    def test_they_verify_what_the_private_ones_sign(self, issuer):
+        made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={})
+        keys = VerificationKey.all_from_pem(
+            public_pem(OTHER) + PUBLIC_PEM, variable="AUTOBOT_PUBLIC_KEYS_FILE"
+        )
+
+        assert TokenVerifier(keys, REALM).verify(made).session_id == SESSION
+        with pytest.raises(NotAuthenticated):
+            TokenVerifier(keys[:1], REALM).verify(made)
+
+    @pytest.mark.parametrize("text", WRONG_PUBLIC_KEYS.values(), ids=WRONG_PUBLIC_KEYS.keys())
+    def test_anything_else_is_refused_by_name(self, text):
+        with pytest.raises(ConfigurationError) as refusal:
+            self.load(text)
+
+        message = str(refusal.value)
+        assert message.startswith("AUTOBOT_PUBLIC_KEYS_FILE must name a file of P-256 public keys")
+        assert "openssl pkey -pubout" in message
+        assert refusal.value.__cause__ is None
+        lines = [line for line in text.splitlines() if len(line) > 8 and "-----" not in line]
+        assert not [line for line in lines if line in message]

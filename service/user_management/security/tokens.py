@@ -95,8 +95,12 @@ class VerificationKey:
             f"{variable} must name a file of P-256 public keys in PEM form "
             '("-----BEGIN PUBLIC KEY-----"), as openssl pkey -pubout writes them'
         )
+        texts = _PUBLIC_KEY.findall(pem)
+        # Nothing else: a private key does not belong here, and half a key is none.
+        if not texts or pem.count("-----BEGIN ") != len(texts):
+            raise ConfigurationError(advice)
         known = []
-        for text in _PUBLIC_KEY.findall(pem):
+        for text in texts:
             try:
                 key = load_pem_public_key(text.encode())
             except (ValueError, UnsupportedAlgorithm):
@@ -104,8 +108,6 @@ class VerificationKey:
             if not isinstance(key, ec.EllipticCurvePublicKey) or not _is_p256(key):
                 raise ConfigurationError(advice)
             known.append(cls(key))
-        if not known:
-            raise ConfigurationError(advice)
         return known
 
     def verifier(self) -> CryptographyECKey:
