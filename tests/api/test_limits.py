@@ -189,25 +189,27 @@ async def test_the_limit_per_pair_is_a_setting(databases, run_site):
         assert await fail(site, 2) == [401, 429]
 
 
-async def test_an_account_that_is_guessed_from_everywhere(databases, run_site):
+async def test_an_account_that_is_guessed_from_everywhere(site, databases, run_door):
     """Strangers are kept out; addresses that the user comes from are not."""
-    async with run_site(databases, **GENEROUS | {"login_failures_per_account": 10}) as site:
-        await site.add_user(Population.SLM, "marta")
-        await site.add_user(Population.SLM, "other")
-        assert await status(site) == 200
+    limits = GENEROUS | {"login_failures_per_account": 10}
+    async with run_door(databases, **limits) as door:
+        population = door.resources.callers
+        await site.add_user(population, "marta")
+        await site.add_user(population, "other")
+        assert await status(door) == 200
         for number in range(10):
-            move(site, f"198.51.100.{number}")
-            assert await fail(site, 1) == [401]
-        move(site, FAR)
-        assert_blocked(await site.try_login("marta"), 3600)
-        assert await status(site, "other") == 200, "another account"
-        move(site, HOME)
-        assert await status(site) == 200
-        assert await fail(site, 1) == [401], "its failures are counted for the pair all the same"
-        site.databases[Population.SLM].sql(
+            move(door, f"198.51.100.{number}")
+            assert await fail(door, 1) == [401]
+        move(door, FAR)
+        assert_blocked(await door.try_login("marta"), 3600)
+        assert await status(door, "other") == 200, "another account"
+        move(door, HOME)
+        assert await status(door) == 200
+        assert await fail(door, 1) == [401], "its failures are counted for the pair all the same"
+        databases[population].sql(
             "UPDATE auth_sessions SET created_at = now() - interval '31 days'"
         )
-        assert await status(site) == 429, "the address was the user's own a month ago"
+        assert await status(door) == 429, "the address was the user's own a month ago"
 
 
 async def test_an_attack_on_everybody(databases, run_site):
