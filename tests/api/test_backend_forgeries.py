@@ -5,6 +5,7 @@ else by writing sessions and refresh tokens into the database.
 import hashlib
 import hmac
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -54,8 +55,17 @@ async def test_the_thief_of_these_tests_writes_what_the_backend_does(backend, th
     session_id = thief.begin_session()
     keys = backend.resources.refresh_tokens
     thief.add_token(f"\\x{keys.hash(TOKEN).hex()}", session_id)
-    token = keys.sealed(TOKEN, uuid.UUID(session_id), thief.victim)
+    token = keys.sealed(TOKEN, datetime.now(UTC), uuid.UUID(session_id), thief.victim)
     assert (await backend.refresh(token)).status_code == 200
+
+
+async def test_a_session_that_is_begun_anew_does_not_outlast_its_token(backend, thief):
+    """The longest session is 12 hours, whatever the database says of this one."""
+    keys, session_id = backend.resources.refresh_tokens, thief.begin_session()
+    thief.add_token(f"\\x{keys.hash(TOKEN).hex()}", session_id)
+    began = datetime.now(UTC) - timedelta(hours=12, seconds=1)
+    token = keys.sealed(TOKEN, began, uuid.UUID(session_id), thief.victim)
+    assert (await backend.refresh(token)).status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_the_first_administrator_can_log_in(site: Site, client: httpx2.Client) -
     first = site.one_time["autobot"]
     login = log_in(client, first["username"], first["password"])
     assert login.json()["must_change_password"] is True
-    assert login.json()["user"]["role"] == "admin"
+    assert login.json()["user"]["role"] == "readonly"
     refused = client.get("/api/auth/me", headers=token(login))
     assert (refused.status_code, refused.json()["code"]) == (403, "password_change_required")
 

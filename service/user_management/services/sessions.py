@@ -50,32 +50,31 @@ async def begin_session(
     user_id: UUID,
     now: datetime,
 ) -> BegunSession:
-    """Begin a session with its first refresh token."""
+    """Begin a session with its first refresh token. The server says when that is."""
     session_id, code = uuid4(), new_code()
     begun = BegunSession(
         id=session_id,
         expires_at=now + min(policy.session_idle, policy.session_absolute),
-        refresh_token=keys.sealed(code, session_id, user_id),
+        refresh_token=keys.sealed(code, now, session_id, user_id),
     )
     made = (
         insert(AuthSession)
         .values(
             id=begun.id,
             user_id=user_id,
-            created_at=now,
             expires_at=begun.expires_at,
             refresh_secret=new_refresh_secret(),
             ip_address=context.ip_address,
             user_agent=context.user_agent,
         )
-        .returning(AuthSession.id)
+        .returning(AuthSession.id, AuthSession.created_at)
         .cte("made")
     )
     # One statement for both: logins of one user wait for each other here.
     await session.execute(
         insert(RefreshToken).from_select(
             ["token_hash", "session_id", "created_at"],
-            select(literal(keys.hash(code)), made.c.id, literal(now, UtcDateTime)),
+            select(literal(keys.hash(code)), made.c.id, made.c.created_at),
         )
     )
     return begun
