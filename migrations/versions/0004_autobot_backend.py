@@ -114,17 +114,19 @@ BACKENDS_SESSIONS = (
     """
 CREATE FUNCTION auth_session_of_backend() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        NEW.created_at := now();
-    ELSIF NEW.ended_at IS NOT NULL THEN
-        NEW.ended_at := coalesce(OLD.ended_at, now());
-        NEW.expires_at := OLD.expires_at;
-    ELSIF OLD.expires_at < now() - interval '1 minute'
-        OR NEW.expires_at < least(OLD.expires_at, now()) - interval '1 minute' THEN
-        RAISE 'A session that is over does not go on, and none is put into the past.'
-            USING ERRCODE = 'check_violation';
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.ended_at IS NOT NULL THEN
+            RAISE 'A session that has ended stays so.' USING ERRCODE = 'check_violation';
+        ELSIF NEW.ended_at IS NOT NULL THEN
+            NEW.ended_at := now();
+            NEW.expires_at := OLD.expires_at;
+        ELSIF OLD.expires_at < now() - interval '1 minute'
+            OR NEW.expires_at < least(OLD.expires_at, now()) - interval '1 minute' THEN
+            RAISE 'A session that is over does not go on, and none is put into the past.'
+                USING ERRCODE = 'check_violation';
+        END IF;
+        NEW.refreshed_at := CASE WHEN NEW.refreshed_at IS NOT NULL THEN now() END;
     END IF;
-    NEW.refreshed_at := CASE WHEN NEW.refreshed_at IS NOT NULL THEN now() END;
     IF NOT isfinite(NEW.expires_at) OR NEW.expires_at > NEW.created_at + interval '31 days' THEN
         RAISE 'No session lasts longer than 31 days.' USING ERRCODE = 'check_violation';
     END IF;
@@ -137,18 +139,15 @@ $$
     """
 CREATE FUNCTION refresh_token_of_backend() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        NEW.created_at := now();
-    ELSIF OLD.used_at IS NOT NULL THEN
+    IF OLD.used_at IS NOT NULL THEN
         RAISE 'A refresh token that was used stays so.' USING ERRCODE = 'check_violation';
-    ELSE
-        NEW.used_at := now();
     END IF;
+    NEW.used_at := now();
     RETURN NEW;
 END
 $$
 """,
-    "CREATE TRIGGER of_backend BEFORE INSERT OR UPDATE ON refresh_tokens FOR EACH ROW"
+    "CREATE TRIGGER of_backend BEFORE UPDATE ON refresh_tokens FOR EACH ROW"
     f" WHEN (current_user = '{BACKEND}') EXECUTE FUNCTION refresh_token_of_backend()",
 )
 # An event that nobody can read would hide those around it.
@@ -174,7 +173,7 @@ GRANTS = (
     "SELECT (id, user_id, created_at, expires_at, ended_at, refresh_secret, ip_address),"
     " INSERT (id, user_id, expires_at, refresh_secret, ip_address, user_agent),"
     " UPDATE (expires_at, refreshed_at, ended_at, end_reason) ON auth_sessions",
-    "SELECT (token_hash, session_id, used_at), INSERT (token_hash, session_id, created_at),"
+    "SELECT (token_hash, session_id, used_at), INSERT (token_hash, session_id),"
     " UPDATE (used_at) ON refresh_tokens",
     "SELECT, INSERT, UPDATE, DELETE ON rate_limits",
     # When an event was is for the server to say.
@@ -218,6 +217,9 @@ def upgrade() -> None:
     if is_autobot():
         for statement in (*BACKENDS_SESSIONS, BACKENDS_EVENTS):
             op.execute(statement)
+        op.execute(
+            "REVOKE ALL ON FUNCTION auth_session_of_backend, refresh_token_of_backend FROM PUBLIC"
+        )
         grant_anew(GRANTS)
         op.execute(f"GRANT SELECT ON {version_table()} TO {BACKEND}")
 

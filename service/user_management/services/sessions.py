@@ -67,14 +67,13 @@ async def begin_session(
             ip_address=context.ip_address,
             user_agent=context.user_agent,
         )
-        .returning(AuthSession.id, AuthSession.created_at)
+        .returning(AuthSession.id)
         .cte("made")
     )
     # One statement for both: logins of one user wait for each other here.
     await session.execute(
         insert(RefreshToken).from_select(
-            ["token_hash", "session_id", "created_at"],
-            select(literal(keys.hash(code)), made.c.id, made.c.created_at),
+            ["token_hash", "session_id"], select(literal(keys.hash(code)), made.c.id)
         )
     )
     return begun
@@ -133,9 +132,7 @@ async def rotate(
             update(RefreshToken).where(RefreshToken.token_hash == presented).values(used_at=now)
         )
         await session.execute(
-            insert(RefreshToken).values(
-                token_hash=keys.hash(following), session_id=session_id, created_at=now
-            )
+            insert(RefreshToken).values(token_hash=keys.hash(following), session_id=session_id)
         )
         return following
     if used_at <= now - GRACE:
