@@ -175,7 +175,8 @@ GRANTS = (
     " UPDATE (expires_at, refreshed_at, ended_at, end_reason) ON auth_sessions",
     "SELECT (token_hash, session_id, used_at), INSERT (token_hash, session_id),"
     " UPDATE (used_at) ON refresh_tokens",
-    "SELECT, INSERT, UPDATE, DELETE ON rate_limits",
+    "SELECT, INSERT (scope, key, failures, window_started_at, expires_at),"
+    " UPDATE (failures, window_started_at, blocked_until, expires_at), DELETE ON rate_limits",
     # When an event was is for the server to say.
     "INSERT (id, org_id, user_id, action, resource_type, resource_id, outcome, details,"
     " ip_address, user_agent) ON audit_logs",

@@ -81,6 +81,28 @@ async def test_what_ends_a_login_ends_it_at_once(admin, site, backend, marta, me
     assert (await backend.try_login("marta")).status_code == expected
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE users SET is_active = false",
+        "UPDATE users SET deleted_at = now()",
+        "UPDATE organizations SET is_active = false",
+        "UPDATE organizations SET deleted_at = now()",
+        "UPDATE auth_sessions SET ended_at = now()",
+        "UPDATE auth_sessions SET expires_at = now()",
+        "DELETE FROM auth_sessions",
+    ],
+)
+async def test_each_reason_suffices(site, backend, change):
+    """The SLM server ends sessions as well; here nothing but the one thing changes."""
+    await site.add_user(AUTOBOT, "marta", org_id=site.add_organization("acme"))
+    login = await backend.enter("marta")
+    assert await is_in(backend, login)
+    login = await backend.enter("marta")
+    site.databases[AUTOBOT].sql(change)
+    assert not await is_in(backend, login)
+
+
 async def test_a_user_who_is_enabled_again_logs_in_again(admin, backend, marta):
     login = await backend.enter("marta")
     await does(admin, "PATCH", f"{USERS}/{marta}", json={"is_active": False})

@@ -25,12 +25,12 @@ class Thief:
     def sql(self, statements) -> str:
         return self._database.sql(statements, user="autobot_backend")
 
-    def begin_session(self, session_id=None) -> str:
+    def begin_session(self, session_id=None, user_id=None) -> str:
         """A session of the victim, which the database takes for a real one; its id."""
         session_id = session_id or str(uuid.uuid4())
         self.sql(
             "INSERT INTO auth_sessions (id, user_id, expires_at, refresh_secret) VALUES"
-            f" ('{session_id}', '{self.victim}', now() + interval '1 hour', '{TOKEN}')"
+            f" ('{session_id}', '{user_id or self.victim}', now() + interval '1 hour', '{TOKEN}')"
         )
         return session_id
 
@@ -98,7 +98,10 @@ async def test_ones_own_token_is_not_given_to_another_session(backend, thief):
     assert (await backend.me(backend.bearer(answer["token"]))).json()["username"] == "eve"
 
 
-@pytest.mark.parametrize("target", ["their session", "a new one", "one with the id of one's own"])
+@pytest.mark.parametrize(
+    "target",
+    ["their session", "a new one", "one with the id of one's own", "a new one of one's own"],
+)
 async def test_nor_once_it_was_cleared_away(site, backend, thief, target):
     """After a month the thief knows a token whose hash is free again."""
     theirs = (await backend.enter("ada"))["session_id"]
@@ -111,6 +114,7 @@ async def test_nor_once_it_was_cleared_away(site, backend, thief, target):
         "their session": lambda: theirs,
         "a new one": thief.begin_session,
         "one with the id of one's own": lambda: thief.begin_session(own["session_id"]),
+        "a new one of one's own": lambda: thief.begin_session(user_id=own["user"]["user_id"]),
     }[target]()
     thief.add_token(known, session_id)
     refused = await backend.refresh(own["refresh_token"])

@@ -170,10 +170,11 @@ BACKEND_COLUMNS = {
         "INSERT": "token_hash session_id",
         "UPDATE": "used_at",
     },
-    "rate_limits": dict.fromkeys(
-        ("SELECT", "INSERT", "UPDATE"),
-        "scope key failures window_started_at blocked_until expires_at",
-    ),
+    "rate_limits": {
+        "SELECT": "scope key failures window_started_at blocked_until expires_at",
+        "INSERT": "scope key failures window_started_at expires_at",
+        "UPDATE": "failures window_started_at blocked_until expires_at",
+    },
     "audit_logs": {
         "INSERT": "id org_id user_id action resource_type resource_id outcome details ip_address"
         " user_agent",
