@@ -12,6 +12,7 @@ from user_management.middleware.verification import (
     require_all_permissions,
     require_any_permission,
     require_permission,
+    require_site_permission,
     verifying,
 )
 
@@ -44,6 +45,12 @@ async def list_files() -> list[str]:
 async def list_chats() -> list[str]:
     """One of the permissions is enough."""
     return ["Harbour"]
+
+
+@app.get("/usage", dependencies=[Depends(require_site_permission(Permission.FILES_VIEW))])
+async def show_usage() -> dict[str, int]:
+    """Only for those who hold the permission for the whole site, not within an organization."""
+    return {"files": 1}
 
 
 @app.delete("/files/{name}")

@@ -52,12 +52,16 @@ FUNCTIONS = {
         " WHERE password_hash = ANY (hashes))",
     ),
     # `new_hash` is the same password at today's cost, or null. A login is no change to the account.
+    # What is no hash cannot be known, and takes no other's place. The moment is now, to a minute.
     "note_login(whose uuid, hash text, new_hash text, moment timestamptz)": (
         *("VOLATILE", "boolean", "plpgsql"),
         """
 BEGIN
-    UPDATE users SET last_login_at = moment, password_hash = coalesce(new_hash, password_hash)
-    WHERE id = whose AND password_hash = hash AND is_active AND deleted_at IS NULL;
+    UPDATE users SET password_hash = coalesce(new_hash, hash), last_login_at = greatest(
+        least(moment, now() + interval '1 minute'), now() - interval '1 minute')
+    WHERE id = whose AND password_hash = hash AND setting_of_password_hash(hash) <> ''
+        AND setting_of_password_hash(coalesce(new_hash, hash)) <> ''
+        AND is_active AND deleted_at IS NULL;
     RETURN FOUND;
 END
 """,
@@ -67,7 +71,8 @@ END
         """
 BEGIN
     UPDATE users SET password_hash = new_hash, updated_at = now()
-    WHERE id = whose AND password_hash = hash AND is_active AND deleted_at IS NULL;
+    WHERE id = whose AND password_hash = hash AND setting_of_password_hash(hash) <> ''
+        AND setting_of_password_hash(new_hash) <> '' AND is_active AND deleted_at IS NULL;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -102,6 +107,56 @@ $$
     " EXECUTE FUNCTION auth_session_stays_ended()",
 )
 
+# When a session of the backend's begins and ends is for the server to say: one that could be made
+# old would be removed, and could then be begun anew under the same id. And the SLM server must be
+# able to read what is written here. A minute for clocks.
+BACKENDS_SESSIONS = (
+    """
+CREATE FUNCTION auth_session_of_backend() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.ended_at IS NOT NULL THEN
+            RAISE 'A session that has ended stays so.' USING ERRCODE = 'check_violation';
+        ELSIF NEW.ended_at IS NOT NULL THEN
+            NEW.ended_at := now();
+            NEW.expires_at := OLD.expires_at;
+        ELSIF OLD.expires_at < now() - interval '1 minute'
+            OR NEW.expires_at < least(OLD.expires_at, now()) - interval '1 minute' THEN
+            RAISE 'A session that is over does not go on, and none is put into the past.'
+                USING ERRCODE = 'check_violation';
+        END IF;
+        NEW.refreshed_at := CASE WHEN NEW.refreshed_at IS NOT NULL THEN now() END;
+    END IF;
+    IF NOT isfinite(NEW.expires_at) OR NEW.expires_at > NEW.created_at + interval '31 days' THEN
+        RAISE 'No session lasts longer than 31 days.' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$
+""",
+    "CREATE TRIGGER of_backend BEFORE INSERT OR UPDATE ON auth_sessions FOR EACH ROW"
+    f" WHEN (current_user = '{BACKEND}') EXECUTE FUNCTION auth_session_of_backend()",
+    """
+CREATE FUNCTION refresh_token_of_backend() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.used_at IS NOT NULL THEN
+        RAISE 'A refresh token that was used stays so.' USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.used_at := now();
+    RETURN NEW;
+END
+$$
+""",
+    "CREATE TRIGGER of_backend BEFORE UPDATE ON refresh_tokens FOR EACH ROW"
+    f" WHEN (current_user = '{BACKEND}') EXECUTE FUNCTION refresh_token_of_backend()",
+)
+# An event that nobody can read would hide those around it.
+BACKENDS_EVENTS = (
+    f"CREATE POLICY of_backend ON audit_logs AS RESTRICTIVE FOR INSERT TO {BACKEND} WITH CHECK ("
+    "jsonb_typeof(details) = 'object' AND octet_length(details::text) <= 4000"
+    """ AND NOT details @? '$.* ? (@.type() == "object" || @.type() == "array")')"""
+)
+
 TABLES = (
     *("users", "user_credentials", "organizations", "user_roles", "roles", "role_permissions"),
     *("permissions", "auth_sessions", "refresh_tokens", "rate_limits", "audit_logs"),
@@ -116,9 +171,9 @@ GRANTS = (
     "SELECT (role_id, permission_id) ON role_permissions",
     "SELECT (id, name) ON permissions",
     "SELECT (id, user_id, created_at, expires_at, ended_at, refresh_secret, ip_address),"
-    " INSERT (id, user_id, created_at, expires_at, refresh_secret, ip_address, user_agent),"
+    " INSERT (id, user_id, expires_at, refresh_secret, ip_address, user_agent),"
     " UPDATE (expires_at, refreshed_at, ended_at, end_reason) ON auth_sessions",
-    "SELECT (token_hash, session_id, used_at), INSERT (token_hash, session_id, created_at),"
+    "SELECT (token_hash, session_id, used_at), INSERT (token_hash, session_id),"
     " UPDATE (used_at) ON refresh_tokens",
     "SELECT, INSERT (scope, key, failures, window_started_at, expires_at),"
     " UPDATE (failures, window_started_at, blocked_until, expires_at), DELETE ON rate_limits",
@@ -161,6 +216,11 @@ def upgrade() -> None:
     for statement in ENDED_STAYS_ENDED:
         op.execute(statement)
     if is_autobot():
+        for statement in (*BACKENDS_SESSIONS, BACKENDS_EVENTS):
+            op.execute(statement)
+        op.execute(
+            "REVOKE ALL ON FUNCTION auth_session_of_backend, refresh_token_of_backend FROM PUBLIC"
+        )
         grant_anew(GRANTS)
         op.execute(f"GRANT SELECT ON {version_table()} TO {BACKEND}")
 
@@ -175,6 +235,11 @@ def downgrade() -> None:
     if is_autobot():
         op.execute(f"REVOKE ALL ON {version_table()} FROM {BACKEND}")
         grant_anew(EARLIER_GRANTS)
+        op.execute("DROP POLICY of_backend ON audit_logs")
+        op.execute("DROP TRIGGER of_backend ON auth_sessions")
+        op.execute("DROP FUNCTION auth_session_of_backend")
+        op.execute("DROP TRIGGER of_backend ON refresh_tokens")
+        op.execute("DROP FUNCTION refresh_token_of_backend")
     op.execute("DROP TRIGGER stays_ended ON auth_sessions")
     op.execute("DROP FUNCTION auth_session_stays_ended")
     for signature in FUNCTIONS:

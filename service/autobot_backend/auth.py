@@ -1,7 +1,6 @@
 """The routes of the backend: login, who is calling, refresh, logout, changing the password."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from autobot_backend.schemas import (
     LogoutRequest,
     RefreshResponse,
 )
-from user_management.errors import NotAuthenticated, NotFound
+from user_management.errors import NotAuthenticated
 from user_management.middleware.caller import (
     CurrentUserDep,
     OriginDep,
@@ -138,7 +137,11 @@ async def refresh(
 
 async def _role_of_holder(service: AuthenticationService, grant: Grant) -> AutobotRole:
     return await role_of(
-        service.session, grant.user_id, is_platform_admin=grant.is_admin, org_id=grant.org_id
+        service.session,
+        grant.user_id,
+        is_platform_admin=grant.is_admin,
+        org_id=grant.org_id,
+        must_change_password=grant.must_change_password,
     )
 
 
@@ -148,6 +151,7 @@ async def _role_of_caller(service: AuthenticationService, user: AuthenticatedUse
         user.user_id,
         is_platform_admin=user.authority.is_platform_admin,
         org_id=user.authority.org_id,
+        must_change_password=user.must_change_password,
     )
 
 
@@ -218,11 +222,7 @@ async def logout(
     Whoever is not logged in is answered the same: afterwards they are logged out in either case.
     """
     if user is not None and service is not None:
-        await service.logout(user)
-        named = _session_id(body)
-        if named not in (None, user.session_id):
-            with suppress(NotFound):
-                await service.end_session(user, named)
+        await service.logout(user, also=_session_id(body))
     return Done(message="Logged out")
 
 

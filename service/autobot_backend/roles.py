@@ -25,9 +25,16 @@ _WITHIN_ORGANIZATION = (AutobotRole.USER, AutobotRole.READONLY)
 
 
 async def role_of(
-    session: AsyncSession, user_id: UUID, *, is_platform_admin: bool, org_id: UUID | None
+    session: AsyncSession,
+    user_id: UUID,
+    *,
+    is_platform_admin: bool,
+    org_id: UUID | None,
+    must_change_password: bool,
 ) -> AutobotRole:
     """What AutoBot is told that the user is; docs/authorization.md has the rule and its reasons."""
+    if must_change_password:
+        return AutobotRole.READONLY
     if is_platform_admin:
         return AutobotRole.ADMIN
     found = await session.execute(

@@ -5,11 +5,11 @@ else by writing sessions and refresh tokens into the database.
 import hashlib
 import hmac
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from user_management.population import Population
-from user_management.services.housekeeping import HousekeepingService
 
 AUTOBOT = Population.AUTOBOT
 TOKEN = "A" * 43
@@ -54,8 +54,17 @@ async def test_the_thief_of_these_tests_writes_what_the_backend_does(backend, th
     session_id = thief.begin_session()
     keys = backend.resources.refresh_tokens
     thief.add_token(f"\\x{keys.hash(TOKEN).hex()}", session_id)
-    token = keys.sealed(TOKEN, uuid.UUID(session_id), thief.victim)
+    token = keys.sealed(TOKEN, datetime.now(UTC), uuid.UUID(session_id), thief.victim)
     assert (await backend.refresh(token)).status_code == 200
+
+
+async def test_a_session_that_is_begun_anew_does_not_outlast_its_token(backend, thief):
+    """The longest session is 12 hours, whatever the database says of this one."""
+    keys, session_id = backend.resources.refresh_tokens, thief.begin_session()
+    thief.add_token(f"\\x{keys.hash(TOKEN).hex()}", session_id)
+    began = datetime.now(UTC) - timedelta(hours=12, seconds=1)
+    token = keys.sealed(TOKEN, began, uuid.UUID(session_id), thief.victim)
+    assert (await backend.refresh(token)).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -94,18 +103,13 @@ async def test_ones_own_token_is_not_given_to_another_session(backend, thief):
     ["their session", "a new one", "one with the id of one's own", "a new one of one's own"],
 )
 async def test_nor_once_it_was_cleared_away(site, backend, thief, target):
-    """The thief lets their own session grow old, and knows a token whose hash is free again."""
+    """After a month the thief knows a token whose hash is free again."""
     theirs = (await backend.enter("ada"))["session_id"]
     own = await backend.enter("eve")
     known = thief.sql(
         f"SELECT token_hash FROM refresh_tokens WHERE session_id = '{own['session_id']}'"
     )
-    thief.sql(
-        "UPDATE auth_sessions SET expires_at = now() - interval '1 year'"
-        f" WHERE id = '{own['session_id']}'"
-    )
-    async with site.resources.session(AUTOBOT) as session:
-        await HousekeepingService(session).run()
+    site.databases[AUTOBOT].sql(f"DELETE FROM auth_sessions WHERE id = '{own['session_id']}'")
     session_id = {
         "their session": lambda: theirs,
         "a new one": thief.begin_session,
@@ -119,13 +123,77 @@ async def test_nor_once_it_was_cleared_away(site, backend, thief, target):
     assert (await backend.me(backend.bearer(own["token"]))).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "expires_at = now() - interval '1 year'",
+        "expires_at = '-infinity'",
+        "expires_at = now() + interval '1 year'",
+        "expires_at = 'infinity'",
+    ],
+)
+async def test_a_session_is_not_made_old_or_endless(backend, thief, change):
+    """What is old is cleared away, and could then be begun anew under the same id."""
+    login = await backend.enter("eve")
+    with pytest.raises(AssertionError, match=r"past|longer"):
+        thief.sql(f"UPDATE auth_sessions SET {change}")
+    assert (await backend.me(backend.bearer(login["token"]))).status_code == 200
+
+
+async def test_the_server_says_when_a_session_begins_goes_on_and_ends(site, backend, thief):
+    await backend.enter("eve")
+    sql = site.databases[AUTOBOT].sql
+    for column in ("refreshed_at", "ended_at"):
+        thief.sql(f"UPDATE auth_sessions SET {column} = '2001-01-01'")
+        recent = f"{column} > now() - interval '1 minute'"
+        assert sql(f"SELECT {recent} FROM auth_sessions") == "t"
+    with pytest.raises(AssertionError, match="permission denied"):
+        thief.sql(
+            "INSERT INTO auth_sessions (user_id, created_at, expires_at) VALUES"
+            f" ('{thief.victim}', '2001-01-01', now())"
+        )
+    used = "UPDATE refresh_tokens SET used_at = '2001-01-01'"
+    thief.sql(used)
+    recent = "used_at > now() - interval '1 minute'"
+    assert sql(f"SELECT {recent} FROM refresh_tokens") == "t"
+    with pytest.raises(AssertionError, match="stays so"):
+        thief.sql(used)
+
+
+async def test_a_session_that_is_over_does_not_go_on(site, backend, thief):
+    login = await backend.enter("eve")
+    site.databases[AUTOBOT].sql("UPDATE auth_sessions SET expires_at = now() - interval '1 hour'")
+    with pytest.raises(AssertionError, match="does not go on"):
+        thief.sql("UPDATE auth_sessions SET expires_at = now() + interval '1 hour'")
+    assert (await backend.me(backend.bearer(login["token"]))).status_code == 401
+
+
 async def test_a_session_that_has_ended_is_not_begun_again(backend, thief):
     login = await backend.enter("eve")
     headers = backend.bearer(login["token"])
     await backend.client.post("/api/auth/logout", headers=headers)
-    with pytest.raises(AssertionError, match="stays so"):
-        thief.sql("UPDATE auth_sessions SET ended_at = NULL")
-    thief.sql("UPDATE auth_sessions SET expires_at = 'infinity'")
-    thief.sql("UPDATE refresh_tokens SET used_at = NULL")
+    for change in ("ended_at = NULL", "expires_at = now() + interval '1 hour'"):
+        with pytest.raises(AssertionError, match="stays so"):
+            thief.sql(f"UPDATE auth_sessions SET {change}")
     assert (await backend.me(headers)).status_code == 401
     assert (await backend.refresh(login["refresh_token"])).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        '{"x": {}}',
+        '{"x": ' + "[" * 1500 + "]" * 1500 + "}",
+        '{"x": ' + "9" * 4500 + "}",
+        "[]",
+    ],
+    ids=["an object", "a deep one", "a long number", "a list"],
+)
+async def test_no_event_is_written_that_cannot_be_read(admin, thief, details):
+    with pytest.raises(AssertionError, match="row-level security"):
+        thief.sql(
+            "INSERT INTO audit_logs (action, resource_type, details)"
+            f" VALUES ('login_failed', 'user', '{details}')"
+        )
+    listed = await admin.get("/api/audit-logs", params={"population": "autobot"})
+    assert listed.status_code == 200

@@ -73,8 +73,9 @@ async def test_tokens_are_long_random_and_stored_as_hashes_only(site, sql):
     answers += [(await refresh(site, answer["refresh_token"])).json() for answer in answers]
     tokens = {answer["refresh_token"] for answer in answers}
     assert len(tokens) == 10
-    assert {len(token) for token in tokens} == {2 * 43}  # 256 bits each of code and seal
-    parts = {part for token in tokens for part in (token[:43], token[43:])}
+    # 256 bits each of code and seal, and when the session began in between.
+    assert {len(token) for token in tokens} == {43 + 8 + 43}
+    parts = {part for token in tokens for part in (token[:43], token[-43:])}
     assert len(parts) == 20
     everything = sql(
         "SELECT * FROM auth_sessions JOIN refresh_tokens ON session_id = id;"

@@ -133,6 +133,17 @@ async def test_a_change_is_felt_by_the_next_request(
     assert (await files.get("/files", headers=headers)).status_code == status
 
 
+async def test_what_is_held_within_an_organization_is_not_held_for_the_site(site, backend, files):
+    acme = site.add_organization("acme")
+    await site.add_user(AUTOBOT, "marta", org_id=acme, permissions=[Permission.FILES_VIEW])
+    await site.add_user(AUTOBOT, "ada", permissions=[Permission.FILES_VIEW])
+    of_acme, of_site = await backend.login("marta"), await backend.login("ada")
+    assert (await files.get("/files", headers=of_acme)).status_code == 200
+    assert (await files.get("/usage", headers=of_acme)).status_code == 403
+    assert (await files.get("/usage", headers=of_site)).status_code == 200
+    assert (await files.get("/usage")).status_code == 401
+
+
 async def test_a_one_time_password_opens_nothing_here(site, backend, files):
     user_id = await site.add_user(AUTOBOT, "marta")
     site.give_one_time_password(user_id, population=AUTOBOT)

@@ -103,7 +103,8 @@ def test_backend_refuses_a_server_that_another_ca_would_have_signed(
 @pytest.mark.parametrize(
     ("sql", "allowed"),
     [
-        ("SELECT id, username, password_hash, is_active FROM users LIMIT 1", True),
+        ("SELECT id, username, password_setting(id), is_active FROM users LIMIT 1", True),
+        ("SELECT password_hash FROM users", False),
         ("SELECT * FROM users", False),
         ("UPDATE users SET is_platform_admin = true", False),
         ("UPDATE users SET password_hash = 'x'", False),

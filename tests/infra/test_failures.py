@@ -109,6 +109,33 @@ def test_a_port_that_another_program_has_is_named(site: Site) -> None:
 
 
 @contextmanager
+def somebody_elses_site() -> Iterator[None]:
+    """The backend's nginx has no site of ours yet, and one of somebody else's on its port."""
+    ours, theirs = "/etc/nginx/conf.d/autobot-auth.conf", "/etc/nginx/conf.d/tests.conf"
+    must("backend", "mv", ours, f"{ours}.kept")
+    try:
+        must("backend", "tee", theirs, stdin="server { listen 8443; }\n")
+        must("backend", "systemctl", "reload", "nginx")
+        yield
+    finally:
+        must("backend", "rm", "-f", theirs)
+        must("backend", "mv", f"{ours}.kept", ours)
+        must("backend", "systemctl", "restart", "nginx")
+
+
+def test_a_site_of_somebody_else_on_the_port_is_not_replaced(site: Site) -> None:
+    with somebody_elses_site():
+        run = ansible(
+            *("playbooks/preflight.yml", "playbooks/controller.yml"),
+            "playbooks/autobot_backend.yml",
+        )
+        assert on("backend", "ls", "/etc/nginx/conf.d/autobot-auth.conf").status != 0
+    assert_failed_untouched(run, "8443", "nginx", "backend")
+    with site.backend_client() as client:
+        assert client.get("/health/ready").status_code == 200
+
+
+@contextmanager
 def little_room(megabytes: int) -> Iterator[None]:
     """The directory of the releases is on a disk that has only so much room left."""
     used = int(must("slm", "du", "-sm", RELEASES).split()[0])

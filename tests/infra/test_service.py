@@ -25,6 +25,7 @@ from lab import (
 )
 
 UNIT = "autobot-slm-backend.service"
+SERVICES = [("slm", UNIT), ("backend", "autobot-auth.service")]
 HOUSEKEEPING = "autobot-slm-housekeeping.service"
 TIMER = "autobot-slm-housekeeping.timer"
 
@@ -226,24 +227,31 @@ def test_a_failed_login_is_in_the_audit_log(site: Site, api: httpx2.Client) -> N
     assert rows[0][0] != "success"
 
 
-def test_the_service_is_sandboxed(hosts: dict[str, Host], figure: Figure) -> None:
-    report = hosts["slm"].check_output("systemd-analyze security --no-pager %s", UNIT)
+@pytest.mark.parametrize(("name", "unit"), SERVICES)
+def test_the_service_is_sandboxed(
+    hosts: dict[str, Host], figure: Figure, name: str, unit: str
+) -> None:
+    report = hosts[name].check_output("systemd-analyze security --no-pager %s", unit)
     exposure = float(report.rpartition("exposure level for")[2].split(":")[1].split()[0])
-    figure("exposure of the service", f"{exposure}")
+    figure(f"exposure of {unit}", f"{exposure}")
     assert exposure <= 2.0, report
 
 
-def test_the_service_runs_as_a_user_of_its_own(hosts: dict[str, Host]) -> None:
-    pid = must("slm", "systemctl", "show", "--property=MainPID", "--value", UNIT)
-    status = hosts["slm"].file(f"/proc/{pid}/status").content_string
+@pytest.mark.parametrize(("name", "unit"), SERVICES)
+def test_the_service_runs_as_a_user_of_its_own(
+    hosts: dict[str, Host], name: str, unit: str
+) -> None:
+    pid = must(name, "systemctl", "show", "--property=MainPID", "--value", unit)
+    status = hosts[name].file(f"/proc/{pid}/status").content_string
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert "0" not in fields["Uid"].split()
     assert int(fields["CapEff"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
 
 
-def test_the_service_has_no_port_of_its_own() -> None:
-    sockets = must("slm", "ss", "-Hltnp").splitlines()
+@pytest.mark.parametrize("name", [name for name, _ in SERVICES])
+def test_the_service_has_no_port_of_its_own(name: str) -> None:
+    sockets = must(name, "ss", "-Hltnp").splitlines()
     served = {line.split()[3] for line in sockets if "uvicorn" in line or "python" in line}
     assert served == set()
 

@@ -174,23 +174,28 @@ def test_an_earlier_password(
 # Noting a login
 
 
-def test_a_login_is_noted_and_is_no_change(ask: Ask, sql: Callable[[str], str]) -> None:
-    assert ask("note_login", ADA, FIRST, None, "2026-02-03 04:05:06+00") == "t"
-    assert (
-        sql(
-            "SELECT password_hash, last_login_at = '2026-02-03 04:05:06+00',"
-            f" updated_at = '2026-01-01' FROM users WHERE id = '{ADA}'"
+@pytest.mark.parametrize(
+    ("moment", "noted"),
+    [
+        ("now", "now() - interval '10 s' AND now() + interval '10 s'"),
+        ("2026-02-03", "now() - interval '70 s' AND now() - interval '50 s'"),
+        ("200000-01-01", "now() + interval '50 s' AND now() + interval '70 s'"),
+        ("-infinity", "now() - interval '70 s' AND now() - interval '50 s'"),
+    ],
+)
+def test_a_login_is_noted_and_is_no_change(
+    ask: Ask, sql: Callable[[str], str], moment: str, noted: str
+) -> None:
+    """Hosts have not quite one clock, and nobody puts a login where nobody could read it."""
+    for new_hash, left in ((None, FIRST), (SECOND, SECOND)):
+        assert ask("note_login", ADA, FIRST, new_hash, moment) == "t"
+        assert (
+            sql(
+                f"SELECT password_hash, last_login_at BETWEEN {noted},"
+                f" updated_at = '2026-01-01' FROM users WHERE id = '{ADA}'"
+            )
+            == f"{left}|t|t"
         )
-        == f"{FIRST}|t|t"
-    )
-    assert ask("note_login", ADA, FIRST, SECOND, "2026-02-03 04:05:07+00") == "t"
-    assert (
-        sql(
-            "SELECT password_hash, last_login_at = '2026-02-03 04:05:07+00',"
-            f" updated_at = '2026-01-01' FROM users WHERE id = '{ADA}'"
-        )
-        == f"{SECOND}|t|t"
-    )
     assert (
         sql(
             f"SELECT password_hash, last_login_at FROM users WHERE id = '{EVE}';"
@@ -198,6 +203,28 @@ def test_a_login_is_noted_and_is_no_change(ask: Ask, sql: Callable[[str], str]) 
         )
         == f"{EVES}|\n0\n0"
     )
+
+
+@pytest.mark.parametrize("stored", ["!", "x", FIRST[:-1]])
+def test_what_is_no_hash_is_known_to_nobody(
+    ask: Ask, sql: Callable[[str], str], stored: str
+) -> None:
+    sql(f"UPDATE users SET password_hash = '{stored}'")
+    before = rest(sql)
+    assert ask("note_login", ADA, stored, None, "now") == "f"
+    assert ask("note_login", ADA, stored, SECOND, "now") == "f"
+    assert ask("change_password", ADA, stored, SECOND, 5) == "f"
+    assert rest(sql) == before
+
+
+@pytest.mark.parametrize("new_hash", ["!", "", FIRST[:-1]])
+def test_what_is_no_hash_takes_the_place_of_none(
+    ask: Ask, sql: Callable[[str], str], new_hash: str
+) -> None:
+    before = rest(sql)
+    assert ask("note_login", ADA, FIRST, new_hash, "now") == "f"
+    assert ask("change_password", ADA, FIRST, new_hash, 5) == "f"
+    assert rest(sql) == before
 
 
 def test_without_the_hash_nothing_is_noted(ask: Ask, sql: Callable[[str], str]) -> None:

@@ -162,12 +162,12 @@ BACKEND_COLUMNS = {
     "permissions": {"SELECT": "id name"},
     "auth_sessions": {
         "SELECT": "id user_id created_at expires_at ended_at refresh_secret ip_address",
-        "INSERT": "id user_id created_at expires_at refresh_secret ip_address user_agent",
+        "INSERT": "id user_id expires_at refresh_secret ip_address user_agent",
         "UPDATE": "expires_at refreshed_at ended_at end_reason",
     },
     "refresh_tokens": {
         "SELECT": "token_hash session_id used_at",
-        "INSERT": "token_hash session_id created_at",
+        "INSERT": "token_hash session_id",
         "UPDATE": "used_at",
     },
     "rate_limits": {

@@ -146,13 +146,21 @@ OK_HEADERS = {
     "content-type": "application/problem+json",
 }
 REFUSED = 'psql: error: connection to server at "10.0.0.1" failed: FATAL:  no pg_hba.conf entry'
+WRONG_PASSWORD = (
+    'psql: error: connection to server at "10.0.0.1" failed: FATAL:  password authentication failed'
+)
 SILENT = 'psql: error: connection to server at "10.0.0.1" failed: timeout expired'
 
 
 class TestHostProof:
     @pytest.mark.parametrize(
         ("status", "error", "outcome"),
-        [(0, "", "accepted"), (2, REFUSED, "refused"), (2, SILENT, "unreachable")],
+        [
+            (0, "", "accepted"),
+            (2, REFUSED, "refused"),
+            (2, WRONG_PASSWORD, "stopped by something else"),
+            (2, SILENT, "unreachable"),
+        ],
     )
     @pytest.mark.parametrize("expect", ["accepted", "refused", "unreachable"])
     def test_a_login_is_right_in_one_way_only(

@@ -130,8 +130,14 @@ def run(command: list[str], environment: dict[str, str]) -> subprocess.Completed
 
 def judge_login(expect: str, status: int, error: str) -> str:
     """What is wrong with the outcome of a login; empty when it is as expected."""
-    # psql gives no other sign of who ended the connection than the server's word FATAL.
-    outcome = "accepted" if status == 0 else "refused" if "FATAL:" in error else "unreachable"
+    # psql gives no other sign of who ended the connection than the server's word FATAL. What must
+    # be refused is refused before a password is asked for: a wrong one would prove nothing.
+    if status == 0:
+        outcome = "accepted"
+    elif "FATAL:" in error:
+        outcome = "refused" if "pg_hba.conf" in error else "stopped by something else"
+    else:
+        outcome = "unreachable"
     if outcome == expect:
         return ""
     reason = error.strip().splitlines()[-1].strip() if error.strip() else "it was let in"

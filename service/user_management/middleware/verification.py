@@ -16,6 +16,8 @@ from user_management.database import Database
 from user_management.middleware.caller import CurrentUserDep, get_current_user
 from user_management.middleware.problems import add_problem_handlers
 from user_management.middleware.rbac import (
+    Access,
+    Requirement,
     require_all_permissions,
     require_any_permission,
     require_permission,
@@ -35,11 +37,20 @@ __all__ = [
     "require_all_permissions",
     "require_any_permission",
     "require_permission",
+    "require_site_permission",
     "verifying",
 ]
 
 # A dependency: the caller, who has logged in at the backend and changed their one-time password.
 current_user: Final = get_current_user
+
+
+def require_site_permission(permission: Permission) -> Requirement:
+    """A dependency: the caller, who holds the permission for the whole site.
+
+    It refuses members of an organization too: what they hold, they hold within it.
+    """
+    return Requirement(Access("holders", frozenset({permission}), population=Population.SLM))
 
 
 @asynccontextmanager

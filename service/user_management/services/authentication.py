@@ -38,7 +38,7 @@ from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher, normalize_password
 from user_management.security.passwords import check_new_password
-from user_management.security.refresh_tokens import RefreshTokenKeys, code_of
+from user_management.security.refresh_tokens import RefreshTokenKeys, began_at, code_of
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor, Authority, RequestContext, population_of
@@ -270,7 +270,11 @@ class AuthenticationService:
         held = found.one_or_none()
         if held is None or not keys.is_sealed(token, held.session_id, held.user_id):
             raise await self._refused_token()
+        began = began_at(token)
         if _standing(held, now) is not None or held.refresh_secret is None:
+            raise RefreshRefused
+        # The database says so too, unless somebody has begun an old session anew there.
+        if began <= now - self._policy.session_absolute:
             raise RefreshRefused
         expires_at = await prolong_session(self.session, self._policy, held.session_id, now)
         if expires_at is None:
@@ -281,7 +285,7 @@ class AuthenticationService:
         if following is None:
             await self._end_stolen(held)
             raise RefreshRefused
-        replacement = keys.sealed(following, held.session_id, held.user_id)
+        replacement = keys.sealed(following, began, held.session_id, held.user_id)
         return _grant(held, held.session_id, now, expires_at, replacement)
 
     async def prolong(self, user: AuthenticatedUser) -> Grant:
@@ -303,10 +307,14 @@ class AuthenticationService:
             refresh_token=None,
         )
 
-    async def logout(self, user: AuthenticatedUser) -> None:
-        """End the caller's session."""
-        await end_session(self.session, user.session_id, AuditAction.LOGOUT)
-        await self._record_logout(user, user.session_id)
+    async def logout(self, user: AuthenticatedUser, also: UUID | None = None) -> None:
+        """End the caller's session and, if it is another one of theirs, the one that is named."""
+        # In one order, always: two that name each other do not wait for each other.
+        for session_id in sorted({user.session_id, also or user.session_id}):
+            if await end_session(
+                self.session, session_id, AuditAction.LOGOUT, user_id=user.user_id
+            ):
+                await self._record_logout(user, session_id)
 
     async def sessions(self, user: AuthenticatedUser) -> Sequence[AuthSession]:
         """The caller's sessions that go on, newest first."""

@@ -50,19 +50,18 @@ async def begin_session(
     user_id: UUID,
     now: datetime,
 ) -> BegunSession:
-    """Begin a session with its first refresh token."""
+    """Begin a session with its first refresh token. The server says when that is."""
     session_id, code = uuid4(), new_code()
     begun = BegunSession(
         id=session_id,
         expires_at=now + min(policy.session_idle, policy.session_absolute),
-        refresh_token=keys.sealed(code, session_id, user_id),
+        refresh_token=keys.sealed(code, now, session_id, user_id),
     )
     made = (
         insert(AuthSession)
         .values(
             id=begun.id,
             user_id=user_id,
-            created_at=now,
             expires_at=begun.expires_at,
             refresh_secret=new_refresh_secret(),
             ip_address=context.ip_address,
@@ -74,8 +73,7 @@ async def begin_session(
     # One statement for both: logins of one user wait for each other here.
     await session.execute(
         insert(RefreshToken).from_select(
-            ["token_hash", "session_id", "created_at"],
-            select(literal(keys.hash(code)), made.c.id, literal(now, UtcDateTime)),
+            ["token_hash", "session_id"], select(literal(keys.hash(code)), made.c.id)
         )
     )
     return begun
@@ -134,9 +132,7 @@ async def rotate(
             update(RefreshToken).where(RefreshToken.token_hash == presented).values(used_at=now)
         )
         await session.execute(
-            insert(RefreshToken).values(
-                token_hash=keys.hash(following), session_id=session_id, created_at=now
-            )
+            insert(RefreshToken).values(token_hash=keys.hash(following), session_id=session_id)
         )
         return following
     if used_at <= now - GRACE:
