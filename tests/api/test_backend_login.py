@@ -1,5 +1,6 @@
 """The AutoBot backend: what AutoBot's frontend calls, with the rights of the backend's own role."""
 
+import asyncio
 import itertools
 import json
 import uuid
@@ -366,6 +367,26 @@ async def test_a_logout_ends_another_session_of_ones_own_that_is_named(site, bac
     assert statuses == [401, 401, 200]
     ended = {row["resource_id"] for row in site.audit(AUTOBOT, "logout")}
     assert ended == {first["session_id"], second["session_id"]}
+
+
+@pytest.mark.usefixtures("marta")
+async def test_two_that_log_each_other_out_at_once(site, backend):
+    for _ in range(20):
+        pair = [await backend.enter("marta") for _ in range(2)]
+        answers = await asyncio.gather(
+            *(
+                logout(
+                    backend, backend.bearer(one["token"]), json={"session_id": two["session_id"]}
+                )
+                for one, two in (pair, pair[::-1])
+            )
+        )
+        for answer in answers:
+            assert_logged_out(answer)
+    ended = site.databases[AUTOBOT].sql(
+        "SELECT count(*) FROM auth_sessions WHERE ended_at <= now()"
+    )
+    assert int(ended) == len(site.audit(AUTOBOT, "logout")) == 40
 
 
 @pytest.mark.usefixtures("marta")

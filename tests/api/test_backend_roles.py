@@ -102,6 +102,26 @@ async def test_the_roles_of_others_do_not_count(site, backend, organization):
     assert await told(backend, "marta") == {"user"}
 
 
+@pytest.mark.parametrize("has", [{"is_admin": True}, {"roles": ["operator"]}, {}])
+async def test_whoever_must_change_their_password_is_nothing_more_yet(
+    site, backend, organization, has
+):
+    del organization
+    marta = await site.add_user(AUTOBOT, "marta", **has)
+    site.give_one_time_password(marta, population=AUTOBOT)
+    login = await backend.enter("marta")
+    headers = backend.bearer(login["token"])
+    by_token = await backend.client.post("/api/auth/refresh", headers=headers)
+    by_refresh_token = await backend.refresh(login["refresh_token"])
+    assert {
+        *(login["user"]["role"], (await backend.check(headers))["role"]),
+        *(
+            jwt.get_unverified_claims(answer["token"])["role"]
+            for answer in (login, by_token.json(), by_refresh_token.json())
+        ),
+    } == {"readonly"}
+
+
 async def test_nobody_has_no_role(backend):
     assert await backend.check({}) == {
         "authenticated": False,
