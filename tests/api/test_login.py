@@ -23,7 +23,7 @@ async def test_login_by_name_or_address_in_any_case(site, path, field, name):
     assert response.status_code == 200, response.text
     answer = response.json()
     assert answer.pop("access_token").count(".") == 2
-    assert len(answer.pop("refresh_token")) == 86
+    assert len(answer.pop("refresh_token")) == 94
     sql = site.databases[Population.SLM].sql
     assert answer.pop("session_id") == sql("SELECT id FROM auth_sessions")
     assert answer == {
