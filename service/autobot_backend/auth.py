@@ -83,7 +83,7 @@ async def login(
 ) -> LoginResponse:
     """Begin a session. The answer is the same whatever the reason of a refusal."""
     grant = await service.login(body.username, body.password)
-    role = await _role_of_holder(service, grant)
+    role = await role_of(service.session, grant)
     issued = _issue(resources, grant, role)
     return LoginResponse(
         user=LoggedInUser(
@@ -124,7 +124,7 @@ async def refresh(
         grant = await service.refresh(body.refresh_token)
     else:
         grant = await service.prolong(await get_session_user(request))
-    issued = _issue(resources, grant, await _role_of_holder(service, grant))
+    issued = _issue(resources, grant, await role_of(service.session, grant))
     return RefreshResponse(
         token=issued.token,
         expires_in=issued.expires_in,
@@ -132,26 +132,6 @@ async def refresh(
         refresh_expires_in=issued.refresh_expires_in,
         session_id=grant.session_id,
         must_change_password=grant.must_change_password,
-    )
-
-
-async def _role_of_holder(service: AuthenticationService, grant: Grant) -> AutobotRole:
-    return await role_of(
-        service.session,
-        grant.user_id,
-        is_platform_admin=grant.is_admin,
-        org_id=grant.org_id,
-        must_change_password=grant.must_change_password,
-    )
-
-
-async def _role_of_caller(service: AuthenticationService, user: AuthenticatedUser) -> AutobotRole:
-    return await role_of(
-        service.session,
-        user.user_id,
-        is_platform_admin=user.authority.is_platform_admin,
-        org_id=user.authority.org_id,
-        must_change_password=user.must_change_password,
     )
 
 
@@ -182,7 +162,7 @@ async def me(user: CurrentUserDep, service: OwnServiceDep) -> CurrentUserRespons
         user_id=user.user_id,
         username=user.username,
         email=user.email,
-        role=await _role_of_caller(service, user),
+        role=await role_of(service.session, user),
         permissions=sorted(user.authority.permissions),
         org_id=user.authority.org_id,
         last_login=user.last_login_at,
@@ -202,7 +182,7 @@ async def check(user: UserIfAnyDep, service: ServiceIfAnyDep) -> CheckResponse:
         return CheckResponse(authenticated=False, role=None, must_change_password=False)
     return CheckResponse(
         authenticated=True,
-        role=await _role_of_caller(service, user),
+        role=await role_of(service.session, user),
         must_change_password=user.must_change_password,
     )
 

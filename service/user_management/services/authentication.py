@@ -162,6 +162,16 @@ class AuthenticatedUser:
     last_login_at: datetime | None
 
     @property
+    def is_admin(self) -> bool:
+        """Whether the caller is a platform administrator."""
+        return self.authority.is_platform_admin
+
+    @property
+    def org_id(self) -> UUID | None:
+        """The organization that the caller belongs to."""
+        return self.authority.org_id
+
+    @property
     def actor(self) -> Actor:
         """The caller, for the audit log."""
         return Actor(self.population, self.user_id, self.username)
@@ -299,8 +309,8 @@ class AuthenticationService:
             user_id=user.user_id,
             username=user.username,
             email=user.email,
-            org_id=user.authority.org_id,
-            is_admin=user.authority.is_platform_admin,
+            org_id=user.org_id,
+            is_admin=user.is_admin,
             must_change_password=user.must_change_password,
             granted_at=now,
             expires_at=expires_at,
