@@ -11,6 +11,7 @@ from user_management.errors import NotAuthenticated, TooManyAttempts
 from user_management.middleware.browser import (
     BrowserCookies,
     clear_cookies,
+    cookie_of,
     csrf_parameter,
     same_origin,
     set_cookie,
@@ -49,7 +50,7 @@ async def get_user_if_any(request: Request) -> AuthenticatedUser | None:
 
 async def get_refresh_token(request: Request) -> str | None:
     """What the refresh cookie holds."""
-    return request.cookies.get(COOKIES.refresh)
+    return cookie_of(request, COOKIES.refresh)
 
 
 # Before the service, where both are asked for: none of its connections waits for another one.

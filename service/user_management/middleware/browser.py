@@ -30,6 +30,20 @@ class BrowserCookies(NamedTuple):
     refresh: str
 
 
+def cookie_of(request: Request, name: str) -> str | None:
+    """What the browser sends as the cookie of exactly this name.
+
+    `request.cookies` takes all that Unicode has for white space off the names: what another host
+    has set would come to have a name that begins with `__Host-`.
+    """
+    for header in request.headers.getlist("cookie"):
+        for pair in header.split(";"):
+            given, _, value = pair.strip(" ").partition("=")
+            if given == name:
+                return value
+    return None
+
+
 def set_cookie(response: Response, name: str, token: str, lifetime: int) -> None:
     """Let the browser keep a token, for so many seconds."""
     response.set_cookie(

@@ -12,7 +12,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from user_management.errors import NotAuthenticated, PasswordChangeRequired
-from user_management.middleware.browser import same_origin
+from user_management.middleware.browser import cookie_of, same_origin
 from user_management.middleware.resources import get_verification_of
 from user_management.services import AuthenticatedUser, RequestContext, authenticate
 
@@ -57,7 +57,7 @@ async def get_browser_user(request: Request) -> AuthenticatedUser:
     Raises NotAuthenticated, CrossSiteRequest, DatabaseUnavailable.
     """
     known_by = get_verification_of(request)
-    token = request.cookies.get(known_by.cookies.access) if known_by.cookies else None
+    token = cookie_of(request, known_by.cookies.access) if known_by.cookies else None
     if not token:
         raise NotAuthenticated
     claims = known_by.verifier.verify(token)
