@@ -10,6 +10,7 @@ import pytest
 from autobot_backend.app import create_app as create_backend
 from slm_server.app import create_app
 from user_management.population import Population
+from user_management.schemas.fields import USERNAME_LENGTH
 
 ACCESS, REFRESH = "__Host-slm-access", "__Host-slm-refresh"
 LOGIN, GO_ON, LOGOUT = (f"/api/slm-auth/browser/{what}" for what in ("login", "refresh", "logout"))
@@ -120,6 +121,14 @@ async def test_a_login_sets_both_cookies_and_shows_no_token(site, marta):
     }
     assert response.headers["cache-control"] == "no-store"
     assert (await site.client.get(ME)).json()["id"] == str(marta)
+
+
+@pytest.mark.usefixtures("marta")
+async def test_cookies_are_small_enough_to_be_kept(site):
+    longest = "m" * USERNAME_LENGTH
+    await site.add_user(Population.SLM, longest, is_admin=True)
+    await enter(site, longest)
+    assert max(len(name) + len(value) for name, value in jar(site).items()) <= 4096
 
 
 async def test_no_answer_holds_a_token(site, session):
