@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import email.utils
 import gzip
+import hashlib
+import importlib.util
 import re
 import secrets
 import socket
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
-from lab import Site, must, on
+from lab import ROOT, STATE, Site, must, on
 
-ROOT = "/opt/autobot/slm-server"
-PAGES = f"{ROOT}/current/admin_ui"
+SERVER = "/opt/autobot/slm-server"
+PAGES = f"{SERVER}/current/admin_ui"
 
 COMMON = {
     "strict-transport-security": "max-age=31536000",
@@ -192,7 +195,7 @@ def test_the_service_answers_below_its_addresses(client: httpx2.Client, path: st
 
 def test_a_page_that_was_open_during_a_switch_finds_its_files(client: httpx2.Client) -> None:
     name = f"test-{secrets.token_hex(4)}.js"
-    directory, previous = f"{ROOT}/releases/{name}", f"{ROOT}/previous"
+    directory, previous = f"{SERVER}/releases/{name}", f"{SERVER}/previous"
     before = on("slm", "readlink", previous).stdout.strip()
     must("slm", "install", "-D", "/dev/stdin", f"{directory}/admin_ui/assets/{name}", stdin="1\n")
     try:
@@ -246,7 +249,22 @@ def test_only_the_built_pages_are_on_the_host() -> None:
     assert {name.removesuffix(".gz").rpartition(".")[2] for name in found} <= {
         *("html", "js", "css", "svg", "woff2", "png"),
     }
-    assert must("slm", "find", ROOT, "-name", "package*.json", "-path", "*admin_ui*") == ""
+    assert must("slm", "find", SERVER, "-name", "package*.json", "-path", "*admin_ui*") == ""
+
+
+def test_the_same_sources_give_the_same_pages(tmp_path: Path) -> None:
+    """Built once more, somewhere else: as the hosts have them."""
+    spec = importlib.util.spec_from_file_location(
+        "build_release", ROOT / "scripts/build_release.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    builder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(builder)
+    built = builder.admin_ui(ROOT, STATE / "build/npm", tmp_path)
+    digests = {name: hashlib.sha256(contents).hexdigest() for name, contents in built}
+    listed = must("slm", "sh", "-c", f"cd {PAGES}/.. && find admin_ui -type f | xargs sha256sum")
+    assert {line.split()[1]: line.split()[0] for line in listed.splitlines()} == digests
 
 
 def test_nobody_but_root_changes_the_pages() -> None:
