@@ -2,8 +2,8 @@ import { fileURLToPath } from 'node:url'
 import vue from '@vitejs/plugin-vue'
 import { defineConfig } from 'vitest/config'
 
-// The lab's SLM server, for `npm run dev`.
-const LAB = `https://127.0.0.1:${process.env.LAB_SLM_PORT ?? '8443'}`
+// Whose API `npm run dev` uses: the lab's, unless told otherwise.
+const API = process.env.DEV_API ?? `https://127.0.0.1:${process.env.LAB_SLM_PORT ?? '8443'}`
 
 export default defineConfig({
   plugins: [vue()],
@@ -14,6 +14,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
-  server: { proxy: { '/api': { target: LAB, secure: false } } },
+  server: { proxy: { '/api': { target: API, secure: false } } },
   test: { environment: 'happy-dom', include: ['tests/**/*.test.ts'], restoreMocks: true },
 })
