@@ -1,13 +1,7 @@
 /** What can be picked where an id is needed: found by a part of its name. */
 
 import * as api from './generated'
-import type {
-  OrganizationResponse,
-  Population,
-  RoleDetails,
-  TeamResponse,
-  UserResponse,
-} from './generated'
+import type { OrganizationResponse, Population, TeamResponse, UserResponse } from './generated'
 import { operations, readUser } from './populations'
 
 /** How many are shown; who looks for another types more of its name. */
@@ -55,25 +49,6 @@ export const organizationChoices: ChoiceSource = {
   },
   read: async (id, signal) =>
     ofOrganization((await api.getOrganization({ path: { org_id: id }, signal })).data),
-}
-
-/** The roles of a population. */
-export function roleChoices(population: Population): ChoiceSource {
-  const of = ({ id, name, description }: RoleDetails): Choice => ({
-    id,
-    name,
-    detail: description ?? undefined,
-  })
-  return {
-    key: ['roles', population, 'choices'],
-    find: async (search, signal) => {
-      const query = { search: search || undefined, limit: SHOWN }
-      const { data } = await operations(population).roles({ query, signal })
-      return { items: data.roles.map(of), hasMore: data.next_cursor !== null }
-    },
-    read: async (id, signal) =>
-      of((await operations(population).role({ path: { role_id: id }, signal })).data),
-  }
 }
 
 /** Teams, of one organization if it is given. */
