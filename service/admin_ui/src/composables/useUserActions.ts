@@ -53,6 +53,8 @@ export interface UserActions {
   asked: Ref<Asked | null>
   /** The menu of a user, as far as the person may. */
   actionsFor: (user: UserResponse) => MenuAction[]
+  /** Begin one: at once, or with a dialog. */
+  ask: (verb: Verb, user: UserResponse) => void
   /** Do what was asked for, after a yes. */
   confirm: () => void
   isBusy: ComputedRef<boolean>
@@ -82,7 +84,7 @@ export function useUserActions(
     },
   })
 
-  function start(verb: Verb, user: UserResponse): void {
+  function ask(verb: Verb, user: UserResponse): void {
     reset()
     if (verb === 'enable' || verb === 'unlock') mutate({ verb, user })
     else asked.value = { verb, user }
@@ -90,11 +92,12 @@ export function useUserActions(
 
   return {
     asked,
+    ask,
     actionsFor: (user) =>
       verbsFor(population, user, can).map((verb) => ({
         label: labelOf(verb),
         danger: verb === 'delete',
-        run: () => start(verb, user),
+        run: () => ask(verb, user),
       })),
     confirm: () => {
       if (asked.value !== null) mutate(asked.value)
