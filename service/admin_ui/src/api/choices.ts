@@ -34,8 +34,16 @@ function ofTeam({ id, name, description }: TeamResponse): Choice {
   return { id, name, detail: description ?? undefined }
 }
 
-function ofUser({ id, username, display_name, email }: UserResponse): Choice {
-  return { id, name: username, detail: display_name ? `${display_name}, ${email}` : email }
+/** What tells a person apart besides the user name. */
+export function detailOf(
+  person: Pick<UserResponse, 'username' | 'display_name' | 'email'>,
+): string {
+  const { username, display_name, email } = person
+  return display_name && display_name !== username ? `${display_name}, ${email}` : email
+}
+
+function ofUser(user: UserResponse): Choice {
+  return { id: user.id, name: user.username, detail: detailOf(user) }
 }
 
 export const organizationChoices: ChoiceSource = {

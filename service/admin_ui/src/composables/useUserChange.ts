@@ -5,7 +5,7 @@ import { computed, type ComputedRef } from 'vue'
 
 import type { Population } from '@/api/generated'
 import { announce } from '@/components/announcer'
-import { useInvalidation } from './useInvalidation'
+import { useChanged } from './useUserActions'
 
 interface Change {
   run: () => Promise<unknown>
@@ -17,24 +17,17 @@ export interface UserChange {
   change: (run: Change['run'], done: string, onDone?: () => void) => void
   isBusy: ComputedRef<boolean>
   error: ComputedRef<unknown>
-  /** Forget the error. */
-  reset: () => void
 }
 
 /** Run changes of the user, tell what was done, and have everything of theirs read anew. */
-export function useUserChange(population: Population, userId: () => string): UserChange {
-  const invalidate = useInvalidation()
+export function useUserChange(population: Population): UserChange {
+  const changed = useChanged(population)
 
-  const { mutate, isPending, error, reset } = useMutation({
+  const { mutate, isPending, error } = useMutation({
     mutationFn: ({ run }: Change) => run(),
     onSuccess: (_, { done }) => {
       announce(done)
-      invalidate(
-        ['user', population, userId()],
-        ['users', population],
-        ['roles', population],
-        ['audit', population],
-      )
+      void changed()
     },
   })
 
@@ -42,6 +35,5 @@ export function useUserChange(population: Population, userId: () => string): Use
     change: (run, done, onDone) => mutate({ run, done }, { onSuccess: onDone }),
     isBusy: computed(() => isPending.value),
     error: computed(() => error.value),
-    reset,
   }
 }
