@@ -47,7 +47,11 @@ export async function runAll<T>(
       result.done.push(...taken.filter((item) => !failed.has(item)))
       result.failures.push(...failures)
       isOver ||= failures.some(({ error }) => concernsAll(error))
-      onProgress({ ...result })
+      onProgress({
+        done: [...result.done],
+        failures: [...result.failures],
+        untried: [...result.untried],
+      })
     }
   }
 
