@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ActivateOrganizationData, ActivateOrganizationErrors, ActivateOrganizationResponses, AddTeamMemberData, AddTeamMemberErrors, AddTeamMemberResponses, AssignAutobotRoleData, AssignAutobotRoleErrors, AssignAutobotRoleResponses, AssignSlmRoleData, AssignSlmRoleErrors, AssignSlmRoleResponses, BeginBrowserSessionData, BeginBrowserSessionErrors, BeginBrowserSessionResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, ChangeTeamMemberData, ChangeTeamMemberErrors, ChangeTeamMemberResponses, ChangeTeamMembersData, ChangeTeamMembersErrors, ChangeTeamMembersResponses, CreateAutobotRoleData, CreateAutobotRoleErrors, CreateAutobotRoleResponses, CreateAutobotUserData, CreateAutobotUserErrors, CreateAutobotUserResponses, CreateOrganizationData, CreateOrganizationErrors, CreateOrganizationResponses, CreateSlmRoleData, CreateSlmRoleErrors, CreateSlmRoleResponses, CreateSlmUserData, CreateSlmUserErrors, CreateSlmUserResponses, CreateTeamData, CreateTeamErrors, CreateTeamResponses, CreateUserOfAutobotData, CreateUserOfAutobotErrors, CreateUserOfAutobotResponses, DeactivateOrganizationData, DeactivateOrganizationErrors, DeactivateOrganizationResponses, DeleteAutobotRoleData, DeleteAutobotRoleErrors, DeleteAutobotRoleResponses, DeleteAutobotUserData, DeleteAutobotUserErrors, DeleteAutobotUserResponses, DeleteOrganizationData, DeleteOrganizationErrors, DeleteOrganizationResponses, DeleteSlmRoleData, DeleteSlmRoleErrors, DeleteSlmRoleResponses, DeleteSlmUserData, DeleteSlmUserErrors, DeleteSlmUserResponses, DeleteTeamData, DeleteTeamErrors, DeleteTeamResponses, EndAutobotUserSessionData, EndAutobotUserSessionErrors, EndAutobotUserSessionResponses, EndAutobotUserSessionsData, EndAutobotUserSessionsErrors, EndAutobotUserSessionsResponses, EndBrowserSessionData, EndBrowserSessionErrors, EndBrowserSessionResponses, EndOtherSessionsData, EndOtherSessionsErrors, EndOtherSessionsResponses, EndOwnSessionData, EndOwnSessionErrors, EndOwnSessionResponses, EndSlmUserSessionData, EndSlmUserSessionErrors, EndSlmUserSessionResponses, EndSlmUserSessionsData, EndSlmUserSessionsErrors, EndSlmUserSessionsResponses, ExportAuditLogsData, ExportAuditLogsErrors, ExportAuditLogsResponses, GetAuditLogData, GetAuditLogErrors, GetAuditLogResponses, GetAutobotRoleData, GetAutobotRoleErrors, GetAutobotRoleResponses, GetAutobotUserData, GetAutobotUserErrors, GetAutobotUserResponses, GetCurrentUserData, GetCurrentUserErrors, GetCurrentUserOfAutobotData, GetCurrentUserOfAutobotErrors, GetCurrentUserOfAutobotResponses, GetCurrentUserResponses, GetDatabaseHealthData, GetDatabaseHealthErrors, GetDatabaseHealthResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetLivenessData, GetLivenessErrors, GetLivenessResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetOrganizationBySlugData, GetOrganizationBySlugErrors, GetOrganizationBySlugResponses, GetOrganizationData, GetOrganizationErrors, GetOrganizationResponses, GetOrganizationStatsData, GetOrganizationStatsErrors, GetOrganizationStatsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetSecurityAuditLogData, GetSecurityAuditLogErrors, GetSecurityAuditLogResponses, GetSlmRoleData, GetSlmRoleErrors, GetSlmRoleResponses, GetSlmUserData, GetSlmUserErrors, GetSlmUserResponses, GetTeamData, GetTeamErrors, GetTeamResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListAutobotRolesData, ListAutobotRolesErrors, ListAutobotRolesResponses, ListAutobotUsersData, ListAutobotUsersErrors, ListAutobotUserSessionsData, ListAutobotUserSessionsErrors, ListAutobotUserSessionsResponses, ListAutobotUsersResponses, ListOrganizationsData, ListOrganizationsErrors, ListOrganizationsResponses, ListOwnSessionsData, ListOwnSessionsErrors, ListOwnSessionsResponses, ListPermissionsData, ListPermissionsErrors, ListPermissionsResponses, ListRolesOfAutobotUserData, ListRolesOfAutobotUserErrors, ListRolesOfAutobotUserResponses, ListRolesOfSlmUserData, ListRolesOfSlmUserErrors, ListRolesOfSlmUserResponses, ListSecurityAuditLogsData, ListSecurityAuditLogsErrors, ListSecurityAuditLogsResponses, ListSlmRolesData, ListSlmRolesErrors, ListSlmRolesResponses, ListSlmUsersData, ListSlmUsersErrors, ListSlmUserSessionsData, ListSlmUserSessionsErrors, ListSlmUserSessionsResponses, ListSlmUsersResponses, ListTeamMembersData, ListTeamMembersErrors, ListTeamMembersResponses, ListTeamsData, ListTeamsErrors, ListTeamsOfUserData, ListTeamsOfUserErrors, ListTeamsOfUserResponses, ListTeamsResponses, LoginData, LoginErrors, LoginOfPlaybooksData, LoginOfPlaybooksErrors, LoginOfPlaybooksResponses, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RefreshBrowserSessionData, RefreshBrowserSessionErrors, RefreshBrowserSessionResponses, RefreshData, RefreshErrors, RefreshOfAutobotData, RefreshOfAutobotErrors, RefreshOfAutobotResponses, RefreshResponses, RemoveTeamMemberData, RemoveTeamMemberErrors, RemoveTeamMemberResponses, ResetAutobotUserPasswordData, ResetAutobotUserPasswordErrors, ResetAutobotUserPasswordResponses, ResetSlmUserPasswordData, ResetSlmUserPasswordErrors, ResetSlmUserPasswordResponses, RevokeAutobotRoleData, RevokeAutobotRoleErrors, RevokeAutobotRoleResponses, RevokeSlmRoleData, RevokeSlmRoleErrors, RevokeSlmRoleResponses, UnlockAutobotUserData, UnlockAutobotUserErrors, UnlockAutobotUserResponses, UnlockSlmUserData, UnlockSlmUserErrors, UnlockSlmUserResponses, UpdateAutobotRoleData, UpdateAutobotRoleErrors, UpdateAutobotRoleResponses, UpdateAutobotUserData, UpdateAutobotUserErrors, UpdateAutobotUserResponses, UpdateOrganizationData, UpdateOrganizationErrors, UpdateOrganizationResponses, UpdateSlmRoleData, UpdateSlmRoleErrors, UpdateSlmRoleResponses, UpdateSlmUserData, UpdateSlmUserErrors, UpdateSlmUserResponses, UpdateTeamData, UpdateTeamErrors, UpdateTeamResponses } from './types.gen';
+import type { ActivateOrganizationData, ActivateOrganizationErrors, ActivateOrganizationResponses, AddTeamMemberData, AddTeamMemberErrors, AddTeamMemberResponses, AssignAutobotRoleData, AssignAutobotRoleErrors, AssignAutobotRoleResponses, AssignSlmRoleData, AssignSlmRoleErrors, AssignSlmRoleResponses, BeginBrowserSessionData, BeginBrowserSessionErrors, BeginBrowserSessionResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, ChangeTeamMemberData, ChangeTeamMemberErrors, ChangeTeamMemberResponses, ChangeTeamMembersData, ChangeTeamMembersErrors, ChangeTeamMembersResponses, CreateAutobotRoleData, CreateAutobotRoleErrors, CreateAutobotRoleResponses, CreateAutobotUserData, CreateAutobotUserErrors, CreateAutobotUserResponses, CreateOrganizationData, CreateOrganizationErrors, CreateOrganizationResponses, CreateSlmRoleData, CreateSlmRoleErrors, CreateSlmRoleResponses, CreateSlmUserData, CreateSlmUserErrors, CreateSlmUserResponses, CreateTeamData, CreateTeamErrors, CreateTeamResponses, CreateUserOfAutobotData, CreateUserOfAutobotErrors, CreateUserOfAutobotResponses, DeactivateOrganizationData, DeactivateOrganizationErrors, DeactivateOrganizationResponses, DeleteAutobotRoleData, DeleteAutobotRoleErrors, DeleteAutobotRoleResponses, DeleteAutobotUserData, DeleteAutobotUserErrors, DeleteAutobotUserResponses, DeleteOrganizationData, DeleteOrganizationErrors, DeleteOrganizationResponses, DeleteSlmRoleData, DeleteSlmRoleErrors, DeleteSlmRoleResponses, DeleteSlmUserData, DeleteSlmUserErrors, DeleteSlmUserResponses, DeleteTeamData, DeleteTeamErrors, DeleteTeamResponses, EndAutobotUserSessionData, EndAutobotUserSessionErrors, EndAutobotUserSessionResponses, EndAutobotUserSessionsData, EndAutobotUserSessionsErrors, EndAutobotUserSessionsResponses, EndBrowserSessionData, EndBrowserSessionErrors, EndBrowserSessionResponses, EndOtherSessionsData, EndOtherSessionsErrors, EndOtherSessionsResponses, EndOwnSessionData, EndOwnSessionErrors, EndOwnSessionResponses, EndSlmUserSessionData, EndSlmUserSessionErrors, EndSlmUserSessionResponses, EndSlmUserSessionsData, EndSlmUserSessionsErrors, EndSlmUserSessionsResponses, ExportAuditLogsData, ExportAuditLogsErrors, ExportAuditLogsResponses, GetAuditLogData, GetAuditLogErrors, GetAuditLogResponses, GetAutobotRoleData, GetAutobotRoleErrors, GetAutobotRoleResponses, GetAutobotUserData, GetAutobotUserErrors, GetAutobotUserLockData, GetAutobotUserLockErrors, GetAutobotUserLockResponses, GetAutobotUserResponses, GetCurrentUserData, GetCurrentUserErrors, GetCurrentUserOfAutobotData, GetCurrentUserOfAutobotErrors, GetCurrentUserOfAutobotResponses, GetCurrentUserResponses, GetDatabaseHealthData, GetDatabaseHealthErrors, GetDatabaseHealthResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetLivenessData, GetLivenessErrors, GetLivenessResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetOrganizationBySlugData, GetOrganizationBySlugErrors, GetOrganizationBySlugResponses, GetOrganizationData, GetOrganizationErrors, GetOrganizationResponses, GetOrganizationStatsData, GetOrganizationStatsErrors, GetOrganizationStatsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetSecurityAuditLogData, GetSecurityAuditLogErrors, GetSecurityAuditLogResponses, GetSlmRoleData, GetSlmRoleErrors, GetSlmRoleResponses, GetSlmUserData, GetSlmUserErrors, GetSlmUserLockData, GetSlmUserLockErrors, GetSlmUserLockResponses, GetSlmUserResponses, GetTeamData, GetTeamErrors, GetTeamResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListAutobotRolesData, ListAutobotRolesErrors, ListAutobotRolesResponses, ListAutobotUsersData, ListAutobotUsersErrors, ListAutobotUserSessionsData, ListAutobotUserSessionsErrors, ListAutobotUserSessionsResponses, ListAutobotUsersResponses, ListOrganizationsData, ListOrganizationsErrors, ListOrganizationsResponses, ListOwnSessionsData, ListOwnSessionsErrors, ListOwnSessionsResponses, ListPermissionsData, ListPermissionsErrors, ListPermissionsResponses, ListRolesOfAutobotUserData, ListRolesOfAutobotUserErrors, ListRolesOfAutobotUserResponses, ListRolesOfSlmUserData, ListRolesOfSlmUserErrors, ListRolesOfSlmUserResponses, ListSecurityAuditLogsData, ListSecurityAuditLogsErrors, ListSecurityAuditLogsResponses, ListSlmRolesData, ListSlmRolesErrors, ListSlmRolesResponses, ListSlmUsersData, ListSlmUsersErrors, ListSlmUserSessionsData, ListSlmUserSessionsErrors, ListSlmUserSessionsResponses, ListSlmUsersResponses, ListTeamMembersData, ListTeamMembersErrors, ListTeamMembersResponses, ListTeamsData, ListTeamsErrors, ListTeamsOfUserData, ListTeamsOfUserErrors, ListTeamsOfUserResponses, ListTeamsResponses, LoginData, LoginErrors, LoginOfPlaybooksData, LoginOfPlaybooksErrors, LoginOfPlaybooksResponses, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RefreshBrowserSessionData, RefreshBrowserSessionErrors, RefreshBrowserSessionResponses, RefreshData, RefreshErrors, RefreshOfAutobotData, RefreshOfAutobotErrors, RefreshOfAutobotResponses, RefreshResponses, RemoveTeamMemberData, RemoveTeamMemberErrors, RemoveTeamMemberResponses, ResetAutobotUserPasswordData, ResetAutobotUserPasswordErrors, ResetAutobotUserPasswordResponses, ResetSlmUserPasswordData, ResetSlmUserPasswordErrors, ResetSlmUserPasswordResponses, RevokeAutobotRoleData, RevokeAutobotRoleErrors, RevokeAutobotRoleResponses, RevokeSlmRoleData, RevokeSlmRoleErrors, RevokeSlmRoleResponses, UnlockAutobotUserData, UnlockAutobotUserErrors, UnlockAutobotUserResponses, UnlockSlmUserData, UnlockSlmUserErrors, UnlockSlmUserResponses, UpdateAutobotRoleData, UpdateAutobotRoleErrors, UpdateAutobotRoleResponses, UpdateAutobotUserData, UpdateAutobotUserErrors, UpdateAutobotUserResponses, UpdateOrganizationData, UpdateOrganizationErrors, UpdateOrganizationResponses, UpdateSlmRoleData, UpdateSlmRoleErrors, UpdateSlmRoleResponses, UpdateSlmUserData, UpdateSlmUserErrors, UpdateSlmUserResponses, UpdateTeamData, UpdateTeamErrors, UpdateTeamResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -104,36 +104,6 @@ export const changePassword = <ThrowOnError extends boolean = true>(options: Opt
 });
 
 /**
- * Begin Browser Session
- *
- * Begin a session, as `login` does, and end the one that the browser had before.
- */
-export const beginBrowserSession = <ThrowOnError extends boolean = true>(options: Options<BeginBrowserSessionData, ThrowOnError>): RequestResult<BeginBrowserSessionResponses, BeginBrowserSessionErrors, ThrowOnError> => (options.client ?? client).post<BeginBrowserSessionResponses, BeginBrowserSessionErrors, ThrowOnError>({
-    url: '/api/slm-auth/browser/login',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Refresh Browser Session
- *
- * Go on with the session, as `refresh` does. Once it has ended, the cookies go too.
- */
-export const refreshBrowserSession = <ThrowOnError extends boolean = true>(options: Options<RefreshBrowserSessionData, ThrowOnError>): RequestResult<RefreshBrowserSessionResponses, RefreshBrowserSessionErrors, ThrowOnError> => (options.client ?? client).post<RefreshBrowserSessionResponses, RefreshBrowserSessionErrors, ThrowOnError>({ url: '/api/slm-auth/browser/refresh', ...options });
-
-/**
- * End Browser Session
- *
- * End the session, also by the refresh cookie alone, and let the browser forget all of it.
- *
- * Whoever is not logged in is answered the same.
- */
-export const endBrowserSession = <ThrowOnError extends boolean = true>(options: Options<EndBrowserSessionData, ThrowOnError>): RequestResult<EndBrowserSessionResponses, EndBrowserSessionErrors, ThrowOnError> => (options.client ?? client).post<EndBrowserSessionResponses, EndBrowserSessionErrors, ThrowOnError>({ url: '/api/slm-auth/browser/logout', ...options });
-
-/**
  * Me
  *
  * Who is logged in.
@@ -178,7 +148,7 @@ export const endOwnSession = <ThrowOnError extends boolean = true>(options: Opti
 /**
  * List Users
  *
- * List users, newest first. Deleted ones are not shown, disabled ones are.
+ * List users. Deleted ones are not shown, disabled ones are.
  *
  * `search` is a part of the user name, e-mail address or display name; with fewer than three
  * characters it is their beginning.
@@ -335,6 +305,16 @@ export const endSlmUserSession = <ThrowOnError extends boolean = true>(options: 
 export const resetSlmUserPassword = <ThrowOnError extends boolean = true>(options: Options<ResetSlmUserPasswordData, ThrowOnError>): RequestResult<ResetSlmUserPasswordResponses, ResetSlmUserPasswordErrors, ThrowOnError> => (options.client ?? client).post<ResetSlmUserPasswordResponses, ResetSlmUserPasswordErrors, ThrowOnError>({ url: '/api/slm-users/{user_id}/reset-password', ...options });
 
 /**
+ * Get Lock
+ *
+ * Tell whether failed logins keep the user out, under either of their names.
+ *
+ * It may be one address only. Where the user has logged in lately, they get in although
+ * strangers fail elsewhere. A blocked address, or the global block, does not show here.
+ */
+export const getSlmUserLock = <ThrowOnError extends boolean = true>(options: Options<GetSlmUserLockData, ThrowOnError>): RequestResult<GetSlmUserLockResponses, GetSlmUserLockErrors, ThrowOnError> => (options.client ?? client).get<GetSlmUserLockResponses, GetSlmUserLockErrors, ThrowOnError>({ url: '/api/slm-users/{user_id}/lock', ...options });
+
+/**
  * Unlock
  *
  * Forget the user's failed attempts, so that they can try again at once.
@@ -344,7 +324,7 @@ export const unlockSlmUser = <ThrowOnError extends boolean = true>(options: Opti
 /**
  * List Users
  *
- * List users, newest first. Deleted ones are not shown, disabled ones are.
+ * List users. Deleted ones are not shown, disabled ones are.
  *
  * `search` is a part of the user name, e-mail address or display name; with fewer than three
  * characters it is their beginning.
@@ -499,6 +479,16 @@ export const endAutobotUserSession = <ThrowOnError extends boolean = true>(optio
  * The old password is void and all sessions end, one's own too if it is oneself.
  */
 export const resetAutobotUserPassword = <ThrowOnError extends boolean = true>(options: Options<ResetAutobotUserPasswordData, ThrowOnError>): RequestResult<ResetAutobotUserPasswordResponses, ResetAutobotUserPasswordErrors, ThrowOnError> => (options.client ?? client).post<ResetAutobotUserPasswordResponses, ResetAutobotUserPasswordErrors, ThrowOnError>({ url: '/api/autobot-users/{user_id}/reset-password', ...options });
+
+/**
+ * Get Lock
+ *
+ * Tell whether failed logins keep the user out, under either of their names.
+ *
+ * It may be one address only. Where the user has logged in lately, they get in although
+ * strangers fail elsewhere. A blocked address, or the global block, does not show here.
+ */
+export const getAutobotUserLock = <ThrowOnError extends boolean = true>(options: Options<GetAutobotUserLockData, ThrowOnError>): RequestResult<GetAutobotUserLockResponses, GetAutobotUserLockErrors, ThrowOnError> => (options.client ?? client).get<GetAutobotUserLockResponses, GetAutobotUserLockErrors, ThrowOnError>({ url: '/api/autobot-users/{user_id}/lock', ...options });
 
 /**
  * Unlock
@@ -785,3 +775,33 @@ export const getReadiness = <ThrowOnError extends boolean = true>(options?: Opti
  * The current key and, during a rotation, the previous one.
  */
 export const getKeys = <ThrowOnError extends boolean = true>(options?: Options<GetKeysData, ThrowOnError>): RequestResult<GetKeysResponses, GetKeysErrors, ThrowOnError> => (options?.client ?? client).get<GetKeysResponses, GetKeysErrors, ThrowOnError>({ url: '/.well-known/jwks.json', ...options });
+
+/**
+ * Begin Browser Session
+ *
+ * Begin a session, as `login` does, and end the one that the browser had before.
+ */
+export const beginBrowserSession = <ThrowOnError extends boolean = true>(options: Options<BeginBrowserSessionData, ThrowOnError>): RequestResult<BeginBrowserSessionResponses, BeginBrowserSessionErrors, ThrowOnError> => (options.client ?? client).post<BeginBrowserSessionResponses, BeginBrowserSessionErrors, ThrowOnError>({
+    url: '/api/slm-auth/browser/login',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Refresh Browser Session
+ *
+ * Go on with the session, as `refresh` does. Once it has ended, the cookies go too.
+ */
+export const refreshBrowserSession = <ThrowOnError extends boolean = true>(options: Options<RefreshBrowserSessionData, ThrowOnError>): RequestResult<RefreshBrowserSessionResponses, RefreshBrowserSessionErrors, ThrowOnError> => (options.client ?? client).post<RefreshBrowserSessionResponses, RefreshBrowserSessionErrors, ThrowOnError>({ url: '/api/slm-auth/browser/refresh', ...options });
+
+/**
+ * End Browser Session
+ *
+ * End the session, also by the refresh cookie alone, and let the browser forget all of it.
+ *
+ * Whoever is not logged in is answered the same.
+ */
+export const endBrowserSession = <ThrowOnError extends boolean = true>(options: Options<EndBrowserSessionData, ThrowOnError>): RequestResult<EndBrowserSessionResponses, EndBrowserSessionErrors, ThrowOnError> => (options.client ?? client).post<EndBrowserSessionResponses, EndBrowserSessionErrors, ThrowOnError>({ url: '/api/slm-auth/browser/logout', ...options });

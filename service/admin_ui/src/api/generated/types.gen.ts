@@ -99,30 +99,6 @@ export type AuditLogResponse = {
 };
 
 /**
- * BrowserSessionResponse
- *
- * A session whose tokens are in cookies. Times are in seconds.
- */
-export type BrowserSessionResponse = {
-    /**
-     * Session Id
-     */
-    session_id: string;
-    /**
-     * Must Change Password
-     */
-    must_change_password: boolean;
-    /**
-     * Expires In
-     */
-    expires_in: number;
-    /**
-     * Refresh Expires In
-     */
-    refresh_expires_in: number;
-};
-
-/**
  * CurrentUserResponse
  *
  * The fleet administrator who is logged in.
@@ -287,6 +263,24 @@ export type Liveness = {
      * Status
      */
     status?: 'ok';
+};
+
+/**
+ * LockResponse
+ *
+ * What failed logins do to a user: `locked_until` is null when nothing keeps them out.
+ *
+ * `failures` is the most that count together: those of one name, or of a name and an address.
+ */
+export type LockResponse = {
+    /**
+     * Locked Until
+     */
+    locked_until: string | null;
+    /**
+     * Failures
+     */
+    failures: number;
 };
 
 export type LoginRequest = unknown & {
@@ -1505,6 +1499,13 @@ export type UserRolesResponse = {
 };
 
 /**
+ * UserSort
+ *
+ * By what users are sorted; with `-` from the last to the first.
+ */
+export type UserSort = '-created_at' | 'created_at' | 'username' | '-username' | 'email' | '-email' | 'last_login_at' | '-last_login_at';
+
+/**
  * UserStatistics
  *
  * How many users an organization has, and may have.
@@ -1589,7 +1590,7 @@ export type Problem = {
     title: string;
     status: number;
     detail: string;
-    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full';
+    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full' | 'cross_site_request';
     /**
      * The faults of a request that is not valid.
      */
@@ -1608,6 +1609,30 @@ export type Problem = {
  */
 export type JsonValue = null | boolean | number | string | Array<JsonValue> | {
     [key: string]: JsonValue;
+};
+
+/**
+ * BrowserSessionResponse
+ *
+ * A session whose tokens are in cookies. Times are in seconds.
+ */
+export type BrowserSessionResponse = {
+    /**
+     * Session Id
+     */
+    session_id: string;
+    /**
+     * Must Change Password
+     */
+    must_change_password: boolean;
+    /**
+     * Expires In
+     */
+    expires_in: number;
+    /**
+     * Refresh Expires In
+     */
+    refresh_expires_in: number;
 };
 
 export type LoginOfPlaybooksData = {
@@ -1838,7 +1863,7 @@ export type GetCurrentUserErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -1875,7 +1900,7 @@ export type LogoutErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -1916,7 +1941,7 @@ export type ChangePasswordErrors = {
      */
     401: Problem;
     /**
-     * The current password is wrong (`current_password_wrong`); Another site may have sent it (`cross_site_request`)
+     * The current password is wrong (`current_password_wrong`)
      */
     403: Problem;
     /**
@@ -1956,155 +1981,6 @@ export type ChangePasswordResponses = {
 
 export type ChangePasswordResponse = ChangePasswordResponses[keyof ChangePasswordResponses];
 
-export type BeginBrowserSessionData = {
-    body: LoginRequest;
-    headers: {
-        /**
-         * No page of another origin can send it.
-         */
-        'X-CSRF': '1';
-    };
-    path?: never;
-    query?: never;
-    url: '/api/slm-auth/browser/login';
-};
-
-export type BeginBrowserSessionErrors = {
-    /**
-     * The request cannot be read (`bad_request`)
-     */
-    400: Problem;
-    /**
-     * Login refused (`invalid_credentials`)
-     */
-    401: Problem;
-    /**
-     * Another site may have sent it (`cross_site_request`)
-     */
-    403: Problem;
-    /**
-     * The request body is too large (`body_too_large`)
-     */
-    413: Problem;
-    /**
-     * The request body must be JSON (`unsupported_media_type`)
-     */
-    415: Problem;
-    /**
-     * The request is not valid (`validation_error`)
-     */
-    422: Problem;
-    /**
-     * Too many failed attempts (`too_many_attempts`)
-     */
-    429: Problem;
-    /**
-     * Internal error (`internal_error`)
-     */
-    500: Problem;
-    /**
-     * A database is unavailable (`database_unavailable`); Too many logins at once (`hash_queue_full`)
-     */
-    503: Problem;
-};
-
-export type BeginBrowserSessionError = BeginBrowserSessionErrors[keyof BeginBrowserSessionErrors];
-
-export type BeginBrowserSessionResponses = {
-    /**
-     * Successful Response
-     */
-    200: BrowserSessionResponse;
-};
-
-export type BeginBrowserSessionResponse = BeginBrowserSessionResponses[keyof BeginBrowserSessionResponses];
-
-export type RefreshBrowserSessionData = {
-    body?: never;
-    headers: {
-        /**
-         * No page of another origin can send it.
-         */
-        'X-CSRF': '1';
-    };
-    path?: never;
-    query?: never;
-    url: '/api/slm-auth/browser/refresh';
-};
-
-export type RefreshBrowserSessionErrors = {
-    /**
-     * Not logged in (`not_authenticated`)
-     */
-    401: Problem;
-    /**
-     * Another site may have sent it (`cross_site_request`)
-     */
-    403: Problem;
-    /**
-     * Too many failed attempts (`too_many_attempts`)
-     */
-    429: Problem;
-    /**
-     * Internal error (`internal_error`)
-     */
-    500: Problem;
-    /**
-     * A database is unavailable (`database_unavailable`)
-     */
-    503: Problem;
-};
-
-export type RefreshBrowserSessionError = RefreshBrowserSessionErrors[keyof RefreshBrowserSessionErrors];
-
-export type RefreshBrowserSessionResponses = {
-    /**
-     * Successful Response
-     */
-    200: BrowserSessionResponse;
-};
-
-export type RefreshBrowserSessionResponse = RefreshBrowserSessionResponses[keyof RefreshBrowserSessionResponses];
-
-export type EndBrowserSessionData = {
-    body?: never;
-    headers: {
-        /**
-         * No page of another origin can send it.
-         */
-        'X-CSRF': '1';
-    };
-    path?: never;
-    query?: never;
-    url: '/api/slm-auth/browser/logout';
-};
-
-export type EndBrowserSessionErrors = {
-    /**
-     * Another site may have sent it (`cross_site_request`)
-     */
-    403: Problem;
-    /**
-     * Internal error (`internal_error`)
-     */
-    500: Problem;
-    /**
-     * A database is unavailable (`database_unavailable`)
-     */
-    503: Problem;
-};
-
-export type EndBrowserSessionError = EndBrowserSessionErrors[keyof EndBrowserSessionErrors];
-
-export type EndBrowserSessionResponses = {
-    /**
-     * Successful Response
-     */
-    204: void;
-};
-
-export type EndBrowserSessionResponse = EndBrowserSessionResponses[keyof EndBrowserSessionResponses];
-
 export type GetCurrentUserOfAutobotData = {
     body?: never;
     path?: never;
@@ -2118,7 +1994,7 @@ export type GetCurrentUserOfAutobotErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2167,7 +2043,7 @@ export type CreateUserOfAutobotErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`)
      */
     403: Problem;
     /**
@@ -2220,7 +2096,7 @@ export type EndOtherSessionsErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2257,7 +2133,7 @@ export type ListOwnSessionsErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2299,7 +2175,7 @@ export type EndOwnSessionErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2364,6 +2240,10 @@ export type ListSlmUsersData = {
          */
         last_login_after?: string | null;
         /**
+         * What users are sorted by, with `-` from the last to the first: names by their bytes, and who never logged in as if before everybody else. A cursor belongs to its order.
+         */
+        sort?: UserSort;
+        /**
          * Skip
          */
         skip?: number;
@@ -2393,7 +2273,7 @@ export type ListSlmUsersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2446,7 +2326,7 @@ export type CreateSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2512,7 +2392,7 @@ export type DeleteSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2570,7 +2450,7 @@ export type GetSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2632,7 +2512,7 @@ export type UpdateSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2718,7 +2598,7 @@ export type ListSlmRolesErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2771,7 +2651,7 @@ export type CreateSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2837,7 +2717,7 @@ export type DeleteSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2895,7 +2775,7 @@ export type GetSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2957,7 +2837,7 @@ export type UpdateSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3023,7 +2903,7 @@ export type ListRolesOfSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3085,7 +2965,7 @@ export type AssignSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3151,7 +3031,7 @@ export type RevokeSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3201,7 +3081,7 @@ export type EndSlmUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3251,7 +3131,7 @@ export type ListSlmUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3305,7 +3185,7 @@ export type EndSlmUserSessionErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3355,7 +3235,7 @@ export type ResetSlmUserPasswordErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3387,6 +3267,56 @@ export type ResetSlmUserPasswordResponses = {
 
 export type ResetSlmUserPasswordResponse = ResetSlmUserPasswordResponses[keyof ResetSlmUserPasswordResponses];
 
+export type GetSlmUserLockData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/slm-users/{user_id}/lock';
+};
+
+export type GetSlmUserLockErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
+     */
+    403: Problem;
+    /**
+     * Not found (`not_found`)
+     */
+    404: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type GetSlmUserLockError = GetSlmUserLockErrors[keyof GetSlmUserLockErrors];
+
+export type GetSlmUserLockResponses = {
+    /**
+     * Successful Response
+     */
+    200: LockResponse;
+};
+
+export type GetSlmUserLockResponse = GetSlmUserLockResponses[keyof GetSlmUserLockResponses];
+
 export type UnlockSlmUserData = {
     body?: never;
     path: {
@@ -3405,7 +3335,7 @@ export type UnlockSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3470,6 +3400,10 @@ export type ListAutobotUsersData = {
          */
         last_login_after?: string | null;
         /**
+         * What users are sorted by, with `-` from the last to the first: names by their bytes, and who never logged in as if before everybody else. A cursor belongs to its order.
+         */
+        sort?: UserSort;
+        /**
          * Skip
          */
         skip?: number;
@@ -3499,7 +3433,7 @@ export type ListAutobotUsersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3552,7 +3486,7 @@ export type CreateAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3618,7 +3552,7 @@ export type DeleteAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3676,7 +3610,7 @@ export type GetAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3738,7 +3672,7 @@ export type UpdateAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3824,7 +3758,7 @@ export type ListAutobotRolesErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3877,7 +3811,7 @@ export type CreateAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3943,7 +3877,7 @@ export type DeleteAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4001,7 +3935,7 @@ export type GetAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4063,7 +3997,7 @@ export type UpdateAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4129,7 +4063,7 @@ export type ListRolesOfAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4191,7 +4125,7 @@ export type AssignAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4257,7 +4191,7 @@ export type RevokeAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4307,7 +4241,7 @@ export type EndAutobotUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4357,7 +4291,7 @@ export type ListAutobotUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4411,7 +4345,7 @@ export type EndAutobotUserSessionErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4461,7 +4395,7 @@ export type ResetAutobotUserPasswordErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4493,6 +4427,56 @@ export type ResetAutobotUserPasswordResponses = {
 
 export type ResetAutobotUserPasswordResponse = ResetAutobotUserPasswordResponses[keyof ResetAutobotUserPasswordResponses];
 
+export type GetAutobotUserLockData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/autobot-users/{user_id}/lock';
+};
+
+export type GetAutobotUserLockErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
+     */
+    403: Problem;
+    /**
+     * Not found (`not_found`)
+     */
+    404: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type GetAutobotUserLockError = GetAutobotUserLockErrors[keyof GetAutobotUserLockErrors];
+
+export type GetAutobotUserLockResponses = {
+    /**
+     * Successful Response
+     */
+    200: LockResponse;
+};
+
+export type GetAutobotUserLockResponse = GetAutobotUserLockResponses[keyof GetAutobotUserLockResponses];
+
 export type UnlockAutobotUserData = {
     body?: never;
     path: {
@@ -4511,7 +4495,7 @@ export type UnlockAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4556,7 +4540,7 @@ export type ListPermissionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4622,7 +4606,7 @@ export type ListOrganizationsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4675,7 +4659,7 @@ export type CreateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4733,7 +4717,7 @@ export type GetOrganizationBySlugErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4791,7 +4775,7 @@ export type DeleteOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4849,7 +4833,7 @@ export type GetOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4911,7 +4895,7 @@ export type UpdateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4973,7 +4957,7 @@ export type GetOrganizationStatsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5031,7 +5015,7 @@ export type ActivateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5093,7 +5077,7 @@ export type DeactivateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5171,7 +5155,7 @@ export type ListTeamsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5224,7 +5208,7 @@ export type CreateTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5290,7 +5274,7 @@ export type DeleteTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5344,7 +5328,7 @@ export type GetTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5406,7 +5390,7 @@ export type UpdateTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5497,7 +5481,7 @@ export type ListTeamMembersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5559,7 +5543,7 @@ export type ChangeTeamMembersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5643,7 +5627,7 @@ export type AddTeamMemberErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5721,7 +5705,7 @@ export type RemoveTeamMemberErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5795,7 +5779,7 @@ export type ChangeTeamMemberErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5882,7 +5866,7 @@ export type ListTeamsOfUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5982,7 +5966,7 @@ export type ListAuditLogsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6069,7 +6053,7 @@ export type ExportAuditLogsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6120,7 +6104,7 @@ export type GetAuditLogErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6202,7 +6186,7 @@ export type ListSecurityAuditLogsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6248,7 +6232,7 @@ export type GetSecurityAuditLogErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6293,7 +6277,7 @@ export type GetOpenapiErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6453,3 +6437,152 @@ export type GetKeysResponses = {
 };
 
 export type GetKeysResponse = GetKeysResponses[keyof GetKeysResponses];
+
+export type BeginBrowserSessionData = {
+    body: LoginRequest;
+    headers: {
+        /**
+         * No page of another origin can send it.
+         */
+        'X-CSRF': '1';
+    };
+    path?: never;
+    query?: never;
+    url: '/api/slm-auth/browser/login';
+};
+
+export type BeginBrowserSessionErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Login refused (`invalid_credentials`)
+     */
+    401: Problem;
+    /**
+     * Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body must be JSON (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Too many failed attempts (`too_many_attempts`)
+     */
+    429: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); Too many logins at once (`hash_queue_full`)
+     */
+    503: Problem;
+};
+
+export type BeginBrowserSessionError = BeginBrowserSessionErrors[keyof BeginBrowserSessionErrors];
+
+export type BeginBrowserSessionResponses = {
+    /**
+     * Successful Response
+     */
+    200: BrowserSessionResponse;
+};
+
+export type BeginBrowserSessionResponse = BeginBrowserSessionResponses[keyof BeginBrowserSessionResponses];
+
+export type RefreshBrowserSessionData = {
+    body?: never;
+    headers: {
+        /**
+         * No page of another origin can send it.
+         */
+        'X-CSRF': '1';
+    };
+    path?: never;
+    query?: never;
+    url: '/api/slm-auth/browser/refresh';
+};
+
+export type RefreshBrowserSessionErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * Too many failed attempts (`too_many_attempts`)
+     */
+    429: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type RefreshBrowserSessionError = RefreshBrowserSessionErrors[keyof RefreshBrowserSessionErrors];
+
+export type RefreshBrowserSessionResponses = {
+    /**
+     * Successful Response
+     */
+    200: BrowserSessionResponse;
+};
+
+export type RefreshBrowserSessionResponse = RefreshBrowserSessionResponses[keyof RefreshBrowserSessionResponses];
+
+export type EndBrowserSessionData = {
+    body?: never;
+    headers: {
+        /**
+         * No page of another origin can send it.
+         */
+        'X-CSRF': '1';
+    };
+    path?: never;
+    query?: never;
+    url: '/api/slm-auth/browser/logout';
+};
+
+export type EndBrowserSessionErrors = {
+    /**
+     * Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type EndBrowserSessionError = EndBrowserSessionErrors[keyof EndBrowserSessionErrors];
+
+export type EndBrowserSessionResponses = {
+    /**
+     * Successful Response
+     */
+    204: void;
+};
+
+export type EndBrowserSessionResponse = EndBrowserSessionResponses[keyof EndBrowserSessionResponses];
