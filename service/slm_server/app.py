@@ -12,6 +12,7 @@ from slm_server.api import (
     security,
     sessions,
     teams,
+    transfer,
     users,
 )
 from slm_server.api.examples import EXAMPLES
@@ -29,6 +30,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(legacy.router)
     api.include_router(sessions.own)
     for population in Population:
+        # Before those of one user, whose id takes any word.
+        api.include_router(transfer.create_router(population))
         api.include_router(users.create_router(population))
         api.include_router(roles.create_router(population))
         api.include_router(sessions.create_router(population))
@@ -45,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         callers=Population.SLM,
         populations=Population,
         logger="slm_server",
+        files=transfer.FILES,
         meanwhile=sealing,
     )
     describe(app, openapi.DESCRIPTION, EXAMPLES)

@@ -7,7 +7,7 @@ the indexes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ SEARCH_LENGTH = 3
 WINDOW = 10_000
 
 # What a list is sorted and sifted by.
-_COLUMNS: tuple[Any, ...] = (
+FILTERED: tuple[Any, ...] = (
     User.id,
     User.created_at,
     User.email,
@@ -57,10 +57,18 @@ class UserFilter:
     last_login_before: datetime | None = None
     last_login_after: datetime | None = None
 
+    def given(self) -> dict[str, Any]:
+        """What is asked for, as JSON can hold it."""
+        return {
+            name: value if isinstance(value, bool) else str(value)
+            for name, value in asdict(self).items()
+            if value is not None
+        }
+
 
 async def find_users(session: AsyncSession, wanted: UserFilter, page: PageRequest) -> Page[User]:
     """A page of the users that are meant, with their roles, newest first."""
-    visible = select(*_COLUMNS).where(User.deleted_at.is_(None))
+    visible = select(*FILTERED).where(User.deleted_at.is_(None))
     if wanted.org_id is not None:
         # There is an index of each organization's users, newest first.
         visible = visible.where(User.org_id == wanted.org_id)
@@ -72,7 +80,7 @@ async def find_users(session: AsyncSession, wanted: UserFilter, page: PageReques
         found = await _look_up(session, following, wanted, page)
     total = None
     if page.with_total:
-        total = await count(session, visible.where(*_conditions(wanted, User)), User)
+        total = await count(session, visible.where(*conditions(wanted, User)), User)
     users = await _load(session, [row.id for row in found[: page.limit]])
     return Page(users, find_following(found, page), total)
 
@@ -85,7 +93,7 @@ async def _look_through(
     if wanted == UserFilter():
         return await _page(session, newest, page)
     recent = newest.limit(WINDOW).subquery()
-    return await _page(session, _newest(recent).where(*_conditions(wanted, recent.c)), page)
+    return await _page(session, _newest(recent).where(*conditions(wanted, recent.c)), page)
 
 
 async def _look_up(
@@ -93,7 +101,7 @@ async def _look_up(
 ) -> Sequence[Row[Any]]:
     """All users that are meant, by the indexes, then sorted."""
     # OFFSET keeps the planner from going through all users in the order wanted.
-    matching = following.where(*_conditions(wanted, User)).offset(0).subquery()
+    matching = following.where(*conditions(wanted, User)).offset(0).subquery()
     return await _page(session, _newest(matching), page)
 
 
@@ -123,7 +131,7 @@ async def _load(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[User]:
     return users.all()
 
 
-def _conditions(wanted: UserFilter, user: Any) -> Iterator[ColumnElement[bool]]:
+def conditions(wanted: UserFilter, user: Any) -> Iterator[ColumnElement[bool]]:
     """What the filter asks of `user`: the class, or the columns of a subquery."""
     if wanted.search:
         yield _matches(wanted.search.lower(), user)
