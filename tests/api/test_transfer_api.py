@@ -209,18 +209,15 @@ async def test_a_file_that_cannot_be_used_is_a_problem(admin, site, kind, conten
 
 
 async def test_hostile_rows_are_lost_alone(admin, autobot):
+    long, quoted = b"x" * 2**20, b"x\n" * 2**17
     content = (
         HEADER.encode()
         + b"ada,ada@x.y,,Ada,\n"
         + b"nul,,,a\0b,\n"
         + b"bad\xff\xfe,,,,\n"
-        + b"long,,,"
-        + b"x" * 2**20
-        + b",\n"
-        + b"x\n" * 2**17
-        + b'",\n'
+        + b"long,,,%b,\n" % long
         + b"bob,bob@x.y,,'=1+1,\n"
-        + b'quoted,,,"'
+        + b'quoted,,,"%b",\n' % quoted
     )
     report, _ = told(await send(admin, content, apply="true"))
     outcomes = {row["name"]: row["outcome"] for row in report}
