@@ -99,30 +99,6 @@ export type AuditLogResponse = {
 };
 
 /**
- * BrowserSessionResponse
- *
- * A session whose tokens are in cookies. Times are in seconds.
- */
-export type BrowserSessionResponse = {
-    /**
-     * Session Id
-     */
-    session_id: string;
-    /**
-     * Must Change Password
-     */
-    must_change_password: boolean;
-    /**
-     * Expires In
-     */
-    expires_in: number;
-    /**
-     * Refresh Expires In
-     */
-    refresh_expires_in: number;
-};
-
-/**
  * CurrentUserResponse
  *
  * The fleet administrator who is logged in.
@@ -189,9 +165,16 @@ export type DatabaseHealth = {
 /**
  * ExportFormat
  *
- * How the events are written.
+ * How rows are written.
  */
 export type ExportFormat = 'csv' | 'ndjson';
+
+/**
+ * ImportFormat
+ *
+ * What the file is.
+ */
+export type ImportFormat = 'csv' | 'ndjson' | 'config';
 
 /**
  * KeySet
@@ -1589,7 +1572,7 @@ export type Problem = {
     title: string;
     status: number;
     detail: string;
-    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full';
+    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'import_running' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'unusable_file' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full' | 'storage_full';
     /**
      * The faults of a request that is not valid.
      */
@@ -1631,7 +1614,7 @@ export type LoginOfPlaybooksErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1684,7 +1667,7 @@ export type LoginErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1737,7 +1720,7 @@ export type RefreshErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1793,7 +1776,7 @@ export type RefreshOfAutobotErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1838,7 +1821,7 @@ export type GetCurrentUserErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -1875,7 +1858,7 @@ export type LogoutErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -1916,7 +1899,7 @@ export type ChangePasswordErrors = {
      */
     401: Problem;
     /**
-     * The current password is wrong (`current_password_wrong`); Another site may have sent it (`cross_site_request`)
+     * The current password is wrong (`current_password_wrong`)
      */
     403: Problem;
     /**
@@ -1924,7 +1907,7 @@ export type ChangePasswordErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1956,155 +1939,6 @@ export type ChangePasswordResponses = {
 
 export type ChangePasswordResponse = ChangePasswordResponses[keyof ChangePasswordResponses];
 
-export type BeginBrowserSessionData = {
-    body: LoginRequest;
-    headers: {
-        /**
-         * No page of another origin can send it.
-         */
-        'X-CSRF': '1';
-    };
-    path?: never;
-    query?: never;
-    url: '/api/slm-auth/browser/login';
-};
-
-export type BeginBrowserSessionErrors = {
-    /**
-     * The request cannot be read (`bad_request`)
-     */
-    400: Problem;
-    /**
-     * Login refused (`invalid_credentials`)
-     */
-    401: Problem;
-    /**
-     * Another site may have sent it (`cross_site_request`)
-     */
-    403: Problem;
-    /**
-     * The request body is too large (`body_too_large`)
-     */
-    413: Problem;
-    /**
-     * The request body must be JSON (`unsupported_media_type`)
-     */
-    415: Problem;
-    /**
-     * The request is not valid (`validation_error`)
-     */
-    422: Problem;
-    /**
-     * Too many failed attempts (`too_many_attempts`)
-     */
-    429: Problem;
-    /**
-     * Internal error (`internal_error`)
-     */
-    500: Problem;
-    /**
-     * A database is unavailable (`database_unavailable`); Too many logins at once (`hash_queue_full`)
-     */
-    503: Problem;
-};
-
-export type BeginBrowserSessionError = BeginBrowserSessionErrors[keyof BeginBrowserSessionErrors];
-
-export type BeginBrowserSessionResponses = {
-    /**
-     * Successful Response
-     */
-    200: BrowserSessionResponse;
-};
-
-export type BeginBrowserSessionResponse = BeginBrowserSessionResponses[keyof BeginBrowserSessionResponses];
-
-export type RefreshBrowserSessionData = {
-    body?: never;
-    headers: {
-        /**
-         * No page of another origin can send it.
-         */
-        'X-CSRF': '1';
-    };
-    path?: never;
-    query?: never;
-    url: '/api/slm-auth/browser/refresh';
-};
-
-export type RefreshBrowserSessionErrors = {
-    /**
-     * Not logged in (`not_authenticated`)
-     */
-    401: Problem;
-    /**
-     * Another site may have sent it (`cross_site_request`)
-     */
-    403: Problem;
-    /**
-     * Too many failed attempts (`too_many_attempts`)
-     */
-    429: Problem;
-    /**
-     * Internal error (`internal_error`)
-     */
-    500: Problem;
-    /**
-     * A database is unavailable (`database_unavailable`)
-     */
-    503: Problem;
-};
-
-export type RefreshBrowserSessionError = RefreshBrowserSessionErrors[keyof RefreshBrowserSessionErrors];
-
-export type RefreshBrowserSessionResponses = {
-    /**
-     * Successful Response
-     */
-    200: BrowserSessionResponse;
-};
-
-export type RefreshBrowserSessionResponse = RefreshBrowserSessionResponses[keyof RefreshBrowserSessionResponses];
-
-export type EndBrowserSessionData = {
-    body?: never;
-    headers: {
-        /**
-         * No page of another origin can send it.
-         */
-        'X-CSRF': '1';
-    };
-    path?: never;
-    query?: never;
-    url: '/api/slm-auth/browser/logout';
-};
-
-export type EndBrowserSessionErrors = {
-    /**
-     * Another site may have sent it (`cross_site_request`)
-     */
-    403: Problem;
-    /**
-     * Internal error (`internal_error`)
-     */
-    500: Problem;
-    /**
-     * A database is unavailable (`database_unavailable`)
-     */
-    503: Problem;
-};
-
-export type EndBrowserSessionError = EndBrowserSessionErrors[keyof EndBrowserSessionErrors];
-
-export type EndBrowserSessionResponses = {
-    /**
-     * Successful Response
-     */
-    204: void;
-};
-
-export type EndBrowserSessionResponse = EndBrowserSessionResponses[keyof EndBrowserSessionResponses];
-
 export type GetCurrentUserOfAutobotData = {
     body?: never;
     path?: never;
@@ -2118,7 +1952,7 @@ export type GetCurrentUserOfAutobotErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2167,7 +2001,7 @@ export type CreateUserOfAutobotErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`)
      */
     403: Problem;
     /**
@@ -2179,7 +2013,7 @@ export type CreateUserOfAutobotErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2220,7 +2054,7 @@ export type EndOtherSessionsErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2257,7 +2091,7 @@ export type ListOwnSessionsErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2299,7 +2133,7 @@ export type EndOwnSessionErrors = {
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2330,6 +2164,148 @@ export type EndOwnSessionResponses = {
 };
 
 export type EndOwnSessionResponse = EndOwnSessionResponses[keyof EndOwnSessionResponses];
+
+export type ImportSlmUsersData = {
+    /**
+     * The file itself, up to 64 MiB.
+     */
+    body: Blob | File;
+    path?: never;
+    query: {
+        /**
+         * What the file is.
+         */
+        format: ImportFormat;
+        /**
+         * Apply
+         *
+         * Do it. Without this, only tell what would be done.
+         */
+        apply?: boolean;
+    };
+    url: '/api/slm-users/import';
+};
+
+export type ImportSlmUsersErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
+     */
+    403: Problem;
+    /**
+     * An import is running (`import_running`)
+     */
+    409: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`); The file cannot be imported (`unusable_file`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); The disk is full (`storage_full`)
+     */
+    503: Problem;
+};
+
+export type ImportSlmUsersError = ImportSlmUsersErrors[keyof ImportSlmUsersErrors];
+
+export type ImportSlmUsersResponses = {
+    /**
+     * What becomes of each row, a line each. The last line is `summary`, or `problem` when the import broke off.
+     */
+    200: string;
+};
+
+export type ImportSlmUsersResponse = ImportSlmUsersResponses[keyof ImportSlmUsersResponses];
+
+export type ExportSlmUsersData = {
+    body?: never;
+    path?: never;
+    query?: {
+        format?: ExportFormat;
+        /**
+         * Search
+         */
+        search?: string | null;
+        /**
+         * Is Active
+         */
+        is_active?: boolean | null;
+        /**
+         * Role
+         */
+        role?: string | null;
+        /**
+         * Org Id
+         */
+        org_id?: string | null;
+        /**
+         * Team Id
+         */
+        team_id?: string | null;
+        /**
+         * Last Login Before
+         */
+        last_login_before?: string | null;
+        /**
+         * Last Login After
+         */
+        last_login_after?: string | null;
+    };
+    url: '/api/slm-users/export';
+};
+
+export type ExportSlmUsersErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
+     */
+    403: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type ExportSlmUsersError = ExportSlmUsersErrors[keyof ExportSlmUsersErrors];
+
+export type ExportSlmUsersResponses = {
+    /**
+     * All users who meet what is given, oldest first, as an import reads them.
+     */
+    200: string;
+};
+
+export type ExportSlmUsersResponse = ExportSlmUsersResponses[keyof ExportSlmUsersResponses];
 
 export type ListSlmUsersData = {
     body?: never;
@@ -2393,7 +2369,7 @@ export type ListSlmUsersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2446,7 +2422,7 @@ export type CreateSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2458,7 +2434,7 @@ export type CreateSlmUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2512,7 +2488,7 @@ export type DeleteSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2570,7 +2546,7 @@ export type GetSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2632,7 +2608,7 @@ export type UpdateSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2652,7 +2628,7 @@ export type UpdateSlmUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2718,7 +2694,7 @@ export type ListSlmRolesErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2771,7 +2747,7 @@ export type CreateSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2783,7 +2759,7 @@ export type CreateSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2837,7 +2813,7 @@ export type DeleteSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2895,7 +2871,7 @@ export type GetSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2957,7 +2933,7 @@ export type UpdateSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -2977,7 +2953,7 @@ export type UpdateSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3023,7 +2999,7 @@ export type ListRolesOfSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3085,7 +3061,7 @@ export type AssignSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3101,7 +3077,7 @@ export type AssignSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3151,7 +3127,7 @@ export type RevokeSlmRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3201,7 +3177,7 @@ export type EndSlmUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3251,7 +3227,7 @@ export type ListSlmUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3305,7 +3281,7 @@ export type EndSlmUserSessionErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3355,7 +3331,7 @@ export type ResetSlmUserPasswordErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3405,7 +3381,7 @@ export type UnlockSlmUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3436,6 +3412,148 @@ export type UnlockSlmUserResponses = {
 };
 
 export type UnlockSlmUserResponse = UnlockSlmUserResponses[keyof UnlockSlmUserResponses];
+
+export type ImportAutobotUsersData = {
+    /**
+     * The file itself, up to 64 MiB.
+     */
+    body: Blob | File;
+    path?: never;
+    query: {
+        /**
+         * What the file is.
+         */
+        format: ImportFormat;
+        /**
+         * Apply
+         *
+         * Do it. Without this, only tell what would be done.
+         */
+        apply?: boolean;
+    };
+    url: '/api/autobot-users/import';
+};
+
+export type ImportAutobotUsersErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
+     */
+    403: Problem;
+    /**
+     * An import is running (`import_running`)
+     */
+    409: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`); The file cannot be imported (`unusable_file`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); The disk is full (`storage_full`)
+     */
+    503: Problem;
+};
+
+export type ImportAutobotUsersError = ImportAutobotUsersErrors[keyof ImportAutobotUsersErrors];
+
+export type ImportAutobotUsersResponses = {
+    /**
+     * What becomes of each row, a line each. The last line is `summary`, or `problem` when the import broke off.
+     */
+    200: string;
+};
+
+export type ImportAutobotUsersResponse = ImportAutobotUsersResponses[keyof ImportAutobotUsersResponses];
+
+export type ExportAutobotUsersData = {
+    body?: never;
+    path?: never;
+    query?: {
+        format?: ExportFormat;
+        /**
+         * Search
+         */
+        search?: string | null;
+        /**
+         * Is Active
+         */
+        is_active?: boolean | null;
+        /**
+         * Role
+         */
+        role?: string | null;
+        /**
+         * Org Id
+         */
+        org_id?: string | null;
+        /**
+         * Team Id
+         */
+        team_id?: string | null;
+        /**
+         * Last Login Before
+         */
+        last_login_before?: string | null;
+        /**
+         * Last Login After
+         */
+        last_login_after?: string | null;
+    };
+    url: '/api/autobot-users/export';
+};
+
+export type ExportAutobotUsersErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
+     */
+    403: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type ExportAutobotUsersError = ExportAutobotUsersErrors[keyof ExportAutobotUsersErrors];
+
+export type ExportAutobotUsersResponses = {
+    /**
+     * All users who meet what is given, oldest first, as an import reads them.
+     */
+    200: string;
+};
+
+export type ExportAutobotUsersResponse = ExportAutobotUsersResponses[keyof ExportAutobotUsersResponses];
 
 export type ListAutobotUsersData = {
     body?: never;
@@ -3499,7 +3617,7 @@ export type ListAutobotUsersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3552,7 +3670,7 @@ export type CreateAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3564,7 +3682,7 @@ export type CreateAutobotUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3618,7 +3736,7 @@ export type DeleteAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3676,7 +3794,7 @@ export type GetAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3738,7 +3856,7 @@ export type UpdateAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3758,7 +3876,7 @@ export type UpdateAutobotUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3824,7 +3942,7 @@ export type ListAutobotRolesErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3877,7 +3995,7 @@ export type CreateAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -3889,7 +4007,7 @@ export type CreateAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3943,7 +4061,7 @@ export type DeleteAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4001,7 +4119,7 @@ export type GetAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4063,7 +4181,7 @@ export type UpdateAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4083,7 +4201,7 @@ export type UpdateAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4129,7 +4247,7 @@ export type ListRolesOfAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4191,7 +4309,7 @@ export type AssignAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4207,7 +4325,7 @@ export type AssignAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4257,7 +4375,7 @@ export type RevokeAutobotRoleErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4307,7 +4425,7 @@ export type EndAutobotUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4357,7 +4475,7 @@ export type ListAutobotUserSessionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4411,7 +4529,7 @@ export type EndAutobotUserSessionErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4461,7 +4579,7 @@ export type ResetAutobotUserPasswordErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4511,7 +4629,7 @@ export type UnlockAutobotUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4556,7 +4674,7 @@ export type ListPermissionsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4622,7 +4740,7 @@ export type ListOrganizationsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4675,7 +4793,7 @@ export type CreateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4687,7 +4805,7 @@ export type CreateOrganizationErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4733,7 +4851,7 @@ export type GetOrganizationBySlugErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4791,7 +4909,7 @@ export type DeleteOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4849,7 +4967,7 @@ export type GetOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4911,7 +5029,7 @@ export type UpdateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -4927,7 +5045,7 @@ export type UpdateOrganizationErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4973,7 +5091,7 @@ export type GetOrganizationStatsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5031,7 +5149,7 @@ export type ActivateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5093,7 +5211,7 @@ export type DeactivateOrganizationErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5171,7 +5289,7 @@ export type ListTeamsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5224,7 +5342,7 @@ export type CreateTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5236,7 +5354,7 @@ export type CreateTeamErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5290,7 +5408,7 @@ export type DeleteTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5344,7 +5462,7 @@ export type GetTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5406,7 +5524,7 @@ export type UpdateTeamErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5426,7 +5544,7 @@ export type UpdateTeamErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5497,7 +5615,7 @@ export type ListTeamMembersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5559,7 +5677,7 @@ export type ChangeTeamMembersErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5579,7 +5697,7 @@ export type ChangeTeamMembersErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5643,7 +5761,7 @@ export type AddTeamMemberErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5663,7 +5781,7 @@ export type AddTeamMemberErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5721,7 +5839,7 @@ export type RemoveTeamMemberErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5795,7 +5913,7 @@ export type ChangeTeamMemberErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5815,7 +5933,7 @@ export type ChangeTeamMemberErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5882,7 +6000,7 @@ export type ListTeamsOfUserErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -5982,7 +6100,7 @@ export type ListAuditLogsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6069,7 +6187,7 @@ export type ExportAuditLogsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6120,7 +6238,7 @@ export type GetAuditLogErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6202,7 +6320,7 @@ export type ListSecurityAuditLogsErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6248,7 +6366,7 @@ export type GetSecurityAuditLogErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
@@ -6293,7 +6411,7 @@ export type GetOpenapiErrors = {
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`)
      */
     403: Problem;
     /**
