@@ -246,6 +246,16 @@ async def test_other_types_are_refused(admin, media_type):
     assert detail.startswith("Send the request body as text/csv or application/x-ndjson or")
 
 
+@pytest.mark.parametrize(
+    ("method", "address", "allowed"),
+    [("GET", "import", "POST"), ("PATCH", "import", "POST"), ("DELETE", "export", "GET, HEAD")],
+)
+async def test_no_user_is_at_these_addresses(admin, method, address, allowed):
+    answer = await admin.request(method, f"/api/slm-users/{address}")
+    refused(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == allowed
+
+
 @pytest.mark.parametrize("parameters", [{"format": "xls"}, {"format": "slm-table"}])
 async def test_other_formats_are_refused(admin, parameters):
     refused(await send(admin, HEADER, **parameters), 422, "validation_error")

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from slm_server.api.routes import CALLER
 from slm_server.api.users import get_filter
@@ -33,6 +36,14 @@ _FILE: Final = Body(
 FILES: Final[Mapping[str, Body]] = {
     f"/api/{population}-users/import": _FILE for population in Population
 }
+
+
+class _OwnAddress(APIRoute):
+    """A route at whose address no user is: other methods are not allowed there."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        return (Match.FULL if match is Match.PARTIAL else match), child
 
 
 class ImportFormat(StrEnum):
@@ -73,6 +84,7 @@ def create_router(population: Population) -> APIRouter:
 
     router = APIRouter(
         prefix=f"/{population}-users",
+        route_class=_OwnAddress,
         tags=[f"{population} users"],
         responses=problem_responses(*CALLER, "validation_error"),
     )

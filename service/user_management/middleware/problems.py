@@ -229,6 +229,11 @@ def _allowed_methods(request: Request) -> set[str]:
 
 
 def _methods_at(routes: Sequence[Any], path: str) -> Iterable[str]:
-    for route in iter_route_contexts(routes):
-        if compile_path(route.path or "")[0].match(path):
-            yield from route.methods or ()
+    found = [
+        route
+        for route in iter_route_contexts(routes)
+        if compile_path(route.path or "")[0].match(path)
+    ]
+    # One that is written out is not an id.
+    for route in [route for route in found if route.path == path] or found:
+        yield from route.methods or ()
