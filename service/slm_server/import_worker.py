@@ -37,7 +37,7 @@ _FAILED: Final = (
     "Send the file again: an import that is repeated goes on."
 )
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("slm_server.import_worker")
 
 
 class Job(BaseModel):

@@ -38,19 +38,26 @@ _INTERRUPTED: Final = (
 
 async def spool(request: Request) -> IO[bytes]:
     """The body as a file without a name. Raises UnusableFile when it is empty, StorageFull."""
+    try:
+        return await _written(request.stream())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull from None
+        raise
+    except ClientDisconnect:
+        raise HTTPException(400) from None
+
+
+async def _written(content: AsyncIterator[bytes]) -> IO[bytes]:
     file: IO[bytes] = tempfile.TemporaryFile(dir=_DIRECTORY)  # noqa: SIM115  the caller's
     try:
-        async for piece in request.stream():
+        async for piece in content:
             await asyncio.to_thread(file.write, piece)
         if not await asyncio.to_thread(file.tell):
             raise UnusableFile("The file is empty.")
         await asyncio.to_thread(file.seek, 0)
-    except BaseException as error:
+    except BaseException:
         file.close()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull from None
-        if isinstance(error, ClientDisconnect):
-            raise HTTPException(400) from None
         raise
     return file
 
@@ -147,6 +154,7 @@ async def _unless_gone(request: Request, work: Any) -> bytes:
         return task.result()
     finally:
         task.cancel()
+        await asyncio.wait({task})
 
 
 def _alone(found: dict[str, Any]) -> JSONResponse:

@@ -4,10 +4,14 @@ import asyncio
 import csv
 import io
 import json
+import os
+import resource
+import signal
 import socket
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import asyncpg
 import httpx2
 import pytest
 import uvicorn
@@ -287,7 +291,7 @@ async def test_a_file_has_a_limit_of_its_own(admin):
 
 async def test_without_room_for_the_file_it_is_said(admin, monkeypatch):
     # Writing to it always fails as if the disk were full.
-    full = await asyncio.to_thread(Path("/dev/full").open, "r+b", buffering=0)
+    full = await asyncio.to_thread(Path("/dev/full").open, "r+b")
     monkeypatch.setattr(importing.tempfile, "TemporaryFile", lambda **_: full)
     answer = await send(admin, HEADER)
     assert "no room for the file" in refused(answer, 503, "storage_full")
@@ -362,18 +366,51 @@ async def test_an_import_ends_when_its_client_goes_away(logged_in, autobot):
     assert (counts["created"], counts["unchanged"]) == (MANY - done, done)
 
 
-async def test_an_import_whose_process_is_ended_says_so(logged_in, monkeypatch):
-    started = []
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that import."""
+    noted = []
     start = importing._Worker.start
 
-    async def noted(job):
-        started.append(await start(job))
-        return started[-1]
+    async def noting(job):
+        worker = await start(job)
+        noted.append(worker._process)
+        return worker
 
-    monkeypatch.setattr(importing._Worker, "start", noted)
+    monkeypatch.setattr(importing._Worker, "start", noting)
+    return noted
+
+
+async def test_an_import_ends_before_its_first_row_when_its_client_goes_away(
+    logged_in, autobot, started
+):
+    settings = autobot.owner
+    blocker = await asyncpg.connect(
+        host=settings.hosts[0], user=settings.user, database=settings.database
+    )
+    async with served(logged_in) as client, blocker.transaction():
+        await blocker.execute("LOCK TABLE users")
+        with pytest.raises(httpx2.ReadTimeout):
+            await client.post(
+                "/api/autobot-users/import?format=csv", content=rows(1), headers=CSV, timeout=2
+            )
+        async with asyncio.timeout(10):
+            assert await started[0].wait() == -signal.SIGKILL
+    await blocker.close()
+
+
+async def test_an_import_gives_way_to_others_and_cannot_fill_the_memory(logged_in, started):
     async with served(logged_in) as client, streaming(client) as report:
         await anext(report)
-        started[0]._process.terminate()
+        assert os.getpriority(os.PRIO_PROCESS, started[0].pid) == 10
+        limit, _ = resource.prlimit(started[0].pid, resource.RLIMIT_AS)
+        assert limit == 2 * 2**30
+
+
+async def test_an_import_whose_process_is_ended_says_so(logged_in, started):
+    async with served(logged_in) as client, streaming(client) as report:
+        await anext(report)
+        started[0].terminate()
         lines = [json.loads(line) async for line in report]
     assert lines[-1]["problem"]["code"] == "internal_error"
     assert "goes on" in lines[-1]["problem"]["detail"]
