@@ -13,6 +13,7 @@ from slm_server.api import (
     security,
     sessions,
     teams,
+    transfer,
     users,
 )
 from slm_server.api.examples import EXAMPLES
@@ -31,6 +32,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(legacy.router)
     api.include_router(sessions.own)
     for population in Population:
+        # Before those of one user, whose id takes any word.
+        api.include_router(transfer.create_router(population))
         api.include_router(users.create_router(population))
         api.include_router(roles.create_router(population))
         api.include_router(sessions.create_router(population))
@@ -48,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         populations=Population,
         logger="slm_server",
         cookies=browser.COOKIES,
+        files=transfer.FILES,
         meanwhile=sealing,
     )
     describe(app, openapi.DESCRIPTION, EXAMPLES, browser.COOKIES)

@@ -101,6 +101,22 @@ class LastAdministrator(DomainError):
     )
 
 
+class ImportRunning(DomainError):
+    """Another import is at work on the same users."""
+
+    code = "import_running"
+    default_detail = "Users of this kind are being imported already. Wait until that is done."
+
+
+class UnusableFile(DomainError):
+    """Nothing can be imported from the file. The detail says what to do."""
+
+    code = "unusable_file"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+
+
 class InvalidCredentials(DomainError):
     """Login refused. Says nothing about the reason; the audit row must survive."""
 
@@ -211,6 +227,19 @@ class TooManyAttempts(TemporarilyUnavailable):
     commits = True
 
     def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+
+
+class StorageFull(TemporarilyUnavailable):
+    """There is no room for what was sent."""
+
+    code = "storage_full"
+    default_detail = (
+        "There is no room for the file on the disk of the SLM VM. Make room below /var/tmp, then "
+        "send it again."
+    )
+
+    def __init__(self, retry_after: int = 60) -> None:
         super().__init__(retry_after)
 
 

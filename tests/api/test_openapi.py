@@ -73,6 +73,8 @@ def test_the_routes_are_those_that_exist(document):
         for method, suffix in (
             ("POST", ""),
             ("GET", ""),
+            ("POST", "/import"),
+            ("GET", "/export"),
             ("GET", "/{user_id}"),
             ("PATCH", "/{user_id}"),
             ("DELETE", "/{user_id}"),

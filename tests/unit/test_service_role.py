@@ -7,6 +7,8 @@ import pytest
 import yaml
 from role_files import ROOT, render
 
+from slm_server.api.transfer import FILES
+
 SERVICE = {
     **yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text()),
     **yaml.safe_load((ROOT / "roles/service/defaults/main.yml").read_text()),
@@ -39,6 +41,24 @@ def test_plain_http_is_led_to_the_port_of_the_service(port: int, authority: str)
     text = site(service_port=port, service_redirect_ports=[80])
     targets = re.findall(r"308 (https://.+)\$request_uri;", text)
     assert targets == [f"https://{authority}"] * 2
+
+
+def test_files_are_handed_on_while_they_come_and_nothing_else_is() -> None:
+    assert "client_max_body_size 0;" not in site()
+    text = site(service_upload_paths=["/api/slm-users/import", "/api/autobot-users/import"])
+    locations = re.findall(r"location (.+) {([^}]+)}", text)
+    files = {address: inside for address, inside in locations if address.endswith("/import")}
+    assert files.keys() == {"= /api/slm-users/import", "= /api/autobot-users/import"}
+    for inside in files.values():
+        assert "proxy_pass http://unix:/run/autobot-auth/auth.sock:;" in inside
+        assert "client_max_body_size 0;" in inside
+        assert "proxy_request_buffering off;" in inside
+    assert text.count("client_max_body_size 64k;") == 1
+
+
+def test_the_addresses_for_files_are_those_of_the_application() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/main.yml").read_text())
+    assert set(tasks[0]["vars"]["service_upload_paths"]) == FILES.keys()
 
 
 @pytest.mark.parametrize("ports", [[], [80, 8000]])

@@ -7,7 +7,7 @@ looked up in the indexes. Each order has an index, and another one of each organ
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ SEARCH_LENGTH = 3
 WINDOW = 10_000
 
 # What a list is sifted by.
-_COLUMNS: tuple[Any, ...] = (
+FILTERED: tuple[Any, ...] = (
     User.id,
     User.created_at,
     User.email,
@@ -40,7 +40,7 @@ _COLUMNS: tuple[Any, ...] = (
 )
 _PLACE = "place"
 # What is asked of a user: the class, or the columns of a subquery.
-_Conditions = Callable[[Any], Iterator[ColumnElement[bool]]]
+Conditions = Callable[[Any], Iterator[ColumnElement[bool]]]
 
 _LAST_BEFORE_SURROGATES, _FIRST_AFTER_SURROGATES = "\ud7ff", "\ue000"
 _LAST_CHARACTER = "\U0010ffff"
@@ -62,6 +62,14 @@ class UserFilter:
     last_login_before: datetime | None = None
     last_login_after: datetime | None = None
 
+    def given(self) -> dict[str, Any]:
+        """What is asked for, as JSON can hold it."""
+        return {
+            name: value if isinstance(value, bool) else str(value)
+            for name, value in asdict(self).items()
+            if value is not None
+        }
+
 
 async def find_users(
     session: AsyncSession,
@@ -70,14 +78,14 @@ async def find_users(
     sort: UserSort = UserSort.NEWEST,
 ) -> Page[User]:
     """A page of the users that are meant, with their roles."""
-    visible = select(*_COLUMNS, place(sort).label(_PLACE)).where(User.deleted_at.is_(None))
+    visible = select(*FILTERED, place(sort).label(_PLACE)).where(User.deleted_at.is_(None))
     if wanted.org_id is not None:
         # There are indexes of each organization's users, in every order.
         visible = visible.where(User.org_id == wanted.org_id)
     following = visible
     if page.after is not None:
         following = visible.where(comes_after(page.after, sort))
-    conditions = partial(_conditions, wanted, await _find_roles(session, wanted.role))
+    conditions = await filtering(session, wanted)
     if wanted == UserFilter():
         users = ordered(following, place(sort), User.id, sort)
         ids = users.with_only_columns(User.id, getattr(User, sort.column))
@@ -93,6 +101,11 @@ async def find_users(
     return Page(users_found, find_following(found, page, sort.column), total)
 
 
+async def filtering(session: AsyncSession, wanted: UserFilter) -> Conditions:
+    """What the filter asks of users: of the class, or of the columns of a subquery."""
+    return partial(_conditions, wanted, await _find_roles(session, wanted.role))
+
+
 async def _find_roles(session: AsyncSession, name: str | None) -> Sequence[UUID]:
     """The ids of the roles with a name. The planner knows how many have a role by its id only."""
     if name is None:
@@ -103,7 +116,7 @@ async def _find_roles(session: AsyncSession, name: str | None) -> Sequence[UUID]
 async def _look_through(
     session: AsyncSession,
     following: Select[Any],
-    conditions: _Conditions,
+    conditions: Conditions,
     page: PageRequest,
     sort: UserSort,
 ) -> Sequence[Row[Any]]:
@@ -115,7 +128,7 @@ async def _look_through(
 async def _look_up(
     session: AsyncSession,
     following: Select[Any],
-    conditions: _Conditions,
+    conditions: Conditions,
     page: PageRequest,
     sort: UserSort,
 ) -> Sequence[Row[Any]]:

@@ -189,9 +189,16 @@ export type DatabaseHealth = {
 /**
  * ExportFormat
  *
- * How the events are written.
+ * How rows are written.
  */
 export type ExportFormat = 'csv' | 'ndjson';
+
+/**
+ * ImportFormat
+ *
+ * What the file is.
+ */
+export type ImportFormat = 'csv' | 'ndjson' | 'config';
 
 /**
  * KeySet
@@ -1614,7 +1621,7 @@ export type Problem = {
     title: string;
     status: number;
     detail: string;
-    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full';
+    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'import_running' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'unusable_file' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full' | 'storage_full';
     /**
      * The faults of a request that is not valid.
      */
@@ -1656,7 +1663,7 @@ export type LoginOfPlaybooksErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1709,7 +1716,7 @@ export type LoginErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1762,7 +1769,7 @@ export type RefreshErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1818,7 +1825,7 @@ export type RefreshOfAutobotErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1949,7 +1956,7 @@ export type ChangePasswordErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2012,7 +2019,7 @@ export type BeginBrowserSessionErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2204,7 +2211,7 @@ export type CreateUserOfAutobotErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2356,6 +2363,148 @@ export type EndOwnSessionResponses = {
 
 export type EndOwnSessionResponse = EndOwnSessionResponses[keyof EndOwnSessionResponses];
 
+export type ImportSlmUsersData = {
+    /**
+     * The file itself, up to 64 MiB.
+     */
+    body: Blob | File;
+    path?: never;
+    query: {
+        /**
+         * What the file is.
+         */
+        format: ImportFormat;
+        /**
+         * Apply
+         *
+         * Do it. Without this, only tell what would be done.
+         */
+        apply?: boolean;
+    };
+    url: '/api/slm-users/import';
+};
+
+export type ImportSlmUsersErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * An import is running (`import_running`)
+     */
+    409: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`); The file cannot be imported (`unusable_file`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); The disk is full (`storage_full`)
+     */
+    503: Problem;
+};
+
+export type ImportSlmUsersError = ImportSlmUsersErrors[keyof ImportSlmUsersErrors];
+
+export type ImportSlmUsersResponses = {
+    /**
+     * What becomes of each row, a line each. The last line is `summary`, or `problem` when the import broke off.
+     */
+    200: string;
+};
+
+export type ImportSlmUsersResponse = ImportSlmUsersResponses[keyof ImportSlmUsersResponses];
+
+export type ExportSlmUsersData = {
+    body?: never;
+    path?: never;
+    query?: {
+        format?: ExportFormat;
+        /**
+         * Search
+         */
+        search?: string | null;
+        /**
+         * Is Active
+         */
+        is_active?: boolean | null;
+        /**
+         * Role
+         */
+        role?: string | null;
+        /**
+         * Org Id
+         */
+        org_id?: string | null;
+        /**
+         * Team Id
+         */
+        team_id?: string | null;
+        /**
+         * Last Login Before
+         */
+        last_login_before?: string | null;
+        /**
+         * Last Login After
+         */
+        last_login_after?: string | null;
+    };
+    url: '/api/slm-users/export';
+};
+
+export type ExportSlmUsersErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type ExportSlmUsersError = ExportSlmUsersErrors[keyof ExportSlmUsersErrors];
+
+export type ExportSlmUsersResponses = {
+    /**
+     * All users who meet what is given, oldest first, as an import reads them.
+     */
+    200: string;
+};
+
+export type ExportSlmUsersResponse = ExportSlmUsersResponses[keyof ExportSlmUsersResponses];
+
 export type ListSlmUsersData = {
     body?: never;
     path?: never;
@@ -2487,7 +2636,7 @@ export type CreateSlmUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2681,7 +2830,7 @@ export type UpdateSlmUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2812,7 +2961,7 @@ export type CreateSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3006,7 +3155,7 @@ export type UpdateSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3130,7 +3279,7 @@ export type AssignSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3516,6 +3665,148 @@ export type UnlockSlmUserResponses = {
 
 export type UnlockSlmUserResponse = UnlockSlmUserResponses[keyof UnlockSlmUserResponses];
 
+export type ImportAutobotUsersData = {
+    /**
+     * The file itself, up to 64 MiB.
+     */
+    body: Blob | File;
+    path?: never;
+    query: {
+        /**
+         * What the file is.
+         */
+        format: ImportFormat;
+        /**
+         * Apply
+         *
+         * Do it. Without this, only tell what would be done.
+         */
+        apply?: boolean;
+    };
+    url: '/api/autobot-users/import';
+};
+
+export type ImportAutobotUsersErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * An import is running (`import_running`)
+     */
+    409: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`); The file cannot be imported (`unusable_file`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); The disk is full (`storage_full`)
+     */
+    503: Problem;
+};
+
+export type ImportAutobotUsersError = ImportAutobotUsersErrors[keyof ImportAutobotUsersErrors];
+
+export type ImportAutobotUsersResponses = {
+    /**
+     * What becomes of each row, a line each. The last line is `summary`, or `problem` when the import broke off.
+     */
+    200: string;
+};
+
+export type ImportAutobotUsersResponse = ImportAutobotUsersResponses[keyof ImportAutobotUsersResponses];
+
+export type ExportAutobotUsersData = {
+    body?: never;
+    path?: never;
+    query?: {
+        format?: ExportFormat;
+        /**
+         * Search
+         */
+        search?: string | null;
+        /**
+         * Is Active
+         */
+        is_active?: boolean | null;
+        /**
+         * Role
+         */
+        role?: string | null;
+        /**
+         * Org Id
+         */
+        org_id?: string | null;
+        /**
+         * Team Id
+         */
+        team_id?: string | null;
+        /**
+         * Last Login Before
+         */
+        last_login_before?: string | null;
+        /**
+         * Last Login After
+         */
+        last_login_after?: string | null;
+    };
+    url: '/api/autobot-users/export';
+};
+
+export type ExportAutobotUsersErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type ExportAutobotUsersError = ExportAutobotUsersErrors[keyof ExportAutobotUsersErrors];
+
+export type ExportAutobotUsersResponses = {
+    /**
+     * All users who meet what is given, oldest first, as an import reads them.
+     */
+    200: string;
+};
+
+export type ExportAutobotUsersResponse = ExportAutobotUsersResponses[keyof ExportAutobotUsersResponses];
+
 export type ListAutobotUsersData = {
     body?: never;
     path?: never;
@@ -3647,7 +3938,7 @@ export type CreateAutobotUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3841,7 +4132,7 @@ export type UpdateAutobotUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3972,7 +4263,7 @@ export type CreateAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4166,7 +4457,7 @@ export type UpdateAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4290,7 +4581,7 @@ export type AssignAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4820,7 +5111,7 @@ export type CreateOrganizationErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5060,7 +5351,7 @@ export type UpdateOrganizationErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5369,7 +5660,7 @@ export type CreateTeamErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5559,7 +5850,7 @@ export type UpdateTeamErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5712,7 +6003,7 @@ export type ChangeTeamMembersErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5796,7 +6087,7 @@ export type AddTeamMemberErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5948,7 +6239,7 @@ export type ChangeTeamMemberErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
