@@ -83,6 +83,7 @@ def test_the_routes_are_those_that_exist(document):
             ("DELETE", "/{user_id}/sessions"),
             ("DELETE", "/{user_id}/sessions/{session_id}"),
             ("POST", "/{user_id}/reset-password"),
+            ("GET", "/{user_id}/lock"),
             ("POST", "/{user_id}/unlock"),
         )
     }

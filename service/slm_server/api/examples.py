@@ -173,6 +173,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         "expires_at": "2026-11-26T09:15:42Z",
     },
     "SessionListResponse": {"sessions": [_session]},
+    "LockResponse": {"locked_until": "2026-01-31T12:00:30Z", "failures": 5},
     "UserResponse": _user,
     "UserListResponse": {"users": [_user], **_one_page},
     "RoleDetails": _role_details,
