@@ -5,6 +5,7 @@ from fastapi import APIRouter, FastAPI
 from slm_server.api import (
     audit,
     auth,
+    browser,
     legacy,
     openapi,
     organizations,
@@ -26,6 +27,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; see create_application."""
     api = APIRouter()
     api.include_router(auth.router)
+    api.include_router(browser.router)
     api.include_router(legacy.router)
     api.include_router(sessions.own)
     for population in Population:
@@ -45,7 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         callers=Population.SLM,
         populations=Population,
         logger="slm_server",
+        cookies=browser.COOKIES,
         meanwhile=sealing,
     )
-    describe(app, openapi.DESCRIPTION, EXAMPLES)
+    describe(app, openapi.DESCRIPTION, EXAMPLES, browser.COOKIES)
     return app

@@ -148,6 +148,15 @@ class PasswordChangeRequired(DomainError):
     default_detail = "Change the one-time password first."
 
 
+class CrossSiteRequest(DomainError):
+    """A browser sent a cookie along with what may be the request of another site."""
+
+    code = "cross_site_request"
+    default_detail = (
+        "This may be the request of another site. Pages of this one send X-CSRF: 1 with it."
+    )
+
+
 class PermissionDenied(DomainError):
     """The caller is known but may not do this."""
 

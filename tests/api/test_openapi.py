@@ -105,6 +105,9 @@ def test_the_routes_are_those_that_exist(document):
         "POST /api/slm-auth/logout",
         "POST /api/slm-auth/change-password",
         "POST /api/slm-auth/refresh",
+        "POST /api/slm-auth/browser/login",
+        "POST /api/slm-auth/browser/refresh",
+        "POST /api/slm-auth/browser/logout",
         "GET /api/slm-auth/sessions",
         "DELETE /api/slm-auth/sessions",
         "DELETE /api/slm-auth/sessions/{session_id}",
@@ -208,6 +211,7 @@ def test_who_needs_a_token(document):
     assert without == {
         "/api/slm-auth/login",
         "/api/slm-auth/refresh",
+        "/api/slm-auth/browser/login",
         "/api/auth/login",
         "/api/health",
         "/api/health/database",

@@ -144,6 +144,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         "session_id": _SESSION,
         "must_change_password": False,
     },
+    "BrowserSessionResponse": {
+        "session_id": _SESSION,
+        "must_change_password": False,
+        "expires_in": 1800,
+        "refresh_expires_in": 3600,
+    },
     "CurrentUserResponse": {
         "id": _CAPTAIN,
         "username": "captain",

@@ -22,6 +22,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "invalid_credentials": (401, "Login refused"),
     "not_authenticated": (401, "Not logged in"),
+    "cross_site_request": (403, "Another site may have sent it"),
     "current_password_wrong": (403, "The current password is wrong"),
     "password_change_required": (403, "The one-time password must be changed first"),
     "permission_denied": (403, "Not allowed"),
