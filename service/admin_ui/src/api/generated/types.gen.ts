@@ -289,6 +289,24 @@ export type Liveness = {
     status?: 'ok';
 };
 
+/**
+ * LockResponse
+ *
+ * What failed logins do to a user: `locked_until` is null when nothing keeps them out.
+ *
+ * `failures` is the most that count together: those of one name, or of a name and an address.
+ */
+export type LockResponse = {
+    /**
+     * Locked Until
+     */
+    locked_until: string | null;
+    /**
+     * Failures
+     */
+    failures: number;
+};
+
 export type LoginRequest = unknown & {
     /**
      * Username
@@ -1505,6 +1523,13 @@ export type UserRolesResponse = {
 };
 
 /**
+ * UserSort
+ *
+ * By what users are sorted; with `-` from the last to the first.
+ */
+export type UserSort = '-created_at' | 'created_at' | 'username' | '-username' | 'email' | '-email' | 'last_login_at' | '-last_login_at';
+
+/**
  * UserStatistics
  *
  * How many users an organization has, and may have.
@@ -2363,6 +2388,10 @@ export type ListSlmUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        /**
+         * What users are sorted by, with `-` from the last to the first: names by their bytes, and who never logged in as if before everybody else. A cursor belongs to its order.
+         */
+        sort?: UserSort;
         /**
          * Skip
          */
@@ -3387,6 +3416,56 @@ export type ResetSlmUserPasswordResponses = {
 
 export type ResetSlmUserPasswordResponse = ResetSlmUserPasswordResponses[keyof ResetSlmUserPasswordResponses];
 
+export type GetSlmUserLockData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/slm-users/{user_id}/lock';
+};
+
+export type GetSlmUserLockErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * Not found (`not_found`)
+     */
+    404: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type GetSlmUserLockError = GetSlmUserLockErrors[keyof GetSlmUserLockErrors];
+
+export type GetSlmUserLockResponses = {
+    /**
+     * Successful Response
+     */
+    200: LockResponse;
+};
+
+export type GetSlmUserLockResponse = GetSlmUserLockResponses[keyof GetSlmUserLockResponses];
+
 export type UnlockSlmUserData = {
     body?: never;
     path: {
@@ -3469,6 +3548,10 @@ export type ListAutobotUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        /**
+         * What users are sorted by, with `-` from the last to the first: names by their bytes, and who never logged in as if before everybody else. A cursor belongs to its order.
+         */
+        sort?: UserSort;
         /**
          * Skip
          */
@@ -4492,6 +4575,56 @@ export type ResetAutobotUserPasswordResponses = {
 };
 
 export type ResetAutobotUserPasswordResponse = ResetAutobotUserPasswordResponses[keyof ResetAutobotUserPasswordResponses];
+
+export type GetAutobotUserLockData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/autobot-users/{user_id}/lock';
+};
+
+export type GetAutobotUserLockErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * Not found (`not_found`)
+     */
+    404: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type GetAutobotUserLockError = GetAutobotUserLockErrors[keyof GetAutobotUserLockErrors];
+
+export type GetAutobotUserLockResponses = {
+    /**
+     * Successful Response
+     */
+    200: LockResponse;
+};
+
+export type GetAutobotUserLockResponse = GetAutobotUserLockResponses[keyof GetAutobotUserLockResponses];
 
 export type UnlockAutobotUserData = {
     body?: never;
