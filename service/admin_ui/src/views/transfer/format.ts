@@ -22,21 +22,19 @@ export const FORMATS: Record<ImportFormat, { title: string; hint: string; type: 
   },
 }
 
-const BY_EXTENSION: Record<string, ImportFormat> = {
-  csv: 'csv',
-  ndjson: 'ndjson',
-  jsonl: 'ndjson',
-  json: 'config',
-  yaml: 'config',
-  yml: 'config',
-}
+const BY_EXTENSION = new Map<string, ImportFormat>([
+  ['csv', 'csv'],
+  ['ndjson', 'ndjson'],
+  ['jsonl', 'ndjson'],
+  ['json', 'config'],
+  ['yaml', 'config'],
+  ['yml', 'config'],
+])
 
 /** Extensions, for the dialog that chooses a file. */
-export const ACCEPTED = Object.keys(BY_EXTENSION)
-  .map((extension) => `.${extension}`)
-  .join(',')
+export const ACCEPTED = [...BY_EXTENSION.keys()].map((extension) => `.${extension}`).join(',')
 
 /** The format that a file's name speaks for; CSV when it says nothing. */
 export function formatOf(name: string): ImportFormat {
-  return BY_EXTENSION[name.split('.').at(-1)!.toLowerCase()] ?? 'csv'
+  return BY_EXTENSION.get(name.split('.').at(-1)!.toLowerCase()) ?? 'csv'
 }
