@@ -19,10 +19,7 @@ const FORMS: Record<string, string> = {
 function inWords(field: string, detail: string): string {
   if (detail.startsWith('String should match pattern'))
     return FORMS[field] ?? 'It has characters that are not allowed.'
-  return detail.replace(
-    /^String should have at (least|most) (\d+) characters?$/,
-    'At $1 $2 characters.',
-  )
+  return detail.replace(/^String should have at (least|most) (\d+ characters?)$/, 'At $1 $2.')
 }
 
 /** What is wrong with a field of the body, or null. */
