@@ -27,7 +27,7 @@ export interface ImportJob {
   onRow: (report: Report) => void
 }
 
-/** Import. Throws ApiProblem, Offline, BrokenOff, and an AbortError when the signal says so. */
+/** Import. Throws ApiProblem, Offline and BrokenOff; once the signal is aborted, anything. */
 export async function runImport(job: ImportJob): Promise<Report> {
   const { population, format, file, apply, signal, onRow } = job
   const response = await sessionFetch(
@@ -50,10 +50,8 @@ export async function runImport(job: ImportJob): Promise<Report> {
       onRow(report)
     }
   } catch (error) {
-    if (error instanceof ApiProblem) throw error
     // The network's errors have many names.
-    signal.throwIfAborted()
-    throw new BrokenOff()
+    throw error instanceof ApiProblem ? error : new BrokenOff()
   }
   throw new BrokenOff()
 }
