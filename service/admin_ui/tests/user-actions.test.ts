@@ -7,7 +7,9 @@ import { announcements } from '@/components/announcer'
 import { useUserActions, type UserActions } from '@/views/users/useUserActions'
 import { problem, stubNetwork } from './support/browser'
 
-const user = (name: string) => ({ id: name, username: name, is_active: true }) as UserResponse
+const ID = '0b5c6f0e-6d1c-4d6e-9a57-3f5f2a1c8e44'
+
+const user = (name: string) => ({ id: ID, username: name, is_active: true }) as UserResponse
 
 let actions: UserActions
 let answer: (response: Response) => void
@@ -16,7 +18,7 @@ let unmount: () => void
 beforeEach(() => {
   announcements.value = []
   stubNetwork().answer(
-    '/api/slm-users/first/unlock',
+    `/api/slm-users/${ID}/unlock`,
     () => new Promise((resolve) => (answer = resolve)),
   )
   const queryClient = new QueryClient()
