@@ -46,6 +46,24 @@ describe('bulkVerbsFor', () => {
 })
 
 describe('faultOf', () => {
+  const refused = (field: string, detail: string) =>
+    new ApiProblem(422, 'validation_error', 'Correct it.', [{ pointer: `/${field}`, detail }])
+
+  it('tells people what an expression means', () => {
+    const said = "String should match pattern '^[a-zA-Z0-9_]+$'"
+    expect(faultOf(refused('username', said), 'username')).toMatch(/^Only letters, digits/)
+    expect(faultOf(refused('bio', said), 'bio')).toMatch(/not allowed/)
+  })
+
+  it('tells how long a text may be', () => {
+    const said = 'String should have at least 3 characters'
+    expect(faultOf(refused('username', said), 'username')).toBe('At least 3 characters.')
+  })
+
+  it('tells what the API says otherwise', () => {
+    expect(faultOf(refused('org_id', 'There is none.'), 'org_id')).toBe('There is none.')
+  })
+
   it('puts a name that is taken beside its field', () => {
     const problem = new ApiProblem(409, 'duplicate', 'This e-mail address is taken.')
     expect(faultOf(problem, 'email')).toBe('This e-mail address is taken.')

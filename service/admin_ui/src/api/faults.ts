@@ -8,6 +8,20 @@ const TAKEN: Record<string, string> = {
   email: 'This e-mail address',
 }
 
+// Where the API tells only the regular expression.
+const FORMS: Record<string, string> = {
+  username: 'Only letters, digits and underscores.',
+  email: 'An e-mail address looks like name@example.com.',
+  slug: 'Only small letters, digits and hyphens.',
+  avatar_url: 'It begins with https:// or with /.',
+}
+
+function inWords(field: string, detail: string): string {
+  if (detail.startsWith('String should match pattern'))
+    return FORMS[field] ?? 'It has characters that are not allowed.'
+  return detail.replace(/^String should have at (least|most) (\d+ characters?)$/, 'At $1 $2.')
+}
+
 /** What is wrong with a field of the body, or null. */
 export function faultOf(error: unknown, field: string): string | null {
   const taken = TAKEN[field]
@@ -15,7 +29,8 @@ export function faultOf(error: unknown, field: string): string | null {
     return error.message
   }
   if (isProblem(error, 'password_refused') && field === 'password') return error.message
-  return error instanceof ApiProblem ? error.faultOf(field) : null
+  const fault = error instanceof ApiProblem ? error.faultOf(field) : null
+  return fault === null ? null : inWords(field, fault)
 }
 
 /** Whether none of the fields shows the error. */

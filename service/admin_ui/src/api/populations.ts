@@ -23,6 +23,12 @@ export const TITLES: Record<Population, string> = {
   autobot: 'AutoBot Application Users',
 }
 
+/** Where their lists are. */
+export const PAGES: Record<Population, string> = {
+  slm: '/settings/admin/users',
+  autobot: '/settings/admin/users/autobot',
+}
+
 /** Who they are. */
 export const MEANINGS: Record<Population, string> = {
   slm: 'They can access the SLM admin dashboard and manage the whole AutoBot fleet.',

@@ -8,10 +8,17 @@ import { nextTick } from 'vue'
  */
 export async function focusAfterDialog(find: () => HTMLElement | null): Promise<void> {
   await nextTick()
-  setTimeout(() => {
-    const element = find()
-    if (element === null) return
-    if (!element.hasAttribute('tabindex')) element.tabIndex = -1
-    element.focus()
-  })
+  setTimeout(() => lead(find()))
+}
+
+/** Focus what `find` gives if what had the focus is gone, or can have it no longer. */
+export async function keepFocus(find: () => HTMLElement | null): Promise<void> {
+  await nextTick()
+  if (document.activeElement === document.body) lead(find(), { preventScroll: true })
+}
+
+function lead(element: HTMLElement | null, options?: FocusOptions): void {
+  if (element === null) return
+  if (!element.hasAttribute('tabindex')) element.tabIndex = -1
+  element.focus(options)
 }

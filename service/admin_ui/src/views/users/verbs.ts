@@ -33,7 +33,7 @@ const RULES: Record<Verb, Rule> = {
   delete: { label: 'Delete…', needs: 'users:delete' },
 }
 
-export const VERBS = Object.keys(RULES) as Verb[]
+const VERBS = Object.keys(RULES) as Verb[]
 
 /** What a menu calls it; those that ask first end in an ellipsis. */
 export function labelOf(verb: Verb): string {
