@@ -14,7 +14,11 @@ from lab import ROOT
 from people import Account, Population
 from watch import Watch, clicks
 
-TITLES: dict[Population, str] = {"slm": "SLM Administrators", "autobot": "AutoBot Users"}
+TABS: dict[Population, str] = {"slm": "SLM Administrators", "autobot": "AutoBot Users"}
+HEADINGS: dict[Population, str] = {
+    "slm": "SLM Fleet Administrators",
+    "autobot": "AutoBot Application Users",
+}
 NOUNS: dict[Population, str] = {"slm": "administrator", "autobot": "user"}
 ACCESS_COOKIE = "__Host-slm-access"
 AXE = ROOT / "service/admin_ui/node_modules/axe-core/axe.min.js"
@@ -91,8 +95,13 @@ class Desk:
 
     def go_to(self, population: Population) -> None:
         """Click the population's tab, and wait for its list."""
-        self.tab(TITLES[population]).click()
-        expect(self.heading(TITLES[population])).to_be_visible()
+        self.tab(TABS[population]).click()
+        self.is_at(population)
+
+    def is_at(self, population: Population) -> None:
+        """Wait until the population's list is there."""
+        expect(self.heading(HEADINGS[population])).to_be_visible()
+        expect(self.page.get_by_role("row").nth(1)).to_be_visible()
 
     def search(self, text: str) -> None:
         self.page.get_by_role("searchbox", name="Search by name or e-mail").fill(text)

@@ -111,6 +111,15 @@ def desk(new_desk: NewDesk) -> Desk:
 
 
 @pytest.fixture
+def admin(desk: Desk, people: People) -> Desk:
+    """The window of an administrator, who is logged in and sees the administrators."""
+    desk.open("/login")
+    desk.log_in(people.administrator())
+    desk.is_at("slm")
+    return desk
+
+
+@pytest.fixture
 def api(site: Site, administrator: Administrator) -> Iterator[httpx2.Client]:
     """The API, as the first administrator, who prepares and looks behind the screen."""
     with site.client() as client:

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from browsing import Desk
+from browsing import HEADINGS, Desk
 from people import PASSWORD, People
 
 START = "/settings/admin/users"
@@ -20,7 +20,7 @@ def test_somebody_logs_in_and_out(desk: Desk, people: People) -> None:
     expect(desk.page).to_have_url(re.compile(r"/login\?next=/settings/admin/users$"))
     desk.log_in(account)
     expect(desk.page).to_have_url(f"{desk.watch.origin}{START}")
-    expect(desk.heading("SLM Administrators")).to_be_visible()
+    desk.is_at("slm")
     assert desk.page.evaluate("document.cookie") == ""
     desk.log_out(account)
     expect(desk.page).to_have_url(f"{desk.watch.origin}/login")
@@ -66,7 +66,7 @@ def test_a_one_time_password_leads_to_ones_own(desk: Desk, people: People) -> No
     desk.page.get_by_label("New password, again").fill("granite-lantern-12-otter")
     desk.button("Change password").click()
     desk.says("The password is changed.")
-    expect(desk.heading("SLM Administrators")).to_be_visible()
+    desk.is_at("slm")
     assert people.log_in(account, PASSWORD).status_code == 401
     assert people.log_in(account, "granite-lantern-12-otter").status_code == 200
 
@@ -90,7 +90,7 @@ def test_a_login_leads_to_pages_of_this_site_only(
     desk.open(f"/login?next={next_page}")
     desk.log_in(people.administrator())
     expect(desk.page).to_have_url(f"{desk.watch.origin}{START}")
-    expect(desk.heading("SLM Administrators")).to_be_visible()
+    desk.is_at("slm")
 
 
 def test_a_login_leads_back_to_where_somebody_wanted_to_go(desk: Desk, people: People) -> None:
@@ -98,7 +98,7 @@ def test_a_login_leads_back_to_where_somebody_wanted_to_go(desk: Desk, people: P
     desk.open("/settings/admin/users/autobot?q=harbour")
     desk.log_in(people.administrator())
     expect(desk.page).to_have_url(f"{desk.watch.origin}/settings/admin/users/autobot?q=harbour")
-    expect(desk.heading("AutoBot Users")).to_be_visible()
+    expect(desk.heading(HEADINGS["autobot"])).to_be_visible()
 
 
 def test_the_back_button_shows_nothing_after_a_logout(desk: Desk, people: People) -> None:
