@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
@@ -76,13 +77,10 @@ class Desk:
         self.button("Log in").click()
 
     def begin_as(self, account: Account, path: str = "/settings/admin/users") -> None:
-        """Be logged in, at an address of the site."""
-        self.open("/login")
+        """Log in, and go to an address of the site."""
+        self.open(f"/login?next={quote(path)}")
         self.log_in(account)
         expect(self.account_button(account)).to_be_visible()
-        if path != "/settings/admin/users":
-            self.open(path)
-            expect(self.account_button(account)).to_be_visible()
 
     def account_button(self, account: Account) -> Locator:
         return self.button(f"Account of {account.username}")
@@ -91,11 +89,31 @@ class Desk:
         self.account_button(account).click()
         self.page.get_by_role("menuitem", name="Log out").click()
 
+    # What it says of a fault, and what the API answers to this person.
+
+    @property
+    def alert(self) -> Locator:
+        return self.page.get_by_role("alert")
+
+    def ask_api(self, method: str, path: str, body: Any = None) -> int:
+        """The status of a request as a script of the page would send it."""
+        status: int = self.page.evaluate(
+            """([method, path, body]) => fetch(path, {
+              method,
+              headers: { 'X-CSRF': '1', 'Content-Type': 'application/json' },
+              body: body && JSON.stringify(body),
+            }).then((answer) => answer.status)""",
+            [method, path, body],
+        )
+        return status
+
     # The lists of users.
 
     def go_to(self, population: Population) -> None:
-        """Click the population's tab, and wait for its list."""
+        """Click the population's tab, and see those who are there now."""
         self.tab(TABS[population]).click()
+        expect(self.heading(HEADINGS[population])).to_be_visible()
+        self.page.reload()
         self.is_at(population)
 
     def is_at(self, population: Population) -> None:

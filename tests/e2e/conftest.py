@@ -34,7 +34,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 # Milliseconds that a person would wait for anything.
-PATIENCE = 10_000
+PATIENCE = 5_000
 
 # Opens a browser window of its own: `new_desk(color_scheme="dark")`, with Playwright's options.
 NewDesk = Callable[..., Desk]
@@ -113,8 +113,7 @@ def desk(new_desk: NewDesk) -> Desk:
 @pytest.fixture
 def admin(desk: Desk, people: People) -> Desk:
     """The window of an administrator, who is logged in and sees the administrators."""
-    desk.open("/login")
-    desk.log_in(people.administrator())
+    desk.begin_as(people.administrator())
     desk.is_at("slm")
     return desk
 

@@ -145,4 +145,4 @@ class People:
         """Fail to log in until even the right password is refused."""
         for _ in range(5):
             assert self.log_in(account, "wrong-wrong-wrong").status_code == 401
-        assert self.log_in(account).status_code == 401
+        assert self.log_in(account).status_code == 429
