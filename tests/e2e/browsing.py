@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -182,3 +182,7 @@ class Desk:
             "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
         assert wide <= narrow, f"{wide} pixels wide on {narrow}"
+
+
+# Opens a browser window of its own: `new_desk(color_scheme="dark")`, with Playwright's options.
+NewDesk = Callable[..., Desk]

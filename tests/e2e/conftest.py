@@ -6,7 +6,7 @@ import base64
 import hashlib
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
-from browsing import Desk
+from browsing import Desk, NewDesk
 from lab import Administrator, Site, bearer
 from lab_fixtures import administrator, close_connections, figure, refuse_to_judge_less, site
 from people import People
@@ -35,9 +35,6 @@ FLAGS = (
 )
 # Milliseconds that a person would wait for anything.
 PATIENCE = 5_000
-
-# Opens a browser window of its own: `new_desk(color_scheme="dark")`, with Playwright's options.
-NewDesk = Callable[..., Desk]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

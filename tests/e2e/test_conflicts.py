@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from browsing import Desk
-from conftest import NewDesk
+from browsing import Desk, NewDesk
 from people import Account, People, Population
 
 BOTH = pytest.mark.parametrize("population", ["slm", "autobot"])

@@ -1,4 +1,4 @@
-"""When something is away: the network, the database of the application users, or there is nobody."""
+"""When something is away: the network, the application users' database, or there is nobody."""
 
 from __future__ import annotations
 
