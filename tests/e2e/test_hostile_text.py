@@ -95,7 +95,7 @@ def test_in_forms_and_choices(
     nothing_ran(desk)
 
 
-def test_in_a_conflict(desk: Desk, people: People, target: Account, names: dict[str, str]) -> None:
+def test_in_a_conflict(desk: Desk, people: People, target: Account) -> None:
     desk.begin_as(people.administrator(), f"{USERS}?q={target.username}")
     desk.act(target, "Edit…")
     form = desk.dialog(f"Edit {target.username}")
