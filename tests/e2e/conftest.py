@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
-from browsing import Desk, NewDesk
+from browsing import AXE, Desk, NewDesk
 from lab import Administrator, Site, bearer
 from lab_fixtures import administrator, close_connections, figure, refuse_to_judge_less, site
 from people import People
@@ -38,8 +38,10 @@ PATIENCE = 5_000
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to judge without a lab, or with fewer tests than there are."""
+    """Refuse to judge without a lab, with fewer tests than there are, or without axe-core."""
     refuse_to_judge_less(session, HERE, FEWEST_TESTS)
+    if not AXE.is_file() and not session.config.option.collectonly:
+        pytest.exit(f"There is no {AXE}. Run `npm ci` in service/admin_ui first.", 1)
 
 
 def public_key_of(url: httpx2.URL, ca: Path) -> str:

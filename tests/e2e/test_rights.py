@@ -60,11 +60,11 @@ def test_a_reader_sees_teams_and_changes_none(desk: Desk, people: People) -> Non
 def test_somebody_without_a_role_has_their_own_account_only(desk: Desk, people: People) -> None:
     someone = people.create("autobot")
     me = people.nobody()
+    desk.watch.expects(403)
     desk.begin_as(me)
     expect(desk.alert).to_contain_text("Not permitted")
     tabs = desk.page.get_by_role("navigation", name="User management").get_by_role("link")
     expect(tabs).to_have_count(0)
-    desk.watch.expects(403)
     for path in ("/api/slm-users", "/api/autobot-users", someone.path, "/api/autobot-teams"):
         assert desk.ask_api("GET", path) == 403
     desk.account_button(me).click()
