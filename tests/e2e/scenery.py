@@ -6,8 +6,9 @@ import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import BrowserContext, Route
+from playwright.sync_api import Route
 
+from browsing import Desk
 from people import Account
 from screens import Cast
 
@@ -70,9 +71,9 @@ USERS = [
     _user(3, "amina", "Amina Yusuf", roles=[ROLES[1], ROLES[2]]),
     _user(4, "pjotr", "Pjotr Novák", is_active=False, last_login_at=None),
     _user(5, "chloe", "Chloé Moreau"),
-    _user(6, "samira", "سميرة الحسن", last_login_at=None),
+    _user(6, "olga", "Ольга Маркова", last_login_at=None),
     _user(7, "tomas", "Tomas Eriksson"),
-    _user(8, "keiko", "高橋 恵子"),
+    _user(8, "eleni", "Ελένη Παππά"),
 ]
 ADMINISTRATORS = [
     _user(101, "captain", "Ada Kapteyn", is_platform_admin=True, roles=[], org_id=None),
@@ -221,11 +222,11 @@ def _members() -> list[dict[str, Any]]:
 
 
 class Scenery:
-    """Answers instead of the API. After `conflict`, the user turns out to have changed."""
+    """Answers instead of the API. Who changes a user finds that somebody else has done so before."""
 
-    def __init__(self, context: BrowserContext) -> None:
+    def __init__(self, desk: Desk) -> None:
         self.is_changed = False
-        context.route("**/api/**", self._answer)
+        desk.context.route(f"{desk.watch.origin}/api/**", self._answer)
 
     def _answer(self, route: Route) -> None:
         url = urlsplit(route.request.url)
