@@ -222,7 +222,7 @@ def _members() -> list[dict[str, Any]]:
 
 
 class Scenery:
-    """Answers instead of the API. Who changes a user finds that somebody else has done so before."""
+    """Answers instead of the API. Who changes a user finds that somebody else has done so."""
 
     def __init__(self, desk: Desk) -> None:
         self.is_changed = False
