@@ -80,7 +80,7 @@ class Desk:
         """Log in, and go to an address of the site."""
         self.open(f"/login?next={quote(path)}")
         self.log_in(account)
-        expect(self.account_button(account)).to_be_visible()
+        self.page.wait_for_url(lambda url: "/login" not in url)
 
     def account_button(self, account: Account) -> Locator:
         return self.button(f"Account of {account.username}")
