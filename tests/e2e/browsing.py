@@ -61,6 +61,11 @@ class Desk:
     def dialog(self, name: str | re.Pattern[str] | None = None) -> Locator:
         return self.page.get_by_role("dialog", name=name)
 
+    @property
+    def choices(self) -> Locator:
+        """What the open list of a box that searches offers."""
+        return self.page.get_by_role("listbox", name="Choices").get_by_role("option")
+
     def row(self, text: str) -> Locator:
         return self.page.get_by_role("row").filter(has_text=text)
 

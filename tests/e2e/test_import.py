@@ -35,7 +35,7 @@ def choose(desk: Desk, population: Population, name: str, content: bytes) -> Non
     desk.go_to(population)
     desk.page.get_by_role("link", name="Import").click()
     expect(desk.heading(f"Import {HEADINGS[population]}")).to_be_visible()
-    desk.page.get_by_label("File").set_input_files(
+    desk.page.get_by_label("File", exact=True).set_input_files(
         {"name": name, "mimeType": "text/csv", "buffer": content}
     )
 

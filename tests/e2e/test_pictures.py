@@ -63,7 +63,7 @@ def conflict(desk: Desk, cast: Cast) -> None:
 
 def imported(desk: Desk, _: Cast) -> None:
     desk.open("/settings/admin/users/import/autobot")
-    desk.page.get_by_label("File").set_input_files(
+    desk.page.get_by_label("File", exact=True).set_input_files(
         {"name": "people.csv", "mimeType": "text/csv", "buffer": b"username\n"}
     )
     expect(desk.page.get_by_role("region", name="Rows")).to_be_visible()

@@ -24,13 +24,16 @@ def test_create_edit_and_delete_a_team(admin: Desk, people: People) -> None:
         form = admin.dialog("Create a team")
         form.get_by_label("Name").fill(name)
         form.get_by_label("Description").fill("Those at the quay")
-        form.get_by_label("Organization").click()
-        form.get_by_label("Organization").fill(organization["name"])
-        expect(admin.page.get_by_role("option")).to_have_count(1)
+        form.get_by_role("combobox", name="Organization").click()
+        form.get_by_role("combobox", name="Organization").fill(organization["name"])
+        expect(admin.choices).to_have_count(1)
         admin.page.keyboard.press("ArrowDown")
         admin.page.keyboard.press("Enter")
         form.get_by_role("button", name="Create").click()
-        expect(admin.row(name)).to_contain_text("Those at the quay")
+        # Its members come next.
+        expect(admin.dialog(name)).to_contain_text("Those at the quay")
+    admin.dialog(name).get_by_role("button", name="Close").click()
+    expect(admin.row(name)).to_contain_text("Those at the quay")
     team = team_called(people, name)
     people.removes_path(f"/api/autobot-teams/{team['id']}")
     assert team["org_id"] == organization["id"]
@@ -61,14 +64,14 @@ def test_members_join_change_their_role_and_leave(admin: Desk, people: People) -
     outsider = people.create("autobot", org_id=people.organization()["id"])
     members = f"/api/autobot-teams/{team['id']}/members"
     admin.open(f"{TEAMS}?q={team['name']}")
-    admin.button(team["name"]).click()
+    admin.page.get_by_role("link", name=team["name"], exact=True).click()
     drawer = admin.dialog(team["name"])
     # Who is of another organization is not offered.
     choose = drawer.get_by_label("User to add")
     choose.fill(outsider.username)
     expect(drawer.get_by_text("Nothing is found").first).to_be_visible()
     choose.fill(account.username)
-    admin.page.get_by_role("option").first.click()
+    admin.choices.first.click()
     drawer.get_by_role("button", name="Add").click()
     expect(drawer.get_by_role("region", name="Members")).to_contain_text(account.username)
     for action, role in [("Make admin", "admin"), ("Make owner", "owner")]:
