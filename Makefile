@@ -20,11 +20,12 @@ down: ## end the lab and leave nothing behind
 test: ## everything: lint, unit, API against a real PostgreSQL, and the whole topology
 	@scripts/bootstrap test
 	$(MAKE) --no-print-directory lint
+	npm --prefix service/admin_ui test
 	pytest
 	molecule test
 
 lint: ## every static check
-	@scripts/bootstrap
+	@scripts/bootstrap lint
 	ruff check .
 	ruff format --check .
 	mypy
@@ -32,6 +33,7 @@ lint: ## every static check
 	yamllint --strict .
 	ansible-lint --offline
 	scripts/role_readmes.py --check
+	npm --prefix service/admin_ui run check
 
 bench: ## figures of this machine, beside their aims and a rival's (half an hour)
 	@scripts/bootstrap bench

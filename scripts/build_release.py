@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Build the release archive of the service, so that hosts need no package index.
 
-The archive holds the project's wheel, the locked wheels of every target, the lock itself and the
-migrations. Its name is the project's version and a hash over everything that goes in: the same
-sources give the same release, on any controller. Prints one JSON object:
+The archive holds the project's wheel, the locked wheels of every target, the lock itself, the
+migrations and the pages of the admin UI. Its name is the project's version and a hash over
+everything that goes in: the same sources give the same release, on any controller. Prints one JSON
+object:
 
     {"release": "1.0.0-3f2a…", "archive": "/…/release-1.0.0-3f2a….tar", "installed_bytes": 9,
      "changed": false}
@@ -15,6 +16,7 @@ no archive yet). Exit status 1 and a message on standard error when it cannot be
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import io
 import json
@@ -23,6 +25,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 import tomllib
@@ -34,6 +37,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 LOCK = "requirements/service.txt"
 # What a release is made of; a missing one is an error.
 SOURCES = ("pyproject.toml", LOCK, "alembic.ini", "migrations", "service")
+ADMIN_UI = "service/admin_ui"
+# What programs leave among the sources.
+OUTPUTS = {"__pycache__", "dist", "node_modules"}
+# Of the admin UI's pages; pictures and fonts are compressed already.
+COMPRESSIBLE = {".css", ".html", ".js", ".json", ".svg"}
 # One fixed date for every member: the archive depends on its contents only. Zip has none before.
 EPOCH = 315_532_800
 # The oldest glibc among the supported systems is 2.35 (Ubuntu 22.04).
@@ -46,19 +54,25 @@ class BuildError(Exception):
 
 
 def source_files(project: Path) -> list[Path]:
-    """All files of a release, sorted by path, without caches and hidden files."""
+    """All files of a release, sorted by path, without outputs of programs and hidden files."""
     found: list[Path] = []
     for name in SOURCES:
         source = project / name
         if not source.exists():
             raise BuildError(f"{source} is missing: this checkout is not complete")
-        found += [source] if source.is_file() else source.rglob("*")
-    return sorted(path for path in found if path.is_file() and _belongs(path, project))
+        found += [source] if source.is_file() else _files(source)
+    return sorted(found)
 
 
-def _belongs(path: Path, project: Path) -> bool:
-    parts = path.relative_to(project).parts
-    return not any(part == "__pycache__" or part.startswith(".") for part in parts)
+def _files(directory: Path) -> Iterator[Path]:
+    # Names are left out on the way: node_modules alone has more files than all the rest.
+    for path in directory.iterdir():
+        if path.name in OUTPUTS or path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files(path)
+        elif path.is_file():
+            yield path
 
 
 def release_id(project: Path, targets: Iterable[str]) -> str:
@@ -120,6 +134,66 @@ def project_wheel(project: Path, directory: Path) -> Path:
     return wheel
 
 
+def admin_ui(project: Path, cache: Path, scratch: Path) -> list[tuple[str, bytes]]:
+    """Build the admin UI with the controller's Node; (name, contents) of what is served.
+
+    Sources are copied to `scratch`, so that nothing else in the checkout has a part in it.
+    """
+    programs = sysconfig.get_path("scripts")
+    npm = shutil.which("npm", path=programs)
+    if npm is None or shutil.which("node", path=programs) is None:
+        raise BuildError(
+            f"There is no Node in {programs}, which builds the admin UI. Install the controller's "
+            "environment again: pip install --require-hashes -r requirements/controller.txt"
+        )
+    directory = scratch / "admin_ui"
+    for path in source_files(project):
+        if path.is_relative_to(project / ADMIN_UI):
+            copy = directory / path.relative_to(project / ADMIN_UI)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    # npm would leave out what builds, and Vite would put these variables into the pages.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "NODE_ENV" and not name.startswith("VITE_")
+    }
+    environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    command += ["--prefer-offline", "--cache", str(cache)]
+    _run(
+        command,
+        "The packages that build the admin UI could not be installed. Check that this machine "
+        "reaches its npm registry, then run again; no host was changed.",
+        cwd=directory,
+        env=environment,
+    )
+    _run(
+        [npm, "run", "--silent", "build"],
+        "The admin UI could not be built; no host was changed.",
+        cwd=directory,
+        env=environment,
+    )
+    return list(_pages(directory / "dist"))
+
+
+def _pages(built: Path) -> Iterator[tuple[str, bytes]]:
+    if not (built / "index.html").is_file():
+        raise BuildError("The build of the admin UI left no index.html; no host was changed.")
+    for path in sorted(_files(built)):
+        name = path.relative_to(built).as_posix()
+        if name != "index.html" and not name.startswith("assets/"):
+            raise BuildError(
+                f"The admin UI has the file {name}, which nothing serves: import it, so that it "
+                "comes to assets/ with its hash. No host was changed."
+            )
+        contents = path.read_bytes()
+        yield f"admin_ui/{name}", contents
+        packed = gzip.compress(contents, mtime=0) if path.suffix in COMPRESSIBLE else contents
+        if len(packed) < len(contents):
+            yield f"admin_ui/{name}.gz", packed
+
+
 def _run(
     command: list[str], hint: str, *, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> None:
@@ -132,8 +206,11 @@ def _run(
         raise BuildError(f"{hint}\n{reason}")
 
 
-def _members(project: Path, wheels: Iterable[Path], own: Path) -> Iterator[tuple[str, bytes]]:
+def _members(
+    project: Path, wheels: Iterable[Path], own: Path, pages: Iterable[tuple[str, bytes]]
+) -> Iterator[tuple[str, bytes]]:
     """(name, contents) of everything in the archive."""
+    yield from pages
     yield "alembic.ini", (project / "alembic.ini").read_bytes()
     for path in source_files(project):
         name = path.relative_to(project).as_posix()
@@ -180,8 +257,9 @@ def build(project: Path, output: Path, targets: list[str], *, check: bool) -> di
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output) as scratch:
             own = project_wheel(project, Path(scratch))
+            pages = admin_ui(project, output / "npm", Path(scratch))
             houses = [wheelhouse(project, output / "wheels", target) for target in targets]
-            write_archive(archive, _members(project, [w for h in houses for w in h], own))
+            write_archive(archive, _members(project, [w for h in houses for w in h], own, pages))
             # A host installs the wheels of one target only.
             largest = max(installed_bytes([*house, own]) for house in houses)
         result["installed_bytes"] = largest + archive.stat().st_size

@@ -5,6 +5,7 @@ from fastapi import APIRouter, FastAPI
 from slm_server.api import (
     audit,
     auth,
+    browser,
     legacy,
     openapi,
     organizations,
@@ -12,6 +13,7 @@ from slm_server.api import (
     security,
     sessions,
     teams,
+    transfer,
     users,
 )
 from slm_server.api.examples import EXAMPLES
@@ -26,9 +28,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; see create_application."""
     api = APIRouter()
     api.include_router(auth.router)
+    api.include_router(browser.router)
     api.include_router(legacy.router)
     api.include_router(sessions.own)
     for population in Population:
+        # Before those of one user, whose id takes any word.
+        api.include_router(transfer.create_router(population))
         api.include_router(users.create_router(population))
         api.include_router(roles.create_router(population))
         api.include_router(sessions.create_router(population))
@@ -45,7 +50,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         callers=Population.SLM,
         populations=Population,
         logger="slm_server",
+        cookies=browser.COOKIES,
+        files=transfer.FILES,
         meanwhile=sealing,
     )
-    describe(app, openapi.DESCRIPTION, EXAMPLES)
+    describe(app, openapi.DESCRIPTION, EXAMPLES, browser.COOKIES)
     return app

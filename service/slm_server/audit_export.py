@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
-from enum import StrEnum
 from typing import Any, Final
 
 from user_management.csvsafe import safe_cell
@@ -15,14 +14,7 @@ from user_management.services.audit_reading import (
     SessionFactory,
     read_in_chunks,
 )
-
-
-class ExportFormat(StrEnum):
-    """How the events are written."""
-
-    CSV = "csv"
-    NDJSON = "ndjson"
-
+from user_management.transfer.exporter import ExportFormat
 
 MEDIA_TYPES: Final = {
     ExportFormat.CSV: "text/csv; charset=utf-8",
@@ -50,6 +42,13 @@ async def export(
     async for entries in read_in_chunks(open_session, wanted):
         yield write(entries, is_first)
         is_first = False
+
+
+async def chain(first: str, others: AsyncIterator[str]) -> AsyncIterator[str]:
+    """A file whose first piece was waited for."""
+    yield first
+    async for piece in others:
+        yield piece
 
 
 def _as_ndjson(entries: Sequence[AuditEntry], _is_first: bool) -> str:

@@ -34,7 +34,7 @@ SlmSession = NewType("SlmSession", AsyncSession)
 AutobotSession = NewType("AutobotSession", AsyncSession)
 
 # The schema that this release works with: Alembic's head.
-EXPECTED_REVISION: Final = "0004"
+EXPECTED_REVISION: Final = "0005"
 VERSION_TABLE: Final = "user_management_version"
 
 CONNECT_TIMEOUT: Final = 2.0  # seconds, for all hosts together

@@ -101,6 +101,22 @@ class LastAdministrator(DomainError):
     )
 
 
+class ImportRunning(DomainError):
+    """Another import is at work on the same users."""
+
+    code = "import_running"
+    default_detail = "Users of this kind are being imported already. Wait until that is done."
+
+
+class UnusableFile(DomainError):
+    """Nothing can be imported from the file. The detail says what to do."""
+
+    code = "unusable_file"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+
+
 class InvalidCredentials(DomainError):
     """Login refused. Says nothing about the reason; the audit row must survive."""
 
@@ -146,6 +162,15 @@ class PasswordChangeRequired(DomainError):
 
     code = "password_change_required"
     default_detail = "Change the one-time password first."
+
+
+class CrossSiteRequest(DomainError):
+    """A browser sent a cookie along with what may be the request of another site."""
+
+    code = "cross_site_request"
+    default_detail = (
+        "This may be the request of another site. Pages of this one send X-CSRF: 1 with it."
+    )
 
 
 class PermissionDenied(DomainError):
@@ -202,6 +227,19 @@ class TooManyAttempts(TemporarilyUnavailable):
     commits = True
 
     def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+
+
+class StorageFull(TemporarilyUnavailable):
+    """There is no room for what was sent."""
+
+    code = "storage_full"
+    default_detail = (
+        "There is no room for the file on the disk of the SLM VM. Make room below /var/tmp, then "
+        "send it again."
+    )
+
+    def __init__(self, retry_after: int = 60) -> None:
         super().__init__(retry_after)
 
 

@@ -29,6 +29,8 @@ class Cause:
     resource: AuditResourceType
     has_actor: bool = True
     outcome: str = "success"
+    # Of one thing, which has an id and may have an organization; else of all of them.
+    is_of_one: bool = True
     populations: tuple[Population, ...] = tuple(Population)
 
 
@@ -170,6 +172,10 @@ async def export_log(client, users, _org_id):
     await client.get("/api/audit-logs/export", params={"population": population})
 
 
+async def export_users(client, users, _org_id):
+    await client.get(f"{users}/export")
+
+
 async def nothing(*_):
     """Logging in is cause enough."""
 
@@ -221,7 +227,8 @@ CAUSES: list[tuple[AuditAction, Cause]] = [
     (AuditAction.TEAM_MEMBER_ADDED, Cause(add_member, TEAM, populations=APPLICATION)),
     (AuditAction.TEAM_MEMBER_ROLE_CHANGED, Cause(change_member, TEAM, populations=APPLICATION)),
     (AuditAction.TEAM_MEMBER_REMOVED, Cause(remove_member, TEAM, populations=APPLICATION)),
-    (AuditAction.AUDIT_EXPORTED, Cause(export_log, LOG)),
+    (AuditAction.AUDIT_EXPORTED, Cause(export_log, LOG, is_of_one=False)),
+    (AuditAction.USERS_EXPORTED, Cause(export_users, USER, is_of_one=False)),
 ]
 # What takes more than a request is caused in the tests of that file.
 ELSEWHERE = {
@@ -242,7 +249,7 @@ async def test_an_event_tells_who_from_where_and_what_and_no_secret(
     admin, site, action, cause, population
 ):
     org_id = None
-    if population is Population.AUTOBOT and cause.resource is not LOG:
+    if population is Population.AUTOBOT and cause.is_of_one:
         org_id = site.add_organization("mine")
     await cause.act(admin, f"/api/{population}-users", org_id)
 
@@ -251,7 +258,7 @@ async def test_an_event_tells_who_from_where_and_what_and_no_secret(
     [event] = events
     assert event["outcome"] == cause.outcome
     assert event["resource_type"] == cause.resource
-    assert (event["resource_id"] is None) == (cause.resource is LOG)
+    assert (event["resource_id"] is not None) == cause.is_of_one
     assert (event["ip_address"], event["user_agent"]) == ("203.0.113.7", "pytest")
     # What happens to an organization belongs to itself.
     expected = event["resource_id"] if cause.resource is ORGANIZATION else org_id

@@ -360,6 +360,64 @@ async def test_an_administrator_unlocks(admin, site, population):
     assert (row["resource_id"], row["outcome"]) == (str(user_id), "success")
 
 
+async def lock(client, user_id, population=Population.SLM, headers=None):
+    response = await client.get(f"/api/{population}-users/{user_id}/lock", headers=headers)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize("name", ["marta", "marta@autobot.local"])
+async def test_a_lock_is_shown_until_it_ends_or_is_lifted(site, marta, name):
+    headers = await site.administrate()
+    free = {"locked_until": None, "failures": 0}
+    assert await lock(site.client, marta, headers=headers) == free
+    move(site, ELSEWHERE)
+    await fail(site, PER_PAIR - 1, name)
+    counted = {"locked_until": None, "failures": PER_PAIR - 1}
+    assert await lock(site.client, marta, headers=headers) == counted
+    await fail(site, 1, name)
+    locked = await lock(site.client, marta, headers=headers)
+    left = datetime.fromisoformat(locked["locked_until"]) - datetime.now(UTC)
+    assert timedelta(seconds=25) < left <= timedelta(seconds=30)
+    assert locked["failures"] == PER_PAIR
+    pass_time(site, 31)
+    over = {"locked_until": None, "failures": PER_PAIR}
+    assert await lock(site.client, marta, headers=headers) == over
+    await fail(site, 1, name)
+    assert (await lock(site.client, marta, headers=headers))["locked_until"]
+    await site.client.post(f"/api/slm-users/{marta}/unlock", headers=headers)
+    assert await lock(site.client, marta, headers=headers) == free
+
+
+async def test_a_lock_of_all_strangers_is_shown(databases, run_site):
+    async with run_site(databases, **GENEROUS | {"login_failures_per_account": 3}) as site:
+        marta = await site.add_user(Population.SLM, "marta")
+        headers = await site.administrate()
+        await fail(site, 3)
+        locked = await lock(site.client, marta, headers=headers)
+        left = datetime.fromisoformat(locked["locked_until"]) - datetime.now(UTC)
+        assert timedelta(minutes=59) < left <= timedelta(hours=1)
+        assert locked["failures"] == 3
+        pass_time(site, 3601)
+        free = {"locked_until": None, "failures": 3}
+        assert await lock(site.client, marta, headers=headers) == free
+
+
+async def test_what_others_did_is_no_lock_of_a_user(site, marta):
+    headers = await site.administrate()
+    await site.add_user(Population.SLM, "other")
+    await fail(site, PER_PAIR, "other")
+    free = {"locked_until": None, "failures": 0}
+    assert await lock(site.client, marta, headers=headers) == free
+
+
+async def test_the_locks_of_the_populations_are_apart(admin, site, marta):
+    namesake = await site.add_user(Population.AUTOBOT, "marta")
+    await fail(site, PER_PAIR)
+    assert (await lock(admin, marta))["locked_until"]
+    assert (await lock(admin, namesake, Population.AUTOBOT))["locked_until"] is None
+
+
 async def test_unlocking_clears_both_names_from_all_addresses_and_nobody_elses(site, marta):
     headers = await site.administrate()
     await site.add_user(Population.SLM, "other")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from user_management.population import Population
+from user_management.services import user_search
 
 PATH = "/api/autobot-users"
 
@@ -89,6 +90,144 @@ async def test_a_cursor_of_another_installation_is_refused(admin, site, database
         headers = await other.login(other.administrator)
         response = await other.client.get(PATH, params={"cursor": cursor}, headers=headers)
     assert response.status_code == 422
+
+
+SORTS = [
+    *("-created_at", "created_at", "username", "-username"),
+    *("email", "-email", "last_login_at", "-last_login_at"),
+]
+each_sort = pytest.mark.parametrize("sort", SORTS)
+EARLY = datetime.min.replace(tzinfo=UTC)
+
+
+def add_people(site):
+    """Thirty people: neither names nor moments are in the order of the others, three share each
+    moment, every fifth never logged in, every seventh is deleted.
+    """
+    site.databases[Population.AUTOBOT].sql(
+        "INSERT INTO users (username, email, created_at, last_login_at, deleted_at) SELECT"
+        " 'user' || n * 7 % 31 || '_', 'u' || n * 11 % 31 || '@x.y',"
+        " timestamptz '2020-01-01' + n % 10 * interval '1 day',"
+        " CASE WHEN n % 5 > 0 THEN timestamptz '2021-01-01' + n * 3 % 8 * interval '1 s' END,"
+        " CASE WHEN n % 7 = 0 THEN now() END FROM generate_series(1, 30) n"
+    )
+
+
+def in_order(users, sort):
+    """What the documentation says of the order."""
+    column = sort.removeprefix("-")
+
+    def place(user):
+        value = user[column]
+        if column.endswith("_at"):
+            value = EARLY if value is None else datetime.fromisoformat(value)
+        return value, uuid.UUID(user["id"])
+
+    return sorted(users, key=place, reverse=sort.startswith("-"))
+
+
+@each_sort
+async def test_each_order_is_whole_by_cursors_and_by_skip(admin, site, sort):
+    add_people(site)
+    everybody = (await admin.get(PATH)).json()["users"]
+    assert len(everybody) == 26
+    expected = in_order(everybody, sort)
+    assert (await admin.get(PATH, params={"sort": sort})).json()["users"] == expected
+    by_cursor = [page["users"] async for page in pages(admin, sort=sort, limit=4)]
+    assert [user for users in by_cursor for user in users] == expected
+    skipped = await admin.get(PATH, params={"sort": sort, "skip": 5, "limit": 7})
+    assert skipped.json()["users"] == expected[5:12]
+
+
+@each_sort
+async def test_each_order_goes_with_each_filter(admin, site, monkeypatch, sort):
+    """Of the window alone, and beyond it."""
+    add_people(site)
+    site.databases[Population.AUTOBOT].sql(
+        "UPDATE users SET is_active = false WHERE username < 'user2'"
+    )
+    users = (await admin.get(PATH)).json()["users"]
+    meant = in_order([user for user in users if not user["is_active"]], sort)
+    assert 5 < len(meant) < len(users)
+    for window in (3, 10_000):
+        monkeypatch.setattr(user_search, "WINDOW", window)
+        params = {"sort": sort, "is_active": False, "search": "user", "limit": 4}
+        found = [page["users"] async for page in pages(admin, **params)]
+        assert [user for users in found for user in users] == meant
+
+
+@each_sort
+async def test_whoever_comes_in_between_moves_nobody(admin, site, sort):
+    add_people(site)
+    expected = in_order((await admin.get(PATH)).json()["users"], sort)
+    first = (await admin.get(PATH, params={"sort": sort, "limit": 10})).json()
+    sql = site.databases[Population.AUTOBOT].sql
+    # Before all that was shown, and behind everybody.
+    last = sort.startswith("-")
+    for name, moment, login in (("a", "1999-01-01", "NULL"), ("z", "2999-01-01", "'2999-01-01'")):
+        sql(
+            "INSERT INTO users (username, email, created_at, last_login_at)"
+            f" VALUES ('{name}', '{name}@x.y', '{moment}', {login})"
+        )
+    sql(f"UPDATE users SET deleted_at = now() WHERE id = '{expected[9]['id']}'")
+    params = {"sort": sort, "limit": 100, "cursor": first["next_cursor"]}
+    rest = (await admin.get(PATH, params=params)).json()["users"]
+    names = [user["username"] for user in rest]
+    behind = "a" if last else "z"
+    assert ("a" if not last else "z") not in names or sort == "last_login_at"
+    assert behind in names
+    assert [name for name in names if name not in ("a", "z")] == [
+        user["username"] for user in expected[10:]
+    ]
+
+
+@each_sort
+async def test_a_cursor_belongs_to_its_order(admin, site, sort):
+    add_people(site)
+    params = {"sort": sort, "limit": 1}
+    cursor = (await admin.get(PATH, params=params)).json()["next_cursor"]
+    for other in SORTS:
+        response = await admin.get(PATH, params={"sort": other, "cursor": cursor})
+        assert response.status_code == (200 if other == sort else 422), other
+        if other != sort:
+            [fault] = response.json()["errors"]
+            assert (fault["in"], fault["pointer"]) == ("query", "/cursor")
+    others = await admin.get("/api/organizations", params={"cursor": cursor})
+    assert others.status_code == (200 if sort == "-created_at" else 422)
+
+
+@pytest.mark.parametrize("sort", ["display_name", "USERNAME", "--email", "", "username,email"])
+async def test_an_unknown_order_is_refused(admin, sort):
+    response = await admin.get(PATH, params={"sort": sort})
+    assert response.status_code == 422
+    [fault] = response.json()["errors"]
+    assert (fault["in"], fault["pointer"]) == ("query", "/sort")
+
+
+@pytest.mark.parametrize("name", ["é" * 255, "", "a:b", "\U0001f600" * 255])
+async def test_a_cursor_holds_whatever_is_stored_as_an_address(admin, site, name):
+    site.databases[Population.AUTOBOT].sql(
+        "INSERT INTO users (username, email) VALUES"
+        f" ('one', '{name}'), ('two', '{name[:-1]}\U0001f601')"
+    )
+    found = [page["users"] async for page in pages(admin, sort="email", limit=1)]
+    assert [[user["username"] for user in users] for users in found] == [["one"], ["two"]]
+
+
+@each_sort
+async def test_who_is_limited_to_an_organization_sorts_its_users(site, sort):
+    add_people(site)
+    org_id = site.add_organization("acme")
+    site.databases[Population.AUTOBOT].sql(
+        f"UPDATE users SET org_id = '{org_id}' WHERE username LIKE '%1%'"
+    )
+    await site.administrate()
+    await site.add_user(Population.SLM, "helper", org_id=org_id, permissions=["users:read"])
+    site.client.headers |= await site.login("helper")
+    everybody = (await site.client.get(PATH)).json()["users"]
+    assert len(everybody) > 5
+    found = [page["users"] async for page in pages(site.client, sort=sort, limit=2)]
+    assert [user for users in found for user in users] == in_order(everybody, sort)
 
 
 async def test_either_a_cursor_or_skip(admin, site):

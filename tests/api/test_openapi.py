@@ -73,6 +73,8 @@ def test_the_routes_are_those_that_exist(document):
         for method, suffix in (
             ("POST", ""),
             ("GET", ""),
+            ("POST", "/import"),
+            ("GET", "/export"),
             ("GET", "/{user_id}"),
             ("PATCH", "/{user_id}"),
             ("DELETE", "/{user_id}"),
@@ -83,6 +85,7 @@ def test_the_routes_are_those_that_exist(document):
             ("DELETE", "/{user_id}/sessions"),
             ("DELETE", "/{user_id}/sessions/{session_id}"),
             ("POST", "/{user_id}/reset-password"),
+            ("GET", "/{user_id}/lock"),
             ("POST", "/{user_id}/unlock"),
         )
     }
@@ -104,6 +107,9 @@ def test_the_routes_are_those_that_exist(document):
         "POST /api/slm-auth/logout",
         "POST /api/slm-auth/change-password",
         "POST /api/slm-auth/refresh",
+        "POST /api/slm-auth/browser/login",
+        "POST /api/slm-auth/browser/refresh",
+        "POST /api/slm-auth/browser/logout",
         "GET /api/slm-auth/sessions",
         "DELETE /api/slm-auth/sessions",
         "DELETE /api/slm-auth/sessions/{session_id}",
@@ -207,6 +213,7 @@ def test_who_needs_a_token(document):
     assert without == {
         "/api/slm-auth/login",
         "/api/slm-auth/refresh",
+        "/api/slm-auth/browser/login",
         "/api/auth/login",
         "/api/health",
         "/api/health/database",

@@ -72,6 +72,7 @@ def test_passwords_are_taken_by_these_routes_only():
     }
     assert takes == {
         ("login", "password"),
+        ("begin_browser_session", "password"),
         ("login_of_playbooks", "password"),
         ("change_password", "current_password"),
         ("change_password", "new_password"),
@@ -157,6 +158,7 @@ def test_every_request_is_closed_to_what_it_does_not_name():
 
 async def test_nobody_sets_what_a_route_does_not_offer(admin):
     members = ("password_hash", "is_verified", "deleted_at", "id")
+    admin.headers["X-CSRF"] = "1"
     for name, method, path, operation in operations():
         if "requestBody" in operation:
             response = await admin.request(method, path, json=dict.fromkeys(members, "x"))

@@ -141,6 +141,7 @@ async def test_sessions_of_nobody(admin, site, population, method, suffix):
     ("method", "suffix", "needed"),
     [
         ("GET", "/sessions", Permission.USERS_READ),
+        ("GET", "/lock", Permission.USERS_READ),
         ("DELETE", "/sessions", Permission.USERS_UPDATE),
         ("DELETE", "/sessions/{session_id}", Permission.USERS_UPDATE),
         ("POST", "/reset-password", Permission.USERS_UPDATE),
@@ -198,6 +199,7 @@ async def test_who_is_limited_to_an_organization_reaches_its_users_only(site):
         session_id = begin_session(site, Population.AUTOBOT, user_id)
         for method, suffix in (
             ("GET", "sessions"),
+            ("GET", "lock"),
             ("DELETE", f"sessions/{session_id}"),
             ("DELETE", "sessions"),
             ("POST", "unlock"),

@@ -30,6 +30,7 @@ REQUESTS: list[tuple[str, Any]] = [
     ("create_autobot_user", {"username": "{new}", "email": "{new}@x.y", "org_id": "{org_id}"}),
     ("update_autobot_user", {"bio": "taken over"}),
     ("list_autobot_user_sessions", None),
+    ("get_autobot_user_lock", None),
     ("end_autobot_user_session", None),
     ("end_autobot_user_sessions", None),
     ("update_autobot_user", {"is_active": False}),

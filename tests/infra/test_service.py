@@ -163,7 +163,7 @@ def test_only_tls_1_2_and_later_is_spoken(
                 context.wrap_socket(connection, server_hostname=url.host)
 
 
-@pytest.mark.parametrize("path", ["/api/slm-auth/me", "/health/live", "/no-such-page"])
+@pytest.mark.parametrize("path", ["/api/slm-auth/me", "/health/live", "/api/no-such-page"])
 def test_answers_carry_the_security_headers(site: Site, path: str) -> None:
     with site.client() as client:
         headers = client.get(path).headers

@@ -17,7 +17,7 @@ from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
 LOCK_KEY = 0x757365725F6D676D
-HEAD = "0004"
+HEAD = "0005"
 TABLES = {
     "api_keys",
     "audit_anchors",
@@ -140,7 +140,7 @@ def test_down_and_up_again_leaves_no_difference(
 
 
 @both
-@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0004"])
 def test_each_revision_is_undone_alone(
     provisioned: Callable[..., Any], population: Population, revision: str
 ) -> None:

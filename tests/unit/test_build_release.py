@@ -1,11 +1,11 @@
 """The release archive: complete, the same from the same sources, built only when it must be."""
 
+import gzip
 import hashlib
 import importlib.util
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,28 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 TARGET = "3.13-x86_64"
 
-Download = Callable[[Path, Path, str], None]
+# Stands in for Node's npm: notes how it was called and what it saw, and builds by a script.
+NPM = """#!/bin/sh
+set -eu
+echo "$*" >> "$NPM_CALLS"
+case $1 in
+ci)
+    find . -type f | sort > "$NPM_CALLS.sources"
+    env > "$NPM_CALLS.environment"
+    ;;
+run)
+    sh ./build.sh
+    ;;
+esac
+"""
+BUILD = """
+mkdir -p dist/assets dist/.vite
+echo '<script src="/assets/index-1.js"></script>' > dist/index.html
+yes 'let x = 1' | head -n 50 > dist/assets/index-1.js
+yes 'a picture' | head -n 50 > dist/assets/picture-1.png
+echo x > dist/assets/short-1.css
+echo '{}' > dist/.vite/manifest.json
+"""
 
 
 @pytest.fixture
@@ -49,6 +70,9 @@ def project(tmp_path: Path) -> Path:
         "migrations/versions/0001_first.py": "\n",
         "service/example/app.py": "app = 1\n",
         "service/example/words.txt": "one\n",
+        "service/admin_ui/package.json": "{}\n",
+        "service/admin_ui/build.sh": BUILD,
+        "service/admin_ui/src/main.ts": "let x = 1\n",
     }
     for name, content in files.items():
         path = tmp_path / "project" / name
@@ -62,9 +86,23 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "build"
 
 
+@pytest.fixture(autouse=True)
+def npm(builder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Node is replaced; returns the file that notes how npm was called."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in {"npm": NPM, "node": "#!/bin/sh\n"}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setattr(builder.sysconfig, "get_path", lambda _name: str(programs))
+    calls = tmp_path / "npm-calls"
+    monkeypatch.setenv("NPM_CALLS", str(calls))
+    return calls
+
+
 @pytest.fixture
 def downloads(builder: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Package index and build backend are replaced; returns the targets downloaded for."""
+    """Package indexes and build backend are replaced; returns the targets downloaded for."""
     targets: list[str] = []
 
     def download(_project: Path, directory: Path, target: str) -> None:
@@ -90,6 +128,8 @@ def downloads(builder: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "migrations/versions/0001_first.py",
         "service/example/app.py",
         "service/example/words.txt",
+        "service/admin_ui/package.json",
+        "service/admin_ui/src/main.ts",
     ],
 )
 def test_every_source_is_part_of_the_name(builder: Any, project: Path, name: str) -> None:
@@ -116,18 +156,24 @@ def test_the_name_depends_on_the_targets_but_not_on_their_order(
     assert both != builder.release_id(project, [TARGET])
 
 
-def test_caches_and_hidden_files_count_for_nothing(
+def test_outputs_and_hidden_files_count_for_nothing(
     builder: Any, project: Path, output: Path, downloads: list[str]
 ) -> None:
     before = builder.release_id(project, [TARGET])
-    for name in ("migrations/__pycache__/env.cpython-313.pyc", "migrations/.env.py.swp"):
-        (project / name).parent.mkdir(exist_ok=True)
+    for name in (
+        "migrations/__pycache__/env.cpython-313.pyc",
+        "migrations/.env.py.swp",
+        "service/admin_ui/.env.local",
+        "service/admin_ui/dist/assets/rubbish.js",
+        "service/admin_ui/node_modules/rubbish/index.js",
+    ):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("rubbish")
 
     assert builder.release_id(project, [TARGET]) == before
     archive = builder.build(project, output, [TARGET], check=False)["archive"]
     with tarfile.open(archive) as tar:
-        assert not [name for name in tar.getnames() if "rubbish" in name or "swp" in name]
+        assert not [name for name in tar.getnames() if "rubbish" in name or "/." in name]
         assert not [name for name in tar.getnames() if "__pycache__" in name]
     assert downloads == [TARGET]
 
@@ -141,6 +187,11 @@ def test_the_archive_holds_what_a_host_needs(
     assert result["changed"]
     with tarfile.open(result["archive"]) as tar:
         assert sorted(tar.getnames()) == [
+            "admin_ui/assets/index-1.js",
+            "admin_ui/assets/index-1.js.gz",
+            "admin_ui/assets/picture-1.png",
+            "admin_ui/assets/short-1.css",
+            "admin_ui/index.html",
             "alembic.ini",
             "migrations/env.py",
             "migrations/versions/0001_first.py",
@@ -172,6 +223,91 @@ def test_the_room_is_that_of_the_largest_target(
     assert len(downloads) == 2
 
 
+def test_scripts_of_the_admin_ui_are_there_compressed_too(
+    builder: Any, project: Path, tmp_path: Path, npm: Path
+) -> None:
+    pages = dict(builder.admin_ui(project, tmp_path / "cache", tmp_path / "scratch"))
+
+    packed = pages["admin_ui/assets/index-1.js.gz"]
+    assert gzip.decompress(packed) == pages["admin_ui/assets/index-1.js"]
+    # The time of packing would make another archive each time.
+    assert packed[4:8] == bytes(4)
+    assert npm.read_text().splitlines() == [
+        "ci --ignore-scripts --no-audit --no-fund --no-update-notifier"
+        f" --prefer-offline --cache {tmp_path / 'cache'}",
+        "run --silent build",
+    ]
+
+
+def test_the_admin_ui_is_built_from_its_sources_alone(
+    builder: Any, project: Path, tmp_path: Path, npm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what a developer has beside them nor variables of theirs have a part in it."""
+    for name in ("node_modules/vite/index.js", "dist/assets/old.js", ".env.local"):
+        (project / "service/admin_ui" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "service/admin_ui" / name).write_text("x")
+    monkeypatch.setenv("NODE_ENV", "production")
+    monkeypatch.setenv("VITE_API", "https://elsewhere")
+    before = sorted(project.rglob("*"))
+
+    pages = dict(builder.admin_ui(project, tmp_path / "cache", tmp_path / "scratch"))
+
+    assert "admin_ui/assets/old.js" not in pages
+    assert sorted(project.rglob("*")) == before
+    assert npm.with_suffix(".sources").read_text().split() == [
+        "./build.sh",
+        "./package.json",
+        "./src/main.ts",
+    ]
+    environment = npm.with_suffix(".environment").read_text()
+    assert "NODE_ENV" not in environment
+    assert "VITE_" not in environment
+    assert f"PATH={tmp_path / 'bin'}:" in environment
+
+
+@pytest.mark.parametrize("missing", ["npm", "node"])
+def test_without_node_it_says_what_to_install(
+    builder: Any, project: Path, tmp_path: Path, npm: Path, missing: str
+) -> None:
+    (tmp_path / "bin" / missing).unlink()
+    with pytest.raises(builder.BuildError, match=r"no Node .* -r requirements/controller\.txt"):
+        builder.admin_ui(project, tmp_path / "cache", tmp_path / "scratch")
+    assert not npm.exists()
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("ci", r"reaches its npm registry.*no host was changed\.\nECONNREFUSED"),
+        ("run", r"admin UI could not be built; no host was changed\.\nECONNREFUSED"),
+    ],
+)
+def test_a_failed_build_of_the_admin_ui_says_why(
+    builder: Any, project: Path, tmp_path: Path, at: str, message: str
+) -> None:
+    program = tmp_path / "bin/npm"
+    failing = f"{at})\n    echo ECONNREFUSED >&2\n    exit 1\n"
+    program.write_text(program.read_text().replace(f"{at})\n", failing))
+    with pytest.raises(builder.BuildError, match=message):
+        builder.admin_ui(project, tmp_path / "cache", tmp_path / "scratch")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        ("echo x > dist/robots.txt", r"robots\.txt, which nothing serves"),
+        ("rm dist/index.html", "left no index.html"),
+    ],
+)
+def test_pages_that_would_not_be_served_are_refused(
+    builder: Any, project: Path, tmp_path: Path, build: str, message: str
+) -> None:
+    with (project / "service/admin_ui/build.sh").open("a") as script:
+        script.write(f"{build}\n")
+    with pytest.raises(builder.BuildError, match=message):
+        builder.admin_ui(project, tmp_path / "cache", tmp_path / "scratch")
+
+
 def test_the_same_sources_give_the_same_archive(
     builder: Any, project: Path, tmp_path: Path, downloads: list[str]
 ) -> None:
@@ -185,13 +321,14 @@ def test_the_same_sources_give_the_same_archive(
 
 
 def test_nothing_is_done_twice(
-    builder: Any, project: Path, output: Path, downloads: list[str]
+    builder: Any, project: Path, output: Path, downloads: list[str], npm: Path
 ) -> None:
     first = builder.build(project, output, [TARGET], check=False)
     second = builder.build(project, output, [TARGET], check=False)
 
     assert second == {**first, "changed": False}
     assert len(downloads) == 1
+    assert len(npm.read_text().splitlines()) == 2
 
 
 def test_a_change_of_the_sources_downloads_nothing(

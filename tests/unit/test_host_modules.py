@@ -228,6 +228,43 @@ class TestHostProof:
         assert proof.judge_response(request, 308, {"location": "https://host/"}, b"") == ""
         assert "elsewhere" in proof.judge_response(request, 308, {"location": "elsewhere"}, b"")
 
+    @pytest.mark.parametrize(
+        ("policy", "body", "word"),
+        [
+            ("default-src 'none'; script-src 'self'", b'<script src="/assets/a.js">', ""),
+            ("default-src 'none'", b'<script src="/assets/a.js">', "content-security-policy"),
+            ("default-src 'none'; script-src 'self'", b"<p>", "no script"),
+        ],
+    )
+    def test_a_page_has_a_policy_and_a_script(
+        self, proof: Any, policy: str, body: bytes, word: str
+    ) -> None:
+        request = {"url": "https://host/", "status": 200, "page": True}
+        headers = OK_HEADERS | {"content-type": "text/html", "content-security-policy": policy}
+        fault = proof.judge_response(request, 200, headers, body)
+        assert word in fault
+        assert (fault == "") is (word == "")
+
+    def test_the_scripts_of_a_page_are_found(self, proof: Any) -> None:
+        body = b'<script type="module" crossorigin src="/assets/a.js"></script><script src="b.js">'
+        assert proof.page_scripts(body) == ["/assets/a.js", "b.js"]
+
+    @pytest.mark.parametrize(
+        ("status", "kind", "sound"),
+        [
+            (200, "application/javascript", True),
+            (200, "text/javascript; charset=utf-8", True),
+            (404, "application/problem+json", False),
+            (200, "text/html", False),
+        ],
+    )
+    def test_a_script_must_be_served_as_one(
+        self, proof: Any, status: int, kind: str, sound: bool
+    ) -> None:
+        fault = proof.judge_script("/assets/a.js", status, {"content-type": kind})
+        assert (fault == "") is sound
+        assert sound or "/assets/a.js is not served" in fault
+
     def test_a_check_that_cannot_be_made_has_failed(self, proof: Any) -> None:
         prover = proof.Prover(
             {

@@ -1,20 +1,23 @@
-"""The web server's site of a service: where it listens, and whom it believes."""
+"""The web server's site of a service: where it listens, whom it believes, and what it serves."""
 
 import re
 from typing import Any
 
 import pytest
-from role_files import render
+import yaml
+from role_files import ROOT, render
+
+from slm_server.api.transfer import FILES
 
 SERVICE = {
+    **yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text()),
+    **yaml.safe_load((ROOT / "roles/service/defaults/main.yml").read_text()),
     "service_name": "auth",
     "service_title": "authentication service",
     "service_hosts": ["backend.autobot.internal", "10.0.0.20"],
     "service_port": 8443,
     "service_socket": "/run/autobot-auth/auth.sock",
-    "service_body_limit": "64k",
-    "service_redirect_ports": [],
-    "service_proxies": [],
+    "service_root": "/opt/autobot/auth",
 }
 
 
@@ -40,7 +43,90 @@ def test_plain_http_is_led_to_the_port_of_the_service(port: int, authority: str)
     assert targets == [f"https://{authority}"] * 2
 
 
+def test_files_are_handed_on_while_they_come_and_nothing_else_is() -> None:
+    assert "client_max_body_size 0;" not in site()
+    text = site(service_upload_paths=["/api/slm-users/import", "/api/autobot-users/import"])
+    locations = re.findall(r"location (.+) {([^}]+)}", text)
+    files = {address: inside for address, inside in locations if address.endswith("/import")}
+    assert files.keys() == {"= /api/slm-users/import", "= /api/autobot-users/import"}
+    for inside in files.values():
+        assert "proxy_pass http://unix:/run/autobot-auth/auth.sock:;" in inside
+        assert "client_max_body_size 0;" in inside
+        assert "proxy_request_buffering off;" in inside
+    assert text.count("client_max_body_size 64k;") == 1
+
+
+def test_the_addresses_for_files_are_those_of_the_application() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/main.yml").read_text())
+    assert set(tasks[0]["vars"]["service_upload_paths"]) == FILES.keys()
+
+
 @pytest.mark.parametrize("ports", [[], [80, 8000]])
 def test_listens_where_it_is_told_and_nowhere_else(ports: list[int]) -> None:
     text = site(service_redirect_ports=ports)
     assert [int(port) for port in re.findall(r"listen (\d+)", text)] == [*ports, 8443]
+
+
+def locations(text: str) -> dict[str, str]:
+    """The site's locations; those of nginx's own errors count as one."""
+    found = re.findall(r"^    location (.+?) \{\n(.*?)^    \}", text, re.MULTILINE | re.DOTALL)
+    return dict(found)
+
+
+def test_without_pages_the_service_answers_everywhere() -> None:
+    text = site()
+    assert list(locations(text)) == ["/", "^~ /.problem/"]
+    assert "proxy_pass http://unix:/run/autobot-auth/auth.sock:;" in locations(text)["/"]
+    assert "root " not in text
+
+
+def test_with_pages_the_service_answers_below_its_addresses() -> None:
+    text = site(service_pages="admin_ui")
+    service, page, assets, _ = locations(text)
+    assert [page, assets] == ["/", "/assets/"]
+    assert [where for where, body in locations(text).items() if "proxy_pass" in body] == [service]
+    pattern = re.compile(service.removeprefix("~ "))
+    for path in ("/api", "/api/slm-auth/me", "/health/live", "/.well-known/jwks.json"):
+        assert pattern.search(path), path
+    for path in ("/", "/apiary", "/assets/api/x.js", "/settings/api/", "/xwell-known/"):
+        assert not pattern.search(path), path
+
+
+def test_pages_come_from_the_release_in_use_and_assets_from_the_last_one_too() -> None:
+    text = locations(site(service_pages="admin_ui"))
+    assert "try_files /current/admin_ui/index.html =404;" in text["/"]
+    assert "try_files /current/admin_ui$uri /previous/admin_ui$uri =404;" in text["/assets/"]
+
+
+@pytest.mark.parametrize("pages", ["", "admin_ui"])
+def test_each_place_that_adds_headers_adds_all(pages: str) -> None:
+    """nginx forgets the headers of the server where a location has one of its own."""
+    text = site(service_pages=pages)
+    blocks = re.split(r"[{}]", text)
+    adding = [block for block in blocks if "add_header" in block]
+    assert len(adding) == (5 if pages else 2)
+    for block in adding:
+        names = re.findall(r"add_header (\S+)", block)
+        assert {
+            "Content-Security-Policy",
+            "Referrer-Policy",
+            "Strict-Transport-Security",
+            "X-Content-Type-Options",
+            "X-Frame-Options",
+        } <= set(names)
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("pages", ["", "admin_ui"])
+def test_only_files_are_sent_compressed(pages: str) -> None:
+    text = site(service_pages=pages)
+    assert re.findall(r"^    gzip (\w+);", text, re.MULTILINE) == ["off"]
+    compressed = [where for where, body in locations(text).items() if "gzip" in body]
+    assert compressed == (["/", "/assets/"] if pages else [])
+
+
+def test_the_pages_may_do_nothing_that_is_not_named() -> None:
+    policy = SERVICE["service_pages_policy"]
+    assert policy[0] == "default-src 'none'"
+    assert not [rule for rule in policy if "unsafe" in rule or "*" in rule or ":" in rule]
+    assert f'"{"; ".join(policy)}" always;' in site(service_pages="admin_ui")

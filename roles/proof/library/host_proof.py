@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import struct
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -54,7 +55,8 @@ options:
     elements: dict
     default: []
   requests:
-    description: "Requests to try: C(name), C(url), C(status), C(location) or C(ready)."
+    description: "Requests to try: C(name), C(url), C(status), C(location); C(page) for a page whose
+      scripts must be served too."
     type: list
     elements: dict
     default: []
@@ -184,6 +186,11 @@ def judge_response(
         return f"expected status {request['status']}, found {status}: {excerpt}"
     if "location" in request and headers.get("location") != request["location"]:
         return f"expected a redirect to {request['location']}, found {headers.get('location')}"
+    if request.get("page"):
+        if "script-src 'self'" not in headers.get("content-security-policy", ""):
+            return "the page has no content-security-policy that says which scripts it runs"
+        if not page_scripts(body):
+            return "the page has no script"
     if request["url"].startswith("https:"):
         for name, part in HEADERS.items():
             if part not in headers.get(name, ""):
@@ -191,6 +198,19 @@ def judge_response(
     if status >= 400 and headers.get("content-type") != "application/problem+json":
         return f"an error must be problem+json, found {headers.get('content-type')}"
     return ""
+
+
+def page_scripts(body: bytes) -> list[str]:
+    """Where the scripts of a page are."""
+    return re.findall(r'<script\b[^>]*\ssrc="([^"]+)"', body.decode("utf-8", "replace"))
+
+
+def judge_script(path: str, status: int, headers: dict[str, str]) -> str:
+    """What is wrong with the answer to a page's script; empty when nothing is."""
+    kind = headers.get("content-type", "")
+    if status == 200 and "javascript" in kind:
+        return ""
+    return f"its script {path} is not served: status {status}, {kind or 'no content type'}"
 
 
 class Prover:
@@ -263,7 +283,17 @@ class Prover:
         return Check(login["name"], not fault, fault)
 
     def request(self, request: dict[str, Any]) -> Check:
-        url = urlsplit(request["url"])
+        status, headers, body = self._get(request["url"])
+        fault = judge_response(request, status, headers, body)
+        scripts = page_scripts(body) if request.get("page") and not fault else []
+        for path in scripts:
+            status, headers, _ = self._get(urljoin(request["url"], path))
+            fault = fault or judge_script(path, status, headers)
+        return Check(request["name"], not fault, fault)
+
+    def _get(self, address: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers with names in lower case, and the beginning of the body."""
+        url = urlsplit(address)
         if url.scheme == "https":
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 str(url.hostname), url.port, timeout=10, context=self._context()
@@ -276,9 +306,7 @@ class Prover:
             body = response.read(65536)
         finally:
             connection.close()
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        fault = judge_response(request, response.status, headers, body)
-        return Check(request["name"], not fault, fault)
+        return response.status, {n.lower(): value for n, value in response.getheaders()}, body
 
     def certificate(self, served: dict[str, Any]) -> Check:
         """The certificate that is served, verified like a client does, not the file."""

@@ -11,8 +11,10 @@ declare module 'vue-router' {
   }
 }
 
+const START = '/settings/admin/users'
+
 const routes: RouteRecordRaw[] = [
-  { path: '/', redirect: '/settings/admin/users' },
+  { path: '/', redirect: START },
   {
     path: '/login',
     component: () => import('./views/LoginView.vue'),
@@ -26,7 +28,7 @@ const routes: RouteRecordRaw[] = [
   {
     path: '/settings',
     component: () => import('./views/SettingsLayout.vue'),
-    redirect: '/settings/admin/users',
+    redirect: START,
     children: [
       {
         path: 'admin/users',
@@ -98,6 +100,9 @@ router.afterEach((to) => {
 
 /** Where to go after a login: a page of this site only, whatever the address says. */
 export function pageAfterLogin(next: unknown): string {
-  const isOwnPage = typeof next === 'string' && /^\/(?![/\\])/.test(next)
-  return isOwnPage ? next : '/settings/admin/users'
+  if (typeof next !== 'string' || !next.startsWith('/')) return START
+  // As the browser reads it: it drops tabs, and takes a backslash for a slash.
+  const url = URL.parse(next, location.origin)
+  if (url?.origin !== location.origin || /^\/(\/|login$)/.test(url.pathname)) return START
+  return url.pathname + url.search + url.hash
 }

@@ -1,6 +1,5 @@
 """The routes for reading the audit logs."""
 
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,17 +10,19 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from slm_server.api.paging import CursorPageDep, next_cursor
-from slm_server.audit_export import MEDIA_TYPES, ExportFormat, export, shaped
+from slm_server.audit_export import MEDIA_TYPES, chain, export, shaped
 from user_management.middleware.caller import OriginDep, context_of
 from user_management.middleware.problems import problem_responses
 from user_management.middleware.rbac import require_permission
 from user_management.middleware.resources import Resources, ResourcesDep
+from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.audit import AuditLogListResponse, AuditLogResponse
 from user_management.schemas.fields import TEXT_PATTERN, Moment
 from user_management.services import AuditService, AuthenticatedUser, RequestContext
 from user_management.services.audit_reading import AuditFilter, AuditReader
+from user_management.transfer.exporter import ExportFormat
 
 # More actions than there are.
 _MAX_ACTIONS = 100
@@ -133,12 +134,14 @@ async def export_audit_logs(
     The download itself is an event.
     """
     async with source.session() as session:
-        await AuditService(session, source.context).record_export(form, wanted.given())
+        await AuditService(session, source.context).record_export(
+            AuditAction.AUDIT_EXPORTED, AuditResourceType.AUDIT_LOG, form, wanted.given()
+        )
     pieces = export(source.session, wanted, form)
     # A database that is away is noticed while there is still an error to answer with.
     first = await anext(pieces)
     return StreamingResponse(
-        _chain(first, pieces),
+        chain(first, pieces),
         media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'attachment; filename="audit-{source.population}.{form}"'},
     )
@@ -149,9 +152,3 @@ async def get_audit_log(audit_id: UUID, source: SourceDep) -> AuditLogResponse:
     """Read one event."""
     async with source.session() as session:
         return shaped(await AuditReader(session).get(audit_id))
-
-
-async def _chain(first: str, others: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for piece in others:
-        yield piece

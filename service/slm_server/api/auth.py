@@ -2,7 +2,12 @@
 
 from fastapi import APIRouter, Depends, Request
 
-from user_management.middleware.caller import CurrentUserDep, SessionUserDep, get_session_user
+from user_management.middleware.caller import (
+    CurrentUserDep,
+    SessionUserDep,
+    get_bearer_user,
+    get_session_user,
+)
 from user_management.middleware.login import LoginServiceDep, OwnServiceDep
 from user_management.middleware.problems import (
     LOGIN,
@@ -12,7 +17,7 @@ from user_management.middleware.problems import (
     problem_responses,
 )
 from user_management.middleware.rbac import public
-from user_management.middleware.resources import Resources, ResourcesDep
+from user_management.middleware.resources import IssuedToken, Resources, ResourcesDep
 from user_management.schemas.auth import (
     CurrentUserResponse,
     LoginRequest,
@@ -75,12 +80,18 @@ async def refresh_of_autobot(
     """Go on with a session by its refresh token or, without a body, by its access token."""
     if body is not None:
         return _tokens(resources, await service.refresh(body.refresh_token))
-    user = await get_session_user(request)
+    # Not by a cookie: the answer holds a token, which no script of a page may have.
+    user = await get_bearer_user(request)
     return _tokens(resources, await service.prolong(user))
 
 
+def issue(resources: Resources, grant: Grant) -> IssuedToken:
+    """A token with what AutoBot's programs read from theirs; here nothing is decided by it."""
+    return resources.issue(grant, subject=grant.username, claims={"admin": grant.is_admin})
+
+
 def _tokens(resources: Resources, grant: Grant) -> TokenResponse:
-    issued = resources.issue(grant, subject=grant.username, claims={"admin": grant.is_admin})
+    issued = issue(resources, grant)
     return TokenResponse(
         access_token=issued.token,
         expires_in=issued.expires_in,

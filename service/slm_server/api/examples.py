@@ -144,6 +144,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         "session_id": _SESSION,
         "must_change_password": False,
     },
+    "BrowserSessionResponse": {
+        "session_id": _SESSION,
+        "must_change_password": False,
+        "expires_in": 1800,
+        "refresh_expires_in": 3600,
+    },
     "CurrentUserResponse": {
         "id": _CAPTAIN,
         "username": "captain",
@@ -173,6 +179,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         "expires_at": "2026-11-26T09:15:42Z",
     },
     "SessionListResponse": {"sessions": [_session]},
+    "LockResponse": {"locked_until": "2026-01-31T12:00:30Z", "failures": 5},
     "UserResponse": _user,
     "UserListResponse": {"users": [_user], **_one_page},
     "RoleDetails": _role_details,

@@ -43,6 +43,8 @@ class Row:
 
     def __str__(self) -> str:
         asks = f"`{self.access.needed}`" if self.access.permissions else self.access.audience
+        if self.access.is_platform_admin:
+            asks += " of a platform administrator"
         answers = ("yes" if self.admits(holder) else "no" for holder in HOLDERS)
         return "| " + " | ".join([f"`{self.method} {self.path}`", asks, *answers]) + " |"
 

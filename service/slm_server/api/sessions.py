@@ -12,6 +12,7 @@ from user_management.middleware.problems import problem_responses
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.sessions import (
+    LockResponse,
     OneTimePasswordResponse,
     SessionListResponse,
     SessionResponse,
@@ -120,6 +121,22 @@ def create_router(population: Population) -> APIRouter:
         return OneTimePasswordResponse(
             one_time_password=given.password, expires_at=given.expires_at
         )
+
+    @router.get(
+        "/lock",
+        operation_id=f"get_{population}_user_lock",
+        dependencies=needs(Permission.USERS_READ, population),
+    )
+    async def get_lock(
+        user_id: UUID, service: Annotated[AccountService, service_dep]
+    ) -> LockResponse:
+        """Tell whether failed logins keep the user out, under either of their names.
+
+        It may be one address only. Where the user has logged in lately, they get in although
+        strangers fail elsewhere. A blocked address, or the global block, does not show here.
+        """
+        lock = await service.lock(user_id)
+        return LockResponse(locked_until=lock.until, failures=lock.failures)
 
     @router.post(
         "/unlock",

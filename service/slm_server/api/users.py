@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from slm_server.api.paging import PageDep, Search, next_cursor
+from slm_server.api.paging import Search, SortedPageDep, next_cursor
 from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
 from user_management.middleware.caller import CurrentUserDep
 from user_management.middleware.idempotency import OnceDep
@@ -103,19 +103,20 @@ def create_router(population: Population) -> APIRouter:
     async def list_users(
         service: Annotated[UserService, service_dep],
         wanted: Annotated[UserFilter, Depends(get_filter)],
-        page: PageDep,
+        asked: SortedPageDep,
         resources: ResourcesDep,
     ) -> UserListResponse:
-        """List users, newest first. Deleted ones are not shown, disabled ones are.
+        """List users. Deleted ones are not shown, disabled ones are.
 
         `search` is a part of the user name, e-mail address or display name; with fewer than three
         characters it is their beginning.
         """
-        found = await service.list(wanted, page)
+        page, sort = asked
+        found = await service.list(wanted, page, sort)
         return UserListResponse(
             users=[UserResponse.of(user) for user in found.items],
             total=found.total,
-            next_cursor=next_cursor(resources, found.following),
+            next_cursor=next_cursor(resources, found.following, sort),
             limit=page.limit,
             offset=page.offset,
         )

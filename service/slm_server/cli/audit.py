@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from slm_server.audit_export import ExportFormat, export, shaped
+from slm_server.audit_export import export, shaped
 from slm_server.cli.common import (
     Connection,
     JsonOption,
@@ -24,6 +24,7 @@ from slm_server.cli.common import (
 )
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
+from user_management.models import AuditAction, AuditResourceType
 from user_management.population import Population
 from user_management.schemas.audit import AuditLogResponse
 from user_management.schemas.fields import Moment
@@ -31,6 +32,7 @@ from user_management.services import AuditService
 from user_management.services.audit_reading import AuditFilter, AuditReader
 from user_management.services.audit_verification import Verification, verify
 from user_management.services.pages import PageRequest
+from user_management.transfer.exporter import ExportFormat
 
 app = typer.Typer(no_args_is_help=True, help="The audit log.")
 
@@ -121,7 +123,9 @@ def export_command(
 
     async def work(connection: Connection) -> None:
         service = AuditService(connection.session, connection.context)
-        await service.record_export(form, wanted.given())
+        await service.record_export(
+            AuditAction.AUDIT_EXPORTED, AuditResourceType.AUDIT_LOG, form, wanted.given()
+        )
         async for piece in export(lambda: nullcontext(connection.session), wanted, form):
             sys.stdout.write(piece)
 

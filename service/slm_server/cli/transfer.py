@@ -2,12 +2,11 @@
 
 import asyncio
 import gc
-import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, TextIO
+from typing import Annotated, BinaryIO, Final, TextIO
 
 import typer
 from pydantic import SecretStr
@@ -21,21 +20,18 @@ from slm_server.cli.common import JsonOption, PopulationOption, cell, fail
 from user_management.config import Settings, load_settings
 from user_management.database import Database
 from user_management.errors import ConfigurationError, DomainError
-from user_management.models import AuditResourceType
 from user_management.population import Population
 from user_management.services import OPERATOR, RequestContext
-from user_management.transfer.candidates import Row
 from user_management.transfer.exporter import ExportFormat, exported
 from user_management.transfer.importer import Importer, Summary
+from user_management.transfer.report import IMPORTED, outcome_line, summary_line
 from user_management.transfer.rule import Verdict
 from user_management.transfer.source_databases import SCHEMES, source_database
 from user_management.transfer.sources import (
+    FILE_ROWS,
     Source,
     SourceError,
     SourceKind,
-    config_rows,
-    csv_rows,
-    ndjson_rows,
     sqlite_rows,
     streamed,
 )
@@ -47,17 +43,6 @@ INCOMPLETE: Final = 3
 SHOWN: Final = 20
 
 _STANDARD_INPUT: Final = "-"
-_FILES: Final[Mapping[SourceKind, Callable[[BinaryIO], Iterator[Row]]]] = {
-    SourceKind.CSV: csv_rows,
-    SourceKind.NDJSON: ndjson_rows,
-    SourceKind.CONFIG: config_rows,
-}
-_IMPORTED: Final = (
-    AuditResourceType.ORGANIZATION,
-    AuditResourceType.ROLE,
-    AuditResourceType.TEAM,
-    AuditResourceType.USER,
-)
 
 
 def import_users(
@@ -140,8 +125,8 @@ async def _import(
 async def _export(
     settings: Settings, population: Population, output: ExportFormat, *, with_hashes: bool
 ) -> None:
-    async with _database(settings, population) as database, database.session() as session:
-        async for piece in exported(session, output, with_hashes=with_hashes):
+    async with _database(settings, population) as database:
+        async for piece in exported(database.session, output, with_hashes=with_hashes):
             typer.echo(piece.encode(), nl=False)
 
 
@@ -158,7 +143,7 @@ def _opened(
     kind: SourceKind, source: str, settings: Settings, *, password_stdin: bool
 ) -> AbstractAsyncContextManager[Source]:
     is_url = source.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
-    if is_url and kind not in _FILES:
+    if is_url and kind not in FILE_ROWS:
         return source_database(kind, source, _password(settings, from_stdin=password_stdin))
     if is_url or (kind is SourceKind.UUID_TABLES):
         wanted = "a file or -" if is_url else "the URL postgresql://user@host/database"
@@ -172,7 +157,7 @@ async def _file(kind: SourceKind, name: str) -> AsyncIterator[Source]:
         yield Source(kind, streamed(sqlite_rows(Path(name))))
         return
     with _stream(name) as stream:
-        yield Source(kind, streamed(_FILES[kind](stream)))
+        yield Source(kind, streamed(FILE_ROWS[kind](stream)))
 
 
 @contextmanager
@@ -214,15 +199,7 @@ class _Report:
     def row(self, outcome: Outcome) -> None:
         """Take the next one."""
         self._advance()
-        self._write(
-            {
-                "resource": outcome.resource,
-                "place": outcome.place,
-                "name": outcome.name,
-                "outcome": outcome.verdict,
-                "reason": outcome.reason,
-            }
-        )
+        self._write(outcome_line(outcome))
         if outcome.reason is not None and len(self._remarkable) < SHOWN:
             self._remarkable.append(outcome)
         elif outcome.reason is not None:
@@ -232,42 +209,22 @@ class _Report:
         self, population: Population, kind: SourceKind, summary: Summary, *, applied: bool
     ) -> None:
         """Sum up."""
-        counts = {resource: summary.of(resource) for resource in _IMPORTED}
-        self._write(
-            {
-                "summary": {
-                    "population": population,
-                    "source": kind,
-                    "applied": applied,
-                    "counts": counts,
-                    "over_quota": [
-                        {"organization": quota.slug, "max_users": quota.limit, "users": quota.users}
-                        for quota in summary.over_quota
-                    ],
-                }
-            }
-        )
+        self._write(summary_line(population, kind, summary, applied=applied))
         if self._tables is not None:
-            self._show(self._tables, counts, summary, applied=applied)
+            self._show(self._tables, summary, applied=applied)
 
-    def _write(self, line: Mapping[str, Any]) -> None:
+    def _write(self, line: str) -> None:
         for stream in self._lines:
-            stream.write(json.dumps(line) + "\n")
+            stream.write(line)
 
-    def _show(
-        self,
-        console: Console,
-        counts: Mapping[AuditResourceType, Mapping[str, int]],
-        summary: Summary,
-        *,
-        applied: bool,
-    ) -> None:
+    def _show(self, console: Console, summary: Summary, *, applied: bool) -> None:
         if self._remarkable:
             console.print(
                 _table(["source", "name", "outcome", "reason"], map(_cells, self._remarkable))
             )
         if self._unshown:
             console.print(f"… and {self._unshown} more: --report FILE has them all.")
+        counts = {resource: summary.of(resource) for resource in IMPORTED}
         used = {resource: each for resource, each in counts.items() if any(each.values())}
         console.print(
             _table(

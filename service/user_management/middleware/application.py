@@ -1,13 +1,15 @@
 """What the applications have in common: how they start, and what surrounds them."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from types import MappingProxyType
 
 from fastapi import APIRouter, FastAPI
 
 from user_management.config import Settings, load_settings
 from user_management.middleware import health, keys
-from user_management.middleware.asgi import surround
+from user_management.middleware.asgi import Body, surround
+from user_management.middleware.browser import BrowserCookies
 from user_management.middleware.logs import configure_logging
 from user_management.middleware.problems import add_problem_handlers
 from user_management.middleware.resources import open_resources
@@ -22,12 +24,15 @@ def create_application(
     callers: Population,
     populations: Iterable[Population],
     logger: str,
+    cookies: BrowserCookies | None = None,
+    files: Mapping[str, Body] = MappingProxyType({}),
     meanwhile: Callable[[Settings], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
 ) -> FastAPI:
     """An application with `api` under /api; `settings` are read when it starts, unless given.
 
-    It lets `callers` in and works with the databases of `populations`; `meanwhile` goes on as long
-    as it serves. Starting raises ConfigurationError when a setting is missing or wrong. No database
+    It lets `callers` in, by `cookies` too if it has some, and works with the databases of
+    `populations`; `files` are the bodies that are no JSON, by path; `meanwhile` goes on as long as
+    it serves. Starting raises ConfigurationError when a setting is missing or wrong. No database
     need be up.
     """
 
@@ -36,7 +41,9 @@ def create_application(
         configure_logging(logger)
         configured = settings or load_settings()
         async with (
-            open_resources(configured, callers=callers, populations=populations) as resources,
+            open_resources(
+                configured, callers=callers, populations=populations, cookies=cookies
+            ) as resources,
             meanwhile(configured),
         ):
             app.state.settings = configured
@@ -56,5 +63,5 @@ def create_application(
     app.include_router(health.autobot_router, prefix="/api")
     app.include_router(health.router)
     app.include_router(keys.router)
-    surround(app)
+    surround(app, files)
     return app

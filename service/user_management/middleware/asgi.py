@@ -5,6 +5,8 @@ import re
 import secrets
 import time
 import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import FastAPI
@@ -20,15 +22,42 @@ _errors = logging.getLogger("user_management.errors")
 _REQUEST_ID: Final = b"x-request-id"
 _PLAIN_WORD: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-MAX_BODY_SIZE: Final = 64 * 1024  # bytes
 _INTERNAL_ERROR: Final = "Something went wrong here. The log of the service says more."
 
 
-def surround(app: FastAPI) -> None:
-    """Give an application all of what stands here."""
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a request may carry: so many KiB, of one of these media types."""
+
+    kibibytes: int
+    media_types: tuple[str, ...]
+
+    @property
+    def limit(self) -> int:
+        """The size in bytes."""
+        return self.kibibytes * 1024
+
+    @property
+    def too_large(self) -> str:
+        """What is said of a larger one."""
+        size = self.kibibytes
+        shown = f"{size} KiB" if size < 1024 else f"{size // 1024} MiB"
+        return f"The request body is too large. Send at most {shown}."
+
+    @property
+    def wrong_type(self) -> str:
+        """What is said of one of another type."""
+        return f"Send the request body as {' or '.join(self.media_types)}."
+
+
+JSON: Final = Body(64, ("application/json",))
+
+
+def surround(app: FastAPI, files: Mapping[str, Body]) -> None:
+    """Give an application all of what stands here; by path, `files` are bodies that are no JSON."""
     # The last one added is the outermost.
-    app.add_middleware(JsonOnly)
-    app.add_middleware(BodyLimit, size=MAX_BODY_SIZE)
+    app.add_middleware(BodyType, files=files)
+    app.add_middleware(BodyLimit, files=files)
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestLog)
     app.add_middleware(NoStore)
@@ -147,19 +176,20 @@ class HeadAsGet:
 
 
 class BodyLimit:
-    """Bodies have at most `size` bytes, also when their length is not said beforehand."""
+    """Bodies have a limit, also when their length is not said beforehand."""
 
-    def __init__(self, app: ASGIApp, size: int) -> None:
+    def __init__(self, app: ASGIApp, files: Mapping[str, Body]) -> None:
         self._app = app
-        self._size = size
+        self._files = files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = self._files.get(scope["path"], JSON)
         length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > self._size:
-            await problem_of_status(413)(scope, receive, send)
+        if length.isdecimal() and int(length) > body.limit:
+            await problem_of_status(413, body.too_large)(scope, receive, send)
             return
         received = 0
 
@@ -167,25 +197,29 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._size:
-                raise HTTPException(413)
+            if received > body.limit:
+                raise HTTPException(413, body.too_large)
             return message
 
         await self._app(scope, count, send)
 
 
-class JsonOnly:
-    """Bodies are JSON. What a browser's form can send without asking first is refused."""
+class BodyType:
+    """Bodies are JSON, or where one is expected a file. What a browser's form can send without
+    asking first is refused.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, files: Mapping[str, Body]) -> None:
         self._app = app
+        self._files = files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] in _METHODS_WITH_BODY:
             headers = Headers(scope=scope)
             has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
             media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if has_body and media_type != "application/json":
-                await problem_of_status(415)(scope, receive, send)
+            body = self._files.get(scope["path"], JSON)
+            if has_body and media_type not in body.media_types:
+                await problem_of_status(415, body.wrong_type)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

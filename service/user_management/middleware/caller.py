@@ -12,6 +12,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from user_management.errors import NotAuthenticated, PasswordChangeRequired
+from user_management.middleware.browser import cookie_of, same_origin
 from user_management.middleware.resources import get_verification_of
 from user_management.services import AuthenticatedUser, RequestContext, authenticate
 
@@ -40,6 +41,30 @@ def _address(host: str | None) -> str | None:
 OriginDep = Annotated[RequestContext, Depends(get_origin)]
 
 
+async def get_bearer_user(request: Request) -> AuthenticatedUser:
+    """The person behind the token of the header. Raises NotAuthenticated, DatabaseUnavailable."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise NotAuthenticated
+    known_by = get_verification_of(request)
+    claims = known_by.verifier.verify(token)
+    return await authenticate(known_by.databases[known_by.callers], claims)
+
+
+async def get_browser_user(request: Request) -> AuthenticatedUser:
+    """The person behind the token of the cookie, where the application has one.
+
+    Raises NotAuthenticated, CrossSiteRequest, DatabaseUnavailable.
+    """
+    known_by = get_verification_of(request)
+    token = cookie_of(request, known_by.cookies.access) if known_by.cookies else None
+    if not token:
+        raise NotAuthenticated
+    claims = known_by.verifier.verify(token)
+    await same_origin(request)
+    return await authenticate(known_by.databases[known_by.callers], claims)
+
+
 class SessionUser(SecurityBase):
     """Depend on one: the person behind the token, also one who must change the password first.
 
@@ -51,7 +76,9 @@ class SessionUser(SecurityBase):
     scheme_name = "bearer"
 
     async def __call__(self, request: Request) -> AuthenticatedUser:
-        """The caller. Raises NotAuthenticated, DatabaseUnavailable.
+        """The caller. Raises NotAuthenticated, CrossSiteRequest, DatabaseUnavailable.
+
+        With an Authorization header no cookie counts.
 
         No connection is held afterwards: a slow database of the other population must not use up
         this one's.
@@ -59,12 +86,8 @@ class SessionUser(SecurityBase):
         known: AuthenticatedUser | None = request.scope.get(_CALLER)
         if known is not None:
             return known
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise NotAuthenticated
-        known_by = get_verification_of(request)
-        claims = known_by.verifier.verify(token)
-        user = await authenticate(known_by.databases[known_by.callers], claims)
+        by_header = "authorization" in request.headers
+        user = await (get_bearer_user if by_header else get_browser_user)(request)
         request.scope[_CALLER] = user
         return user
 

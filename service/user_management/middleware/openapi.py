@@ -8,16 +8,23 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from user_management.middleware.browser import BrowserCookies, describe_cookies
 from user_management.middleware.problems import PROBLEM_SCHEMA
 from user_management.schemas.fields import JSON_VALUE_SCHEMA
 
 API_VERSION: Final = "1.0.0"
 
 
-def describe(app: FastAPI, description: str, examples: Mapping[str, Mapping[str, Any]]) -> None:
+def describe(
+    app: FastAPI,
+    description: str,
+    examples: Mapping[str, Mapping[str, Any]],
+    cookies: BrowserCookies | None = None,
+) -> None:
     """Let `app.openapi()` build the whole document, with the schemas that no model stands for.
 
-    `examples` are shown with the schemas that they are named after.
+    `examples` are shown with the schemas that they are named after, `cookies` with the routes that
+    take them.
     """
 
     def openapi() -> dict[str, Any]:
@@ -30,6 +37,8 @@ def describe(app: FastAPI, description: str, examples: Mapping[str, Mapping[str,
             schemas["JsonValue"] = JSON_VALUE_SCHEMA
             for name, example in examples.items():
                 schemas[name] = {**schemas[name], "examples": [example]}
+            if cookies is not None:
+                describe_cookies(document, cookies)
             app.openapi_schema = document
         return app.openapi_schema
 

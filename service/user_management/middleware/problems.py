@@ -22,12 +22,14 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "invalid_credentials": (401, "Login refused"),
     "not_authenticated": (401, "Not logged in"),
+    "cross_site_request": (403, "Another site may have sent it"),
     "current_password_wrong": (403, "The current password is wrong"),
     "password_change_required": (403, "The one-time password must be changed first"),
     "permission_denied": (403, "Not allowed"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "duplicate": (409, "The value is taken"),
+    "import_running": (409, "An import is running"),
     "last_administrator": (409, "The last administrator must stay"),
     "last_owner": (409, "The last owner must stay"),
     "organization_in_use": (409, "The organization has users"),
@@ -35,14 +37,16 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "system_role": (409, "System roles stay as they are"),
     "precondition_failed": (412, "Somebody else has changed it"),
     "body_too_large": (413, "The request body is too large"),
-    "unsupported_media_type": (415, "The request body must be JSON"),
+    "unsupported_media_type": (415, "The request body is of the wrong type"),
     "idempotency_key_reused": (422, "The Idempotency-Key belongs to another request"),
     "password_refused": (422, "The new password was refused"),
+    "unusable_file": (422, "The file cannot be imported"),
     "validation_error": (422, "The request is not valid"),
     "too_many_attempts": (429, "Too many failed attempts"),
     "internal_error": (500, "Internal error"),
     "database_unavailable": (503, "A database is unavailable"),
     "hash_queue_full": (503, "Too many logins at once"),
+    "storage_full": (503, "The disk is full"),
 }
 
 # Problems of every route with a body, and of those that let people in.
@@ -69,8 +73,6 @@ _DETAIL_OF_STATUS = {
     400: "The request cannot be read.",
     404: "There is nothing at this address.",
     405: "This address does not take this method; see the Allow header.",
-    413: "The request body is too large. Send at most 64 KiB.",
-    415: "Send the request body as application/json.",
 }
 # More faults than this help nobody.
 _LISTED_FAULTS = 20
@@ -114,25 +116,35 @@ def problem(
     errors: Sequence[Mapping[str, str]] = (),
 ) -> JSONResponse:
     """A response for an entry of PROBLEMS. Raises KeyError for an unknown code."""
+    body = problem_body(code, detail)
+    if errors:
+        body["errors"] = list(errors)
+    sent = dict(headers or {})
+    if body["status"] == 401:
+        sent["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, body["status"], headers=sent, media_type=MEDIA_TYPE)
+
+
+def problem_body(code: str, detail: str) -> dict[str, Any]:
+    """The members of a problem, for an entry of PROBLEMS. Raises KeyError for an unknown code."""
     status, title = PROBLEMS[code]
-    body: dict[str, Any] = {
+    return {
         "type": f"/problems/{code}",
         "title": title,
         "status": status,
         "detail": detail,
         "code": code,
     }
-    if errors:
-        body["errors"] = list(errors)
-    sent = dict(headers or {})
-    if status == 401:
-        sent["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, status, headers=sent, media_type=MEDIA_TYPE)
 
 
-def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The problem for what the framework reports as a mere status. Raises KeyError for others."""
-    return problem(_CODE_OF_STATUS[status], _DETAIL_OF_STATUS[status], headers=headers)
+def problem_of_status(
+    status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The problem for a mere status; `detail` is for those that the framework does not report.
+
+    Raises KeyError for an unknown status.
+    """
+    return problem(_CODE_OF_STATUS[status], _DETAIL_OF_STATUS.get(status, detail), headers=headers)
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -181,7 +193,7 @@ async def _http_exception(request: Request, error: HTTPException) -> JSONRespons
     headers = {}
     if error.status_code == 405:
         headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
-    return problem_of_status(error.status_code, headers)
+    return problem_of_status(error.status_code, error.detail, headers)
 
 
 async def _validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -218,6 +230,11 @@ def _allowed_methods(request: Request) -> set[str]:
 
 
 def _methods_at(routes: Sequence[Any], path: str) -> Iterable[str]:
-    for route in iter_route_contexts(routes):
-        if compile_path(route.path or "")[0].match(path):
-            yield from route.methods or ()
+    found = [
+        route
+        for route in iter_route_contexts(routes)
+        if compile_path(route.path or "")[0].match(path)
+    ]
+    # One that is written out is not an id.
+    for route in [route for route in found if route.path == path] or found:
+        yield from route.methods or ()

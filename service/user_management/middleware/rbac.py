@@ -27,13 +27,15 @@ class Access:
     """What a route asks of its caller.
 
     They need `permissions`: all of them, or with `one_suffices` any. With `population` SLM it is
-    not for those who are limited to one organization: fleet administrators belong to none.
+    not for those who are limited to one organization: fleet administrators belong to none. With
+    `is_platform_admin` it is for platform administrators only.
     """
 
     audience: str
     permissions: frozenset[Permission] = field(default_factory=frozenset)
     one_suffices: bool = False
     population: Population | None = None
+    is_platform_admin: bool = False
 
     def refusal(self, authority: Authority) -> str | None:
         """Why somebody who is logged in may not come here, None when they may."""
@@ -42,6 +44,8 @@ class Access:
             return f"This needs the permission {self.needed}."
         if authority.scope is not None and self.population is Population.SLM:
             return "You manage one organization; this is not part of it."
+        if self.is_platform_admin and not authority.is_platform_admin:
+            return "This is for platform administrators only."
         return None
 
     @property
@@ -87,6 +91,15 @@ def require_permission(
     organization of AutoBot only: fleet administrators belong to none.
     """
     return Requirement(Access("holders", frozenset({permission}), population=population))
+
+
+def require_platform_administrator(
+    permission: Permission, *, population: Population
+) -> Requirement:
+    """A dependency: the caller, a platform administrator; else as require_permission."""
+    return Requirement(
+        Access("holders", frozenset({permission}), population=population, is_platform_admin=True)
+    )
 
 
 def require_all_permissions(

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.config import Settings
 from user_management.database import AutobotSession, Database, SlmSession
+from user_management.middleware.browser import BrowserCookies
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.cursors import CursorCodec
@@ -21,13 +22,17 @@ from user_management.security.tokens import REALMS, TokenIssuer, TokenVerifier
 from user_management.services import AuthenticationService, Grant, RequestContext
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What it takes to know a caller: whose tokens are taken, their keys, and the databases."""
+    """What it takes to know a caller: whose tokens are taken, their keys, and the databases.
+
+    Without `cookies` tokens come in the Authorization header only.
+    """
 
     callers: Population
     databases: Mapping[Population, Database]
     verifier: TokenVerifier
+    cookies: BrowserCookies | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class IssuedToken:
     refresh_expires_in: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources(Verification):
     """What it takes besides to let people in and to manage them.
 
@@ -103,9 +108,14 @@ class Resources(Verification):
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, *, callers: Population, populations: Iterable[Population]
+    settings: Settings,
+    *,
+    callers: Population,
+    populations: Iterable[Population],
+    cookies: BrowserCookies | None,
 ) -> AsyncIterator[Resources]:
-    """Resources for an application that lets `callers` in and works with `populations`.
+    """Resources for an application that lets `callers` in, by `cookies` too where it has some, and
+    works with `populations`.
 
     No database need be up. Raises ConfigurationError when a setting is missing or wrong.
     """
@@ -119,6 +129,7 @@ async def open_resources(
             for population in populations
         },
         verifier=TokenVerifier(keys, realm),
+        cookies=cookies,
         hasher=PasswordHasher(settings.bcrypt_cost, settings.hash_threads),
         issuer=TokenIssuer(current, realm, lifetime=lifetime),
         refresh_tokens=RefreshTokenKeys([key.derive("refresh tokens") for key in keys]),

@@ -63,8 +63,9 @@ class AuditAction(StrEnum):
     ACCOUNT_LOCKED = "account_locked"
     ACCOUNT_UNLOCKED = "account_unlocked"
     SUSPICIOUS_ACTIVITY = "suspicious_activity"
-    # Not one of AutoBot's, which has no word for reading.
+    # Not AutoBot's, which has no word for reading.
     AUDIT_EXPORTED = "audit_exported"
+    USERS_EXPORTED = "users_exported"
 
 
 class AuditResourceType(StrEnum):

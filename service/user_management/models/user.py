@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, ForeignKey, Index, String, func
+from sqlalchemy import ColumnElement, ForeignKey, Index, String, func, literal_column
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from user_management.models.base import (
@@ -92,6 +92,15 @@ def search_text(user: Any) -> ColumnElement[str]:
     return func.user_search_text(user.email, user.username, user.display_name, type_=String)
 
 
+# A constant of the statement: the planner knows an index by its expression.
+NEVER: Final[ColumnElement[datetime]] = literal_column("'-infinity'::timestamptz")
+
+
+def last_login(user: Any) -> ColumnElement[datetime]:
+    """When somebody last logged in, also of who never did: before everybody else."""
+    return func.coalesce(user.last_login_at, NEVER)
+
+
 # By the bytes, so that beginnings are ranges too; being equal is the same as ever.
 for _column in (User.email, User.username):
     Index(
@@ -116,6 +125,29 @@ Index(
 # Newest first, page by page from the last row seen.
 Index("ix_users_created_at_id", User.created_at, User.id)
 Index("ix_users_org_id_created_at_id", User.org_id, User.created_at, User.id)
+# The other orders that lists have; there is no use for those who are in no organization.
+Index(
+    "ix_users_last_login",
+    last_login(User),
+    User.id,
+    postgresql_where=User.deleted_at.is_(None),
+)
+_is_bound = User.deleted_at.is_(None) & User.org_id.is_not(None)
+Index(
+    "ix_users_org_id_last_login",
+    User.org_id,
+    last_login(User),
+    User.id,
+    postgresql_where=_is_bound,
+)
+for _column in (User.email, User.username):
+    Index(
+        f"ix_users_org_id_{_column.key}",
+        User.org_id,
+        _column,
+        postgresql_where=_is_bound,
+        postgresql_ops={_column.key: "text_pattern_ops"},
+    )
 # Few among many: whoever takes one away looks at all of them.
 Index("ix_users_platform_admin", User.id, postgresql_where=User.is_platform_admin)
 

@@ -70,6 +70,15 @@ class TokenResponse(BaseModel):
     must_change_password: bool
 
 
+class BrowserSessionResponse(BaseModel):
+    """A session whose tokens are in cookies. Times are in seconds."""
+
+    session_id: UUID
+    must_change_password: bool
+    expires_in: int
+    refresh_expires_in: int
+
+
 class LegacyCurrentUserResponse(BaseModel):
     """The fleet administrator who is logged in, as AutoBot's clients know them."""
 

@@ -46,3 +46,13 @@ class OneTimePasswordResponse(BaseModel):
 
     one_time_password: str
     expires_at: datetime
+
+
+class LockResponse(BaseModel):
+    """What failed logins do to a user: `locked_until` is null when nothing keeps them out.
+
+    `failures` is the most that count together: those of one name, or of a name and an address.
+    """
+
+    locked_until: datetime | None
+    failures: int

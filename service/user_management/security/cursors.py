@@ -10,20 +10,30 @@ from uuid import UUID
 
 from user_management.errors import InvalidValue
 
+# The order of every list that is not asked for in another one.
+NEWEST_FIRST: Final = "-created_at"
+# Of the longest cursor: it holds an e-mail address of 255 characters of four bytes.
+CURSOR_LENGTH: Final = 1404
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITION: Final = struct.Struct(">q16s")
+# Further back than any moment, in microseconds.
+_NEVER: Final = -(2**63)
+# Between a position and its text: also an empty one is told from none.
+_TEXT: Final = b":"
 _MAC_LENGTH: Final = 8
 
 
 class Position(NamedTuple):
-    """The last row of a page; the next one begins after it."""
+    """The last row of a page, by what the list is sorted by; the next page begins after it."""
 
-    created_at: datetime
+    value: datetime | str | None
     id: UUID
 
 
 class CursorCodec:
-    """Signs positions, so that a made-up cursor is told from a real one.
+    """Signs positions, so that a made-up cursor is told from a real one, and one of this list's
+    order from one of another.
 
     `secret` is the same for all workers. The signature guards no data: what a caller may see is
     decided when rows are read.
@@ -32,22 +42,23 @@ class CursorCodec:
     def __init__(self, secret: bytes) -> None:
         self._key = secret
 
-    def encode(self, position: Position) -> str:
-        """The cursor for a position."""
-        microseconds = (position.created_at - _EPOCH) // timedelta(microseconds=1)
-        body = _POSITION.pack(microseconds, position.id.bytes)
-        return base64.urlsafe_b64encode(self._mac(body) + body).decode()
+    def encode(self, position: Position, order: str = NEWEST_FIRST) -> str:
+        """The cursor for a position in a list of this order."""
+        body = _pack(position)
+        return base64.urlsafe_b64encode(self._mac(body, order) + body).decode()
 
-    def decode(self, cursor: str) -> Position:
-        """The position of a cursor. Raises InvalidValue when it is not one of ours."""
+    def decode(self, cursor: str, order: str = NEWEST_FIRST) -> Position:
+        """The position of a cursor. Raises InvalidValue when it is not one of ours, or not of
+        this order.
+        """
         try:
             data = base64.urlsafe_b64decode(cursor)
         except (binascii.Error, ValueError):
             data = b""
         mac, body = data[:_MAC_LENGTH], data[_MAC_LENGTH:]
         if (
-            len(body) != _POSITION.size
-            or not hmac.compare_digest(mac, self._mac(body))
+            len(body) < _POSITION.size
+            or not hmac.compare_digest(mac, self._mac(body, order))
             # The decoder passes over what follows the padding.
             or base64.urlsafe_b64encode(data).decode() != cursor
         ):
@@ -56,8 +67,31 @@ class CursorCodec:
                 "This cursor is not valid. Take `next_cursor` of the page before, or leave it out.",
                 where="query",
             )
-        microseconds, identifier = _POSITION.unpack(body)
-        return Position(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=identifier))
+        return _unpack(body)
 
-    def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")[:_MAC_LENGTH]
+    def _mac(self, body: bytes, order: str) -> bytes:
+        key = self._key
+        if order != NEWEST_FIRST:
+            key = hmac.digest(key, order.encode(), "sha256")
+        return hmac.digest(key, body, "sha256")[:_MAC_LENGTH]
+
+
+def _pack(position: Position) -> bytes:
+    value, identifier = position
+    if isinstance(value, str):
+        return _POSITION.pack(0, identifier.bytes) + _TEXT + value.encode()
+    microseconds = _NEVER if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+    return _POSITION.pack(microseconds, identifier.bytes)
+
+
+def _unpack(body: bytes) -> Position:
+    microseconds, identifier = _POSITION.unpack_from(body)
+    text = body[_POSITION.size :]
+    value: datetime | str | None
+    if text:
+        value = text.removeprefix(_TEXT).decode()
+    elif microseconds == _NEVER:
+        value = None
+    else:
+        value = _EPOCH + timedelta(microseconds=microseconds)
+    return Position(value, UUID(bytes=identifier))

@@ -20,7 +20,7 @@ from user_management.security.passwords import (
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_manage
 from user_management.services.context import RequestContext
-from user_management.services.limits import unlock
+from user_management.services.limits import Lock, read_lock, unlock
 from user_management.services.one_time_passwords import give_one_time_password
 from user_management.services.sessions import (
     SESSION_NOT_FOUND,
@@ -56,9 +56,12 @@ class AccountService:
 
     async def sessions(self, user_id: UUID) -> Sequence[AuthSession]:
         """The user's sessions that go on, newest first. Raises NotFound."""
-        if await self._session.scalar(_visible(user_id)) is None:
-            raise NotFound(_USER_NOT_FOUND)
+        await self._one(_visible(user_id))
         return await list_sessions(self._session, user_id)
+
+    async def lock(self, user_id: UUID) -> Lock:
+        """Whether failures keep the user's logins out. Raises NotFound."""
+        return await read_lock(self._session, await self._one(_visible(user_id)))
 
     async def end_session(self, user_id: UUID, session_id: UUID) -> None:
         """End one session. Raises NotFound, PermissionDenied."""
@@ -109,10 +112,14 @@ class AccountService:
 
     async def _managed(self, user_id: UUID) -> User:
         """The user, locked, whom the caller may manage."""
-        user = await self._session.scalar(_visible(user_id).with_for_update(key_share=True))
+        user = await self._one(_visible(user_id).with_for_update(key_share=True))
+        await check_may_manage(self._session, self._context.authority, user)
+        return user
+
+    async def _one(self, statement: Select[User]) -> User:
+        user = await self._session.scalar(statement)
         if user is None:
             raise NotFound(_USER_NOT_FOUND)
-        await check_may_manage(self._session, self._context.authority, user)
         return user
 
     async def _record(

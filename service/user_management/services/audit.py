@@ -40,36 +40,47 @@ class AuditService:
         to; `details.actor` names them instead.
         """
         actor = actor or self._context.actor
-        kept = dict(details or {})
         population = population_of(self._session)
-        local_id = id_in(self._session, actor)
-        if actor is not None and local_id is None:
-            kept["actor"] = {
-                "population": actor.population,
-                "user_id": str(actor.user_id),
-                "username": actor.username,
-            }
         await self._session.execute(
             insert(AuditLog).values(
                 # Fleet administrators' organizations are in the other database.
                 org_id=org_id if population is Population.AUTOBOT else None,
-                user_id=local_id,
+                user_id=id_in(self._session, actor),
                 action=action,
                 resource_type=resource_type,
                 resource_id=resource_id,
                 outcome=outcome,
-                details=kept,
+                details={**(details or {}), **foreign_actor(self._session, actor)},
                 ip_address=self._context.ip_address,
                 user_agent=self._context.user_agent,
             )
         )
 
-    async def record_export(self, form: str, wanted: Mapping[str, Any]) -> None:
-        """Add the event that the log itself was taken away: in which form, and which part of it."""
+    async def record_export(
+        self,
+        action: AuditAction,
+        resource_type: AuditResourceType,
+        form: str,
+        wanted: Mapping[str, Any],
+    ) -> None:
+        """Add the event that something was taken away: in which form, and which part of it."""
         await self.record(
-            AuditAction.AUDIT_EXPORTED,
-            AuditResourceType.AUDIT_LOG,
+            action,
+            resource_type,
             None,
             org_id=self._context.authority.scope,
             details={"format": form, "filter": dict(wanted)},
         )
+
+
+def foreign_actor(session: AsyncSession, actor: Actor | None) -> dict[str, Any]:
+    """What the details of an event say of an actor who has no row in the session's database."""
+    if actor is None or id_in(session, actor) is not None:
+        return {}
+    return {
+        "actor": {
+            "population": actor.population,
+            "user_id": str(actor.user_id),
+            "username": actor.username,
+        }
+    }

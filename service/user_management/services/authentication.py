@@ -269,17 +269,7 @@ class AuthenticationService:
         thief: it ends the session. Raises RefreshRefused, TooManyAttempts.
         """
         now, keys, code = datetime.now(UTC), self._refresh_tokens, code_of(token)
-        found = await self.session.execute(
-            _REFRESHING.where(
-                AuthSession.id
-                == select(RefreshToken.session_id)
-                .where(RefreshToken.token_hash.in_(keys.hashes(code)))
-                .scalar_subquery()
-            )
-        )
-        held = found.one_or_none()
-        if held is None or not keys.is_sealed(token, held.session_id, held.user_id):
-            raise await self._refused_token()
+        held = await self._holder(token)
         began = began_at(token)
         if _standing(held, now) is not None or held.refresh_secret is None:
             raise RefreshRefused
@@ -324,7 +314,19 @@ class AuthenticationService:
             if await end_session(
                 self.session, session_id, AuditAction.LOGOUT, user_id=user.user_id
             ):
-                await self._record_logout(user, session_id)
+                await self._record_logout(user.actor, session_id, user.org_id)
+
+    async def logout_by_refresh_token(self, token: str) -> None:
+        """End the session of a refresh token, also of one that was replaced.
+
+        Raises RefreshRefused, TooManyAttempts.
+        """
+        held = await self._holder(token)
+        if await end_session(
+            self.session, held.session_id, AuditAction.LOGOUT, user_id=held.user_id
+        ):
+            actor = Actor(population_of(self.session), held.user_id, held.username)
+            await self._record_logout(actor, held.session_id, held.org_id)
 
     async def sessions(self, user: AuthenticatedUser) -> Sequence[AuthSession]:
         """The caller's sessions that go on, newest first."""
@@ -336,7 +338,7 @@ class AuthenticationService:
             self.session, session_id, AuditAction.LOGOUT, user_id=user.user_id
         ):
             raise NotFound(SESSION_NOT_FOUND)
-        await self._record_logout(user, session_id)
+        await self._record_logout(user.actor, session_id, user.org_id)
 
     async def end_other_sessions(self, user: AuthenticatedUser) -> None:
         """End all of the caller's sessions but the one that asks for it."""
@@ -392,6 +394,24 @@ class AuthenticationService:
             ).order_by(User.username == identifier)
         )
         return found.one_or_none()
+
+    async def _holder(self, token: str) -> _UserRow:
+        """The session of a refresh token, locked, and its user. Raises RefreshRefused and
+        TooManyAttempts when there is none.
+        """
+        keys = self._refresh_tokens
+        found = await self.session.execute(
+            _REFRESHING.where(
+                AuthSession.id
+                == select(RefreshToken.session_id)
+                .where(RefreshToken.token_hash.in_(keys.hashes(code_of(token))))
+                .scalar_subquery()
+            )
+        )
+        held = found.one_or_none()
+        if held is None or not keys.is_sealed(token, held.session_id, held.user_id):
+            raise await self._refused_token()
+        return held
 
     async def _rehash(self, password: str, setting: str) -> str | None:
         """A hash at today's cost if the stored one is weaker; if that must wait, next time."""
@@ -504,12 +524,13 @@ class AuthenticationService:
             },
         )
 
-    async def _record_logout(self, user: AuthenticatedUser, session_id: UUID) -> None:
+    async def _record_logout(self, actor: Actor, session_id: UUID, org_id: UUID | None) -> None:
         await self._audit.record(
             AuditAction.LOGOUT,
             AuditResourceType.SESSION,
             session_id,
-            org_id=user.authority.org_id,
+            actor=actor,
+            org_id=org_id,
         )
 
     async def _check_unused(self, user_id: UUID, known: Sequence[str]) -> None:

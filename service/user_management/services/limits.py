@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, case, delete, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -66,6 +66,16 @@ class Rule:
 
     limit: int
     window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What keeps the logins of a user out: `until` when, None if nothing does, and how many
+    `failures` count at most in one place.
+    """
+
+    until: datetime | None
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,18 +232,39 @@ class LimitService:
         return network_of(address) in {network_of(known) for known in found}
 
 
+async def read_lock(session: AsyncSession, user: User) -> Lock:
+    """What failures keep a user's logins out, from anywhere, under either of their names.
+
+    It may be one address only, and strangers' failures do not keep out who is at home. Blocks of
+    an address or of everybody are not the user's.
+    """
+    now = datetime.now(UTC)
+    row = (
+        await session.execute(
+            select(
+                func.max(case((RateLimit.blocked_until > now, RateLimit.blocked_until))),
+                func.coalesce(func.max(RateLimit.failures), 0),
+            ).where(or_(*_logins_of(user)), RateLimit.expires_at > now)
+        )
+    ).one()
+    return Lock(*row)
+
+
 async def unlock(session: AsyncSession, user: User) -> None:
     """Forget all failures of a user, under both of the names that they log in with."""
+    password = and_(RateLimit.scope == Scope.PASSWORD, RateLimit.key == _digest(str(user.id)))
+    for condition in (*_logins_of(user), password):
+        await session.execute(delete(RateLimit).where(condition))
+
+
+def _logins_of(user: User) -> list[ColumnElement[bool]]:
+    """Where a user's failed logins count, in the order in which rows are locked."""
     accounts = [_digest(name) for name in (user.username, user.email)]
-    conditions = {
-        Scope.ACCOUNT: RateLimit.key.in_(accounts),
-        Scope.PAIR: or_(
-            *(RateLimit.key.between(account, account + b"\xff" * 32) for account in accounts)
-        ),
-        Scope.PASSWORD: RateLimit.key == _digest(str(user.id)),
-    }
-    for scope, condition in conditions.items():
-        await session.execute(delete(RateLimit).where(RateLimit.scope == scope, condition))
+    pairs = (RateLimit.key.between(account, account + b"\xff" * 32) for account in accounts)
+    return [
+        and_(RateLimit.scope == Scope.ACCOUNT, RateLimit.key.in_(accounts)),
+        and_(RateLimit.scope == Scope.PAIR, or_(*pairs)),
+    ]
 
 
 def _are(counters: Collection[Counter]) -> ColumnElement[bool]:

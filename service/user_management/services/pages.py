@@ -1,4 +1,4 @@
-"""Pages of lists, newest first, and how long the lists are."""
+"""Pages of lists, newest first where nothing else is said, and how long the lists are."""
 
 import json
 from collections.abc import Sequence
@@ -65,12 +65,16 @@ async def read_page(
     )
 
 
-def find_following(found: Sequence[Any], wanted: PageRequest) -> Position | None:
-    """Where the next page begins, if one item more was found than the page takes."""
+def find_following(
+    found: Sequence[Any], wanted: PageRequest, column: str = "created_at"
+) -> Position | None:
+    """Where the next page begins, if one item more was found than the page takes; they are sorted
+    by `column`.
+    """
     if len(found) <= wanted.limit:
         return None
     last = found[wanted.limit - 1]
-    return Position(last.created_at, last.id)
+    return Position(getattr(last, column), last.id)
 
 
 async def count(session: AsyncSession, matching: Select[Any], listed: Listed) -> int:

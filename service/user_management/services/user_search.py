@@ -1,33 +1,35 @@
 """Finding users among millions of them.
 
 The planner cannot know how many users a search matches, and a plan that is right for a rare term
-is a thousand times too slow for a common one. So it is given no choice: the newest users are
-looked through first, which finds a page of everything common; what is rare is then looked up in
-the indexes.
+is a thousand times too slow for a common one. So it is given no choice: the first users in the
+order wanted are looked through, which finds a page of everything common; what is rare is then
+looked up in the indexes. Each order has an index, and another one of each organization's users.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Subquery, false, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, Subquery, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from user_management.models import Role, TeamMembership, User, UserRole
-from user_management.models.user import FIELD_SEPARATOR, search_text
+from user_management.models.user import FIELD_SEPARATOR, NEVER, last_login, search_text
 from user_management.services.pages import Page, PageRequest, count, find_following
+from user_management.services.user_orders import UserSort, comes_after, ordered, place
 
 # From this length on a term is looked for anywhere in a name, below it only at the beginning: the
 # index knows parts of three characters.
 SEARCH_LENGTH = 3
-# How many of the newest users are looked through, in about 5 ms.
+# How many of the first users are looked through, in about 5 ms.
 WINDOW = 10_000
 
-# What a list is sorted and sifted by.
-_COLUMNS: tuple[Any, ...] = (
+# What a list is sifted by.
+FILTERED: tuple[Any, ...] = (
     User.id,
     User.created_at,
     User.email,
@@ -36,6 +38,9 @@ _COLUMNS: tuple[Any, ...] = (
     User.is_active,
     User.last_login_at,
 )
+_PLACE = "place"
+# What is asked of a user: the class, or the columns of a subquery.
+Conditions = Callable[[Any], Iterator[ColumnElement[bool]]]
 
 _LAST_BEFORE_SURROGATES, _FIRST_AFTER_SURROGATES = "\ud7ff", "\ue000"
 _LAST_CHARACTER = "\U0010ffff"
@@ -57,50 +62,84 @@ class UserFilter:
     last_login_before: datetime | None = None
     last_login_after: datetime | None = None
 
+    def given(self) -> dict[str, Any]:
+        """What is asked for, as JSON can hold it."""
+        return {
+            name: value if isinstance(value, bool) else str(value)
+            for name, value in asdict(self).items()
+            if value is not None
+        }
 
-async def find_users(session: AsyncSession, wanted: UserFilter, page: PageRequest) -> Page[User]:
-    """A page of the users that are meant, with their roles, newest first."""
-    visible = select(*_COLUMNS).where(User.deleted_at.is_(None))
+
+async def find_users(
+    session: AsyncSession,
+    wanted: UserFilter,
+    page: PageRequest,
+    sort: UserSort = UserSort.NEWEST,
+) -> Page[User]:
+    """A page of the users that are meant, with their roles."""
+    visible = select(*FILTERED, place(sort).label(_PLACE)).where(User.deleted_at.is_(None))
     if wanted.org_id is not None:
-        # There is an index of each organization's users, newest first.
+        # There are indexes of each organization's users, in every order.
         visible = visible.where(User.org_id == wanted.org_id)
     following = visible
     if page.after is not None:
-        following = visible.where(tuple_(User.created_at, User.id) < tuple_(*page.after))
-    found = await _look_through(session, following, wanted, page)
-    if len(found) <= page.limit and wanted != UserFilter():
-        found = await _look_up(session, following, wanted, page)
+        following = visible.where(comes_after(page.after, sort))
+    conditions = await filtering(session, wanted)
+    if wanted == UserFilter():
+        users = ordered(following, place(sort), User.id, sort)
+        ids = users.with_only_columns(User.id, getattr(User, sort.column))
+        found = await _page(session, ids, page)
+    else:
+        found = await _look_through(session, following, conditions, page, sort)
+        if len(found) <= page.limit:
+            found = await _look_up(session, following, conditions, page, sort)
     total = None
     if page.with_total:
-        total = await count(session, visible.where(*_conditions(wanted, User)), User)
-    users = await _load(session, [row.id for row in found[: page.limit]])
-    return Page(users, find_following(found, page), total)
+        total = await count(session, visible.where(*conditions(User)), User)
+    users_found = await _load(session, [row.id for row in found[: page.limit]])
+    return Page(users_found, find_following(found, page, sort.column), total)
+
+
+async def filtering(session: AsyncSession, wanted: UserFilter) -> Conditions:
+    """What the filter asks of users: of the class, or of the columns of a subquery."""
+    return partial(_conditions, wanted, await _find_roles(session, wanted.role))
+
+
+async def _find_roles(session: AsyncSession, name: str | None) -> Sequence[UUID]:
+    """The ids of the roles with a name. The planner knows how many have a role by its id only."""
+    if name is None:
+        return ()
+    return (await session.scalars(select(Role.id).where(Role.name == name))).all()
 
 
 async def _look_through(
-    session: AsyncSession, following: Select[Any], wanted: UserFilter, page: PageRequest
+    session: AsyncSession,
+    following: Select[Any],
+    conditions: Conditions,
+    page: PageRequest,
+    sort: UserSort,
 ) -> Sequence[Row[Any]]:
-    """Those of the newest users that are meant."""
-    newest = following.order_by(User.created_at.desc(), User.id.desc())
-    if wanted == UserFilter():
-        return await _page(session, newest, page)
-    recent = newest.limit(WINDOW).subquery()
-    return await _page(session, _newest(recent).where(*_conditions(wanted, recent.c)), page)
+    """Those of the first users that are meant."""
+    first = ordered(following, place(sort), User.id, sort).limit(WINDOW).subquery()
+    return await _page(session, _sorted(first, sort).where(*conditions(first.c)), page)
 
 
 async def _look_up(
-    session: AsyncSession, following: Select[Any], wanted: UserFilter, page: PageRequest
+    session: AsyncSession,
+    following: Select[Any],
+    conditions: Conditions,
+    page: PageRequest,
+    sort: UserSort,
 ) -> Sequence[Row[Any]]:
     """All users that are meant, by the indexes, then sorted."""
     # OFFSET keeps the planner from going through all users in the order wanted.
-    matching = following.where(*_conditions(wanted, User)).offset(0).subquery()
-    return await _page(session, _newest(matching), page)
+    matching = following.where(*conditions(User)).offset(0).subquery()
+    return await _page(session, _sorted(matching, sort), page)
 
 
-def _newest(found: Subquery) -> Select[Any]:
-    return select(found.c.id, found.c.created_at).order_by(
-        found.c.created_at.desc(), found.c.id.desc()
-    )
+def _sorted(found: Subquery, sort: UserSort) -> Select[Any]:
+    return ordered(select(found.c.id, found.c[sort.column]), found.c[_PLACE], found.c.id, sort)
 
 
 async def _page(session: AsyncSession, found: Select[Any], page: PageRequest) -> Sequence[Row[Any]]:
@@ -115,34 +154,32 @@ async def _load(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[User]:
     a few hundred bytes of each.
     """
     users = await session.scalars(
-        select(User)
-        .where(User.id.in_(ids))
-        .options(selectinload(User.roles))
-        .order_by(User.created_at.desc(), User.id.desc())
+        select(User).where(User.id.in_(ids)).options(selectinload(User.roles))
     )
-    return users.all()
+    places = {user_id: number for number, user_id in enumerate(ids)}
+    return sorted(users, key=lambda user: places[user.id])
 
 
-def _conditions(wanted: UserFilter, user: Any) -> Iterator[ColumnElement[bool]]:
-    """What the filter asks of `user`: the class, or the columns of a subquery."""
+def _conditions(
+    wanted: UserFilter, roles: Sequence[UUID], user: Any
+) -> Iterator[ColumnElement[bool]]:
+    """What the filter asks; `roles` are those of the name that it gives."""
     if wanted.search:
         yield _matches(wanted.search.lower(), user)
     if wanted.is_active is not None:
         yield user.is_active.is_(wanted.is_active)
     if wanted.role is not None:
-        yield user.id.in_(
-            select(UserRole.user_id)
-            .join(Role, Role.id == UserRole.role_id)
-            .where(Role.name == wanted.role)
-        )
+        yield user.id.in_(select(UserRole.user_id).where(UserRole.role_id.in_(roles)))
     if wanted.team_id is not None:
         yield user.id.in_(
             select(TeamMembership.user_id).where(TeamMembership.team_id == wanted.team_id)
         )
     if wanted.last_login_before is not None:
-        yield user.last_login_at < wanted.last_login_before
+        # In the words of the index.
+        yield last_login(user) > NEVER
+        yield last_login(user) < wanted.last_login_before
     if wanted.last_login_after is not None:
-        yield user.last_login_at >= wanted.last_login_after
+        yield last_login(user) >= wanted.last_login_after
 
 
 def _matches(term: str, user: Any) -> ColumnElement[bool]:

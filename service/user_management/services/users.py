@@ -35,6 +35,7 @@ from user_management.services.organizations import take_place
 from user_management.services.pages import Page, PageRequest
 from user_management.services.roles import find_grantable_roles
 from user_management.services.sessions import end_sessions
+from user_management.services.user_orders import UserSort
 from user_management.services.user_search import UserFilter, find_users
 from user_management.services.versions import check_version
 
@@ -124,9 +125,11 @@ class UserService:
         """A user with their roles. Raises NotFound, also for a deleted one."""
         return await self._one(_visible().where(User.id == user_id))
 
-    async def list(self, wanted: UserFilter, page: PageRequest) -> Page[User]:
-        """A page of users with their roles, newest first."""
-        return await find_users(self.session, wanted, page)
+    async def list(
+        self, wanted: UserFilter, page: PageRequest, sort: UserSort = UserSort.NEWEST
+    ) -> Page[User]:
+        """A page of users with their roles."""
+        return await find_users(self.session, wanted, page, sort)
 
     async def update(
         self, user_id: UUID, changes: UserUpdate, expected: Collection[datetime] | None = None

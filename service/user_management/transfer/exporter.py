@@ -7,43 +7,78 @@ from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Select, String, case, func, null, select
+from sqlalchemy import ARRAY, Select, String, case, func, null, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.csvsafe import safe_cell
 from user_management.models import Role, User, UserCredential, UserRole
+from user_management.security.cursors import Position
+from user_management.services.audit_reading import SessionFactory
+from user_management.services.user_search import FILTERED, Conditions, UserFilter, filtering
 from user_management.transfer.candidates import COLUMNS
 
-_CHUNK: Final = 1000  # rows
+_CHUNK: Final = 500  # rows that are looked through at a time
 
 
 class ExportFormat(StrEnum):
-    """How users are written."""
+    """How rows are written."""
 
     CSV = "csv"
     NDJSON = "ndjson"
 
 
 async def exported(
-    session: AsyncSession, output: ExportFormat, *, with_hashes: bool
+    open_session: SessionFactory,
+    output: ExportFormat,
+    wanted: UserFilter = UserFilter(),  # noqa: B008  frozen
+    *,
+    with_hashes: bool,
 ) -> AsyncIterator[str]:
-    """All users that are not deleted, oldest first, as text in pieces; CSV begins with a header.
+    """The users that are meant and not deleted, oldest first, as text in pieces.
 
-    `with_hashes` adds the passwords' hashes, but not those of one-time passwords: where they are
-    imported again, they would be good for ever.
+    CSV begins with a header. In between no connection is held. `with_hashes` adds the passwords'
+    hashes, but not those of one-time passwords: where they are imported again, they would be good
+    for ever. Raises DatabaseUnavailable.
     """
     columns = [column for column in COLUMNS if with_hashes or column != "password_hash"]
-    if output is ExportFormat.CSV:
-        yield _csv([columns])
-    found = await session.stream(_users(columns).execution_options(yield_per=_CHUNK))
-    async for rows in found.partitions():
+    head = _csv([columns]) if output is ExportFormat.CSV else ""
+    after: Position | None = None
+    while True:
+        async with open_session() as session:
+            following = await _following(session, wanted, after)
+            conditions = await filtering(session, wanted)
+            rows = (await session.execute(_users(columns, wanted, conditions, after))).all()
         if output is ExportFormat.CSV:
-            yield _csv([[_cell(value) for value in row] for row in rows])
+            yield head + _csv([[_cell(value) for value in row] for row in rows])
         else:
             yield "".join(_line(columns, row) for row in rows)
+        if following is None:
+            return
+        head, after = "", following
 
 
-def _users(columns: list[str]) -> Select[Any]:
+def _looked_through(wanted: UserFilter, after: Position | None) -> Select[Any]:
+    """The next users, meant or not: however few are meant, no statement takes long."""
+    users = select(*FILTERED).where(User.deleted_at.is_(None))
+    if wanted.org_id is not None:
+        users = users.where(User.org_id == wanted.org_id)
+    if after is not None:
+        users = users.where(tuple_(User.created_at, User.id) > tuple_(*after))
+    return users.order_by(User.created_at, User.id).limit(_CHUNK)
+
+
+async def _following(
+    session: AsyncSession, wanted: UserFilter, after: Position | None
+) -> Position | None:
+    """The last of the next users, None when no others follow."""
+    last = _looked_through(wanted, after).with_only_columns(User.created_at, User.id)
+    found = (await session.execute(last.offset(_CHUNK - 1).limit(1))).one_or_none()
+    return None if found is None else Position(found.created_at, found.id)
+
+
+def _users(
+    columns: list[str], wanted: UserFilter, conditions: Conditions, after: Position | None
+) -> Select[Any]:
     special = {
         "password_hash": case(
             (UserCredential.must_change_password, null()), else_=User.password_hash
@@ -57,11 +92,13 @@ def _users(columns: list[str]) -> Select[Any]:
             type_=ARRAY(String),
         ),
     }
+    recent = _looked_through(wanted, after).subquery()
     return (
         select(*(special.get(column, getattr(User, column)) for column in columns))
+        .join(recent, recent.c.id == User.id)
         .outerjoin(UserCredential, UserCredential.user_id == User.id)
-        .where(User.deleted_at.is_(None))
-        .order_by(User.created_at, User.id)
+        .where(*conditions(recent.c))
+        .order_by(recent.c.created_at, recent.c.id)
     )
 
 

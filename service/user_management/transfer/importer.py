@@ -85,7 +85,7 @@ class Importer:
             self.summary.counts[outcome.resource, outcome.verdict] += 1
             yield outcome
         async with self._database.session() as session:
-            self.summary.over_quota = await self._over_quota(Target(session))
+            self.summary.over_quota = await self._over_quota(Target(session, self._context))
             if self._apply:
                 await AuditService(session, self._context).record(
                     AuditAction.USER_CREATED,
@@ -116,7 +116,7 @@ class Importer:
 
     async def _import(self, session: AsyncSession, rows: list[Row]) -> list[Outcome]:
         """One chunk, in one transaction."""
-        target = Target(session)
+        target = Target(session, self._context)
         candidates = [row for row in rows if isinstance(row, Candidate)]
         known = await target.find(candidates)
         items = [_Item(row, self._judge(row, known)) for row in rows]

@@ -7,7 +7,7 @@ InvalidRow; only what makes the whole source useless is a SourceError.
 import csv
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,7 +26,6 @@ MAX_LINE: Final = 2**18
 MAX_CONFIG: Final = 16 * 2**20
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_NOT_UTF8: Final = "It is not valid UTF-8."
 # What AutoBot calls differently in its configuration and in the fleet's table.
 _CONFIG_COLUMNS: Final = {
     "password_hash": "password_hash",
@@ -159,6 +158,9 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
     except (csv.Error, _LineTooLongError) as error:
         raise SourceError(f"The first line cannot be read as CSV: {error}.") from None
     unknown = [column for column in columns if column not in COLUMNS]
+    # Bytes that are not UTF-8 have become lone surrogates.
+    if not "".join(unknown).isprintable():
+        raise SourceError("The first line is not text in UTF-8. Save the file as CSV in UTF-8.")
     if unknown:
         raise SourceError(
             f"The first line must name the columns. Unknown: {', '.join(map(ascii, unknown))}. "
@@ -275,6 +277,13 @@ def slm_row(record: Mapping[str, Any]) -> Row:
 
 def _renamed(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
     return {ours: values[theirs] for theirs, ours in names.items() if theirs in values}
+
+
+FILE_ROWS: Final[Mapping[SourceKind, Callable[[BinaryIO], Iterator[Row]]]] = {
+    SourceKind.CSV: csv_rows,
+    SourceKind.NDJSON: ndjson_rows,
+    SourceKind.CONFIG: config_rows,
+}
 
 
 async def streamed(rows: Iterable[Row]) -> AsyncIterator[Row]:

@@ -13,6 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.models import AuditAction, AuditResourceType
+from user_management.services import RequestContext
+from user_management.services.audit import foreign_actor
+from user_management.services.context import id_in
 from user_management.transfer.candidates import Candidate, Membership
 from user_management.transfer.rule import FILLED, Existing, Known
 
@@ -109,8 +112,8 @@ _FILL: Final = text(
 )
 _GIVE_ROLES: Final = text(
     f"""
-    INSERT INTO user_roles (user_id, role_id)
-    SELECT * FROM {_given({"user_id": "uuid", "role_id": "uuid"})}
+    INSERT INTO user_roles (user_id, role_id, assigned_by)
+    SELECT *, CAST(:assigned_by AS uuid) FROM {_given({"user_id": "uuid", "role_id": "uuid"})}
     ON CONFLICT DO NOTHING
     """  # noqa: S608
 )
@@ -135,9 +138,11 @@ _MEMBERSHIPS: Final = text(
 # An organization of a fleet administrator is in the other database.
 _AUDIT: Final = text(
     f"""
-    INSERT INTO audit_logs (org_id, action, resource_type, resource_id, details)
-    SELECT organizations.id, :action, :resource_type, given.resource_id,
-           CAST(given.details AS jsonb)
+    INSERT INTO audit_logs (
+        org_id, user_id, action, resource_type, resource_id, details, ip_address, user_agent
+    )
+    SELECT organizations.id, CAST(:user_id AS uuid), :action, :resource_type, given.resource_id,
+           CAST(given.details AS jsonb), :ip_address, :user_agent
     FROM {_given({"resource_id": "uuid", "org_id": "uuid", "details": "text"})}
     LEFT JOIN organizations ON organizations.id = given.org_id
     """  # noqa: S608
@@ -191,10 +196,13 @@ class Quota:
 
 
 class Target:
-    """Reads and writes within the session's transaction."""
+    """Reads and writes within the session's transaction, on behalf of the context's actor."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, context: RequestContext) -> None:
         self._session = session
+        self._context = context
+        self._actor_id = id_in(session, context.actor)
+        self._foreign_actor = foreign_actor(session, context.actor)
 
     async def find(self, candidates: Sequence[Candidate]) -> Known:
         """The users that candidates may be, by id, username or e-mail address."""
@@ -229,7 +237,12 @@ class Target:
         if given:
             user_ids, role_ids = zip(*given, strict=True)
             await self._session.execute(
-                _GIVE_ROLES, {"user_id": list(user_ids), "role_id": list(role_ids)}
+                _GIVE_ROLES,
+                {
+                    "user_id": list(user_ids),
+                    "role_id": list(role_ids),
+                    "assigned_by": self._actor_id,
+                },
             )
         return created
 
@@ -263,7 +276,7 @@ class Target:
     async def record(
         self, action: AuditAction, resource_type: AuditResourceType, events: Sequence[Event]
     ) -> None:
-        """Add events to the audit log. Nobody is known who did it: it is a command."""
+        """Add events to the audit log."""
         await self._session.execute(
             _AUDIT,
             {
@@ -271,7 +284,12 @@ class Target:
                 "resource_type": resource_type,
                 "resource_id": [event.resource_id for event in events],
                 "org_id": [event.org_id for event in events],
-                "details": [json.dumps(event.details) for event in events],
+                "details": [
+                    json.dumps({**event.details, **self._foreign_actor}) for event in events
+                ],
+                "user_id": self._actor_id,
+                "ip_address": self._context.ip_address,
+                "user_agent": self._context.user_agent,
             },
         )
 

@@ -8,28 +8,45 @@ import { CSRF_HEADER, reach, refreshed } from '@/session/refresh'
 const OWN_REASONS = ['/api/slm-auth/browser/login', '/api/slm-auth/browser/logout']
 
 let sessionEnded: () => void = () => undefined
+let sessions = 0
 
 /** Say what is to happen when the session turns out to have ended. */
 export function onSessionEnded(callback: () => void): void {
   sessionEnded = callback
 }
 
-/** fetch() with the session: an expired one is gone on with, once, and the request repeated. */
+/** Say that a session has begun: what was sent in the one before is not repeated in it. */
+export function sessionBegan(): void {
+  sessions += 1
+}
+
+/**
+ * fetch() with the session: an expired one is gone on with, once, and the request repeated.
+ *
+ * Both requests are made of what is given: a file is read twice, not kept in memory for the second.
+ */
 export async function sessionFetch(
   input: RequestInfo | URL,
   init?: RequestInit,
 ): Promise<Response> {
-  const request = new Request(input, init)
-  request.headers.set('X-CSRF', CSRF_HEADER['X-CSRF'])
-  const again = request.clone()
+  const session = sessions
   const sent = Date.now()
+  const request = withHeader(input, init)
   const response = await reach(request)
   if (response.status !== 401 || OWN_REASONS.includes(new URL(request.url).pathname)) {
     return response
   }
-  const repeated = (await refreshed(sent)) ? await reach(again) : response
-  if (repeated.status === 401) sessionEnded()
+  const goesOn = await refreshed(sent)
+  if (session !== sessions) return response
+  const repeated = goesOn ? await reach(withHeader(input, init)) : response
+  if (repeated.status === 401 && session === sessions) sessionEnded()
   return repeated
+}
+
+function withHeader(input: RequestInfo | URL, init?: RequestInit): Request {
+  const request = new Request(input instanceof Request ? input.clone() : input, init)
+  request.headers.set('X-CSRF', CSRF_HEADER['X-CSRF'])
+  return request
 }
 
 client.setConfig({ baseUrl: location.origin, fetch: sessionFetch, throwOnError: true })

@@ -1,6 +1,15 @@
 /** The two populations: the same operations at two addresses. */
 
-import type { Population, UserCreate, UserResponse, UserUpdate } from './generated'
+import type {
+  ListAutobotUsersData,
+  OneTimePasswordResponse,
+  Population,
+  RoleListResponse,
+  UserCreate,
+  UserListResponse,
+  UserResponse,
+  UserUpdate,
+} from './generated'
 import * as api from './generated'
 
 /** A user with the version that a change must name (`If-Match`). */
@@ -10,9 +19,29 @@ export interface Versioned<T> {
 }
 
 export const TITLES: Record<Population, string> = {
-  slm: 'SLM Administrators',
-  autobot: 'AutoBot Users',
+  slm: 'SLM Fleet Administrators',
+  autobot: 'AutoBot Application Users',
 }
+
+/** Who they are. */
+export const MEANINGS: Record<Population, string> = {
+  slm: 'They can access the SLM admin dashboard and manage the whole AutoBot fleet.',
+  autobot: 'They can access AutoBot’s chat and tools.',
+}
+
+/** One of them, and several. */
+export const NOUNS: Record<Population, readonly [string, string]> = {
+  slm: ['administrator', 'administrators'],
+  autobot: ['user', 'users'],
+}
+
+/** What a list of users can be asked for. */
+export type UserQuery = NonNullable<ListAutobotUsersData['query']> & { sort?: Sort }
+
+export type SortColumn = 'username' | 'email' | 'last_login_at' | 'created_at'
+
+/** A column, with `-` from the end. */
+export type Sort = SortColumn | `-${SortColumn}`
 
 const OPERATIONS = {
   slm: {
@@ -22,6 +51,7 @@ const OPERATIONS = {
     update: api.updateSlmUser,
     remove: api.deleteSlmUser,
     resetPassword: api.resetSlmUserPassword,
+    lock: api.getSlmUserLock,
     unlock: api.unlockSlmUser,
     sessions: api.listSlmUserSessions,
     endSessions: api.endSlmUserSessions,
@@ -37,6 +67,7 @@ const OPERATIONS = {
     update: api.updateAutobotUser,
     remove: api.deleteAutobotUser,
     resetPassword: api.resetAutobotUserPassword,
+    lock: api.getAutobotUserLock,
     unlock: api.unlockAutobotUser,
     sessions: api.listAutobotUserSessions,
     endSessions: api.endAutobotUserSessions,
@@ -91,4 +122,73 @@ export async function createUser(
     body,
   })
   return data
+}
+
+/** One page of users. */
+export async function listUsers(
+  population: Population,
+  query: UserQuery,
+  signal?: AbortSignal,
+): Promise<UserListResponse> {
+  const { data } = await operations(population).list({ query, signal })
+  return data
+}
+
+/** Delete a user, whatever others did meanwhile. */
+export async function deleteUser(population: Population, userId: string): Promise<void> {
+  await operations(population).remove({ path: { user_id: userId } })
+}
+
+/** Give a user a one-time password instead of theirs; their sessions end. */
+export async function resetPassword(
+  population: Population,
+  userId: string,
+): Promise<OneTimePasswordResponse> {
+  const { data } = await operations(population).resetPassword({ path: { user_id: userId } })
+  return data
+}
+
+/** End all sessions of a user. */
+export async function endSessions(population: Population, userId: string): Promise<void> {
+  await operations(population).endSessions({ path: { user_id: userId } })
+}
+
+/** Let a user who failed too often try again. */
+export async function unlockUser(population: Population, userId: string): Promise<void> {
+  await operations(population).unlock({ path: { user_id: userId } })
+}
+
+/** How many roles are shown; who looks for another types more of its name. */
+const ROLES = 100
+
+/** The first of the roles that `search` finds. */
+export async function findRoles(
+  population: Population,
+  search: string,
+  signal?: AbortSignal,
+): Promise<RoleListResponse> {
+  const query = { search: search || undefined, limit: ROLES }
+  const { data } = await operations(population).roles({ query, signal })
+  return data
+}
+
+/** Give a user a role. */
+export async function assignRole(
+  population: Population,
+  userId: string,
+  roleId: string,
+): Promise<void> {
+  await operations(population).assignRole({
+    path: { user_id: userId },
+    body: { role_id: roleId },
+  })
+}
+
+/** Take a role from a user. */
+export async function revokeRole(
+  population: Population,
+  userId: string,
+  roleId: string,
+): Promise<void> {
+  await operations(population).revokeRole({ path: { user_id: userId, role_id: roleId } })
 }

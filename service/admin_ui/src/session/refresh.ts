@@ -19,7 +19,9 @@ const REFRESHED_AT = 'slm.refreshed_at'
  */
 export async function refreshed(since: number): Promise<boolean> {
   return navigator.locks.request(LOCK, async () => {
-    if (Number(localStorage.getItem(REFRESHED_AT)) > since) return true
+    const last = Number(localStorage.getItem(REFRESHED_AT))
+    // Later than now: the clock was set back, and it says nothing.
+    if (last >= since && last <= Date.now()) return true
     const response = await reach('/api/slm-auth/browser/refresh', {
       method: 'POST',
       headers: CSRF_HEADER,

@@ -3,7 +3,7 @@
 import { QueryClient, queryOptions, useQuery } from '@tanstack/vue-query'
 import { computed, ref, type ComputedRef } from 'vue'
 
-import { onSessionEnded } from '@/api/client'
+import { onSessionEnded, sessionBegan } from '@/api/client'
 import {
   beginBrowserSession,
   endBrowserSession,
@@ -43,34 +43,69 @@ export const currentUserQuery = queryOptions({
  */
 export const ending = ref<'lost' | 'left' | null>(null)
 
-/** Begin a session. True: nothing can be done before the password is changed. */
-export async function logIn(username: string, password: string): Promise<boolean> {
+/** What follows a login: `leaving` is another page, which knows nothing of this one. */
+export type Begun = 'ready' | 'change-password' | 'leaving'
+
+/** Begin a session. What one person saw, or typed, is not for the next. */
+export async function logIn(username: string, password: string): Promise<Begun> {
   const { data } = await beginBrowserSession({
     headers: CSRF_HEADER,
     body: { username, password },
   })
-  const before = queryClient.getQueryData<CurrentUserResponse>(currentUserQuery.queryKey)
-  ending.value = null
+  sessionBegan()
   tell('began')
-  if (!data.must_change_password) {
-    const now = await queryClient.fetchQuery({ ...currentUserQuery, staleTime: 0 })
-    // What one person saw is not for the next.
-    if (before !== undefined && before.id !== now.id) forgetAllBut(now)
+  const before = personShown()
+  if (data.must_change_password) {
+    if (before !== undefined) return leave('/change-password')
+    ending.value = null
+    return 'change-password'
   }
-  return data.must_change_password
+  const { data: now } = await getCurrentUser()
+  if (before !== undefined && before.id !== now.id) return leave('/')
+  queryClient.setQueryData(currentUserQuery.queryKey, now)
+  ending.value = null
+  return 'ready'
 }
 
 /** End the session, in all tabs. */
 export async function logOut(): Promise<void> {
   await endBrowserSession({ headers: CSRF_HEADER })
   tell('ended')
+  left()
+}
+
+/** Whose page it is that is shown. */
+export function personShown(): CurrentUserResponse | undefined {
+  return queryClient.getQueryData<CurrentUserResponse>(currentUserQuery.queryKey)
+}
+
+function left(): void {
   queryClient.clear()
   ending.value = 'left'
 }
 
-function forgetAllBut(user: CurrentUserResponse): void {
+function leave(page: string): 'leaving' {
   queryClient.clear()
-  queryClient.setQueryData(currentUserQuery.queryKey, user)
+  location.replace(page)
+  return 'leaving'
+}
+
+/** Somebody logged in in another tab: the same person goes on here, any other begins anew. */
+async function beganElsewhere(): Promise<void> {
+  sessionBegan()
+  const before = personShown()
+  if (before === undefined) return
+  try {
+    const { data: now } = await getCurrentUser()
+    if (before.id === now.id) {
+      ending.value = null
+      void queryClient.invalidateQueries()
+      return
+    }
+  } catch {
+    // Nobody knows whose session it is.
+  }
+  leave('/')
 }
 
 onSessionEnded(() => {
@@ -78,13 +113,13 @@ onSessionEnded(() => {
 })
 
 onSignal((signal) => {
-  if (signal === 'ended') {
-    queryClient.clear()
-    ending.value = 'left'
-  } else if (ending.value !== null) {
-    // Somebody logged in elsewhere: perhaps another person, so nothing shown here is theirs.
-    location.reload()
-  }
+  if (signal === 'ended') left()
+  else void beganElsewhere()
+})
+
+// A page that the browser kept aside has heard no signals in the meantime.
+window.addEventListener('pageshow', (event) => {
+  if (event.persisted) location.reload()
 })
 
 export interface Rights {

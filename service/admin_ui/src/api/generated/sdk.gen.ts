@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ActivateOrganizationData, ActivateOrganizationErrors, ActivateOrganizationResponses, AddTeamMemberData, AddTeamMemberErrors, AddTeamMemberResponses, AssignAutobotRoleData, AssignAutobotRoleErrors, AssignAutobotRoleResponses, AssignSlmRoleData, AssignSlmRoleErrors, AssignSlmRoleResponses, BeginBrowserSessionData, BeginBrowserSessionErrors, BeginBrowserSessionResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, ChangeTeamMemberData, ChangeTeamMemberErrors, ChangeTeamMemberResponses, ChangeTeamMembersData, ChangeTeamMembersErrors, ChangeTeamMembersResponses, CreateAutobotRoleData, CreateAutobotRoleErrors, CreateAutobotRoleResponses, CreateAutobotUserData, CreateAutobotUserErrors, CreateAutobotUserResponses, CreateOrganizationData, CreateOrganizationErrors, CreateOrganizationResponses, CreateSlmRoleData, CreateSlmRoleErrors, CreateSlmRoleResponses, CreateSlmUserData, CreateSlmUserErrors, CreateSlmUserResponses, CreateTeamData, CreateTeamErrors, CreateTeamResponses, CreateUserOfAutobotData, CreateUserOfAutobotErrors, CreateUserOfAutobotResponses, DeactivateOrganizationData, DeactivateOrganizationErrors, DeactivateOrganizationResponses, DeleteAutobotRoleData, DeleteAutobotRoleErrors, DeleteAutobotRoleResponses, DeleteAutobotUserData, DeleteAutobotUserErrors, DeleteAutobotUserResponses, DeleteOrganizationData, DeleteOrganizationErrors, DeleteOrganizationResponses, DeleteSlmRoleData, DeleteSlmRoleErrors, DeleteSlmRoleResponses, DeleteSlmUserData, DeleteSlmUserErrors, DeleteSlmUserResponses, DeleteTeamData, DeleteTeamErrors, DeleteTeamResponses, EndAutobotUserSessionData, EndAutobotUserSessionErrors, EndAutobotUserSessionResponses, EndAutobotUserSessionsData, EndAutobotUserSessionsErrors, EndAutobotUserSessionsResponses, EndBrowserSessionData, EndBrowserSessionErrors, EndBrowserSessionResponses, EndOtherSessionsData, EndOtherSessionsErrors, EndOtherSessionsResponses, EndOwnSessionData, EndOwnSessionErrors, EndOwnSessionResponses, EndSlmUserSessionData, EndSlmUserSessionErrors, EndSlmUserSessionResponses, EndSlmUserSessionsData, EndSlmUserSessionsErrors, EndSlmUserSessionsResponses, ExportAuditLogsData, ExportAuditLogsErrors, ExportAuditLogsResponses, GetAuditLogData, GetAuditLogErrors, GetAuditLogResponses, GetAutobotRoleData, GetAutobotRoleErrors, GetAutobotRoleResponses, GetAutobotUserData, GetAutobotUserErrors, GetAutobotUserResponses, GetCurrentUserData, GetCurrentUserErrors, GetCurrentUserOfAutobotData, GetCurrentUserOfAutobotErrors, GetCurrentUserOfAutobotResponses, GetCurrentUserResponses, GetDatabaseHealthData, GetDatabaseHealthErrors, GetDatabaseHealthResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetLivenessData, GetLivenessErrors, GetLivenessResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetOrganizationBySlugData, GetOrganizationBySlugErrors, GetOrganizationBySlugResponses, GetOrganizationData, GetOrganizationErrors, GetOrganizationResponses, GetOrganizationStatsData, GetOrganizationStatsErrors, GetOrganizationStatsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetSecurityAuditLogData, GetSecurityAuditLogErrors, GetSecurityAuditLogResponses, GetSlmRoleData, GetSlmRoleErrors, GetSlmRoleResponses, GetSlmUserData, GetSlmUserErrors, GetSlmUserResponses, GetTeamData, GetTeamErrors, GetTeamResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListAutobotRolesData, ListAutobotRolesErrors, ListAutobotRolesResponses, ListAutobotUsersData, ListAutobotUsersErrors, ListAutobotUserSessionsData, ListAutobotUserSessionsErrors, ListAutobotUserSessionsResponses, ListAutobotUsersResponses, ListOrganizationsData, ListOrganizationsErrors, ListOrganizationsResponses, ListOwnSessionsData, ListOwnSessionsErrors, ListOwnSessionsResponses, ListPermissionsData, ListPermissionsErrors, ListPermissionsResponses, ListRolesOfAutobotUserData, ListRolesOfAutobotUserErrors, ListRolesOfAutobotUserResponses, ListRolesOfSlmUserData, ListRolesOfSlmUserErrors, ListRolesOfSlmUserResponses, ListSecurityAuditLogsData, ListSecurityAuditLogsErrors, ListSecurityAuditLogsResponses, ListSlmRolesData, ListSlmRolesErrors, ListSlmRolesResponses, ListSlmUsersData, ListSlmUsersErrors, ListSlmUserSessionsData, ListSlmUserSessionsErrors, ListSlmUserSessionsResponses, ListSlmUsersResponses, ListTeamMembersData, ListTeamMembersErrors, ListTeamMembersResponses, ListTeamsData, ListTeamsErrors, ListTeamsOfUserData, ListTeamsOfUserErrors, ListTeamsOfUserResponses, ListTeamsResponses, LoginData, LoginErrors, LoginOfPlaybooksData, LoginOfPlaybooksErrors, LoginOfPlaybooksResponses, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RefreshBrowserSessionData, RefreshBrowserSessionErrors, RefreshBrowserSessionResponses, RefreshData, RefreshErrors, RefreshOfAutobotData, RefreshOfAutobotErrors, RefreshOfAutobotResponses, RefreshResponses, RemoveTeamMemberData, RemoveTeamMemberErrors, RemoveTeamMemberResponses, ResetAutobotUserPasswordData, ResetAutobotUserPasswordErrors, ResetAutobotUserPasswordResponses, ResetSlmUserPasswordData, ResetSlmUserPasswordErrors, ResetSlmUserPasswordResponses, RevokeAutobotRoleData, RevokeAutobotRoleErrors, RevokeAutobotRoleResponses, RevokeSlmRoleData, RevokeSlmRoleErrors, RevokeSlmRoleResponses, UnlockAutobotUserData, UnlockAutobotUserErrors, UnlockAutobotUserResponses, UnlockSlmUserData, UnlockSlmUserErrors, UnlockSlmUserResponses, UpdateAutobotRoleData, UpdateAutobotRoleErrors, UpdateAutobotRoleResponses, UpdateAutobotUserData, UpdateAutobotUserErrors, UpdateAutobotUserResponses, UpdateOrganizationData, UpdateOrganizationErrors, UpdateOrganizationResponses, UpdateSlmRoleData, UpdateSlmRoleErrors, UpdateSlmRoleResponses, UpdateSlmUserData, UpdateSlmUserErrors, UpdateSlmUserResponses, UpdateTeamData, UpdateTeamErrors, UpdateTeamResponses } from './types.gen';
+import type { ActivateOrganizationData, ActivateOrganizationErrors, ActivateOrganizationResponses, AddTeamMemberData, AddTeamMemberErrors, AddTeamMemberResponses, AssignAutobotRoleData, AssignAutobotRoleErrors, AssignAutobotRoleResponses, AssignSlmRoleData, AssignSlmRoleErrors, AssignSlmRoleResponses, BeginBrowserSessionData, BeginBrowserSessionErrors, BeginBrowserSessionResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, ChangeTeamMemberData, ChangeTeamMemberErrors, ChangeTeamMemberResponses, ChangeTeamMembersData, ChangeTeamMembersErrors, ChangeTeamMembersResponses, CreateAutobotRoleData, CreateAutobotRoleErrors, CreateAutobotRoleResponses, CreateAutobotUserData, CreateAutobotUserErrors, CreateAutobotUserResponses, CreateOrganizationData, CreateOrganizationErrors, CreateOrganizationResponses, CreateSlmRoleData, CreateSlmRoleErrors, CreateSlmRoleResponses, CreateSlmUserData, CreateSlmUserErrors, CreateSlmUserResponses, CreateTeamData, CreateTeamErrors, CreateTeamResponses, CreateUserOfAutobotData, CreateUserOfAutobotErrors, CreateUserOfAutobotResponses, DeactivateOrganizationData, DeactivateOrganizationErrors, DeactivateOrganizationResponses, DeleteAutobotRoleData, DeleteAutobotRoleErrors, DeleteAutobotRoleResponses, DeleteAutobotUserData, DeleteAutobotUserErrors, DeleteAutobotUserResponses, DeleteOrganizationData, DeleteOrganizationErrors, DeleteOrganizationResponses, DeleteSlmRoleData, DeleteSlmRoleErrors, DeleteSlmRoleResponses, DeleteSlmUserData, DeleteSlmUserErrors, DeleteSlmUserResponses, DeleteTeamData, DeleteTeamErrors, DeleteTeamResponses, EndAutobotUserSessionData, EndAutobotUserSessionErrors, EndAutobotUserSessionResponses, EndAutobotUserSessionsData, EndAutobotUserSessionsErrors, EndAutobotUserSessionsResponses, EndBrowserSessionData, EndBrowserSessionErrors, EndBrowserSessionResponses, EndOtherSessionsData, EndOtherSessionsErrors, EndOtherSessionsResponses, EndOwnSessionData, EndOwnSessionErrors, EndOwnSessionResponses, EndSlmUserSessionData, EndSlmUserSessionErrors, EndSlmUserSessionResponses, EndSlmUserSessionsData, EndSlmUserSessionsErrors, EndSlmUserSessionsResponses, ExportAuditLogsData, ExportAuditLogsErrors, ExportAuditLogsResponses, ExportAutobotUsersData, ExportAutobotUsersErrors, ExportAutobotUsersResponses, ExportSlmUsersData, ExportSlmUsersErrors, ExportSlmUsersResponses, GetAuditLogData, GetAuditLogErrors, GetAuditLogResponses, GetAutobotRoleData, GetAutobotRoleErrors, GetAutobotRoleResponses, GetAutobotUserData, GetAutobotUserErrors, GetAutobotUserLockData, GetAutobotUserLockErrors, GetAutobotUserLockResponses, GetAutobotUserResponses, GetCurrentUserData, GetCurrentUserErrors, GetCurrentUserOfAutobotData, GetCurrentUserOfAutobotErrors, GetCurrentUserOfAutobotResponses, GetCurrentUserResponses, GetDatabaseHealthData, GetDatabaseHealthErrors, GetDatabaseHealthResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetLivenessData, GetLivenessErrors, GetLivenessResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetOrganizationBySlugData, GetOrganizationBySlugErrors, GetOrganizationBySlugResponses, GetOrganizationData, GetOrganizationErrors, GetOrganizationResponses, GetOrganizationStatsData, GetOrganizationStatsErrors, GetOrganizationStatsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetSecurityAuditLogData, GetSecurityAuditLogErrors, GetSecurityAuditLogResponses, GetSlmRoleData, GetSlmRoleErrors, GetSlmRoleResponses, GetSlmUserData, GetSlmUserErrors, GetSlmUserLockData, GetSlmUserLockErrors, GetSlmUserLockResponses, GetSlmUserResponses, GetTeamData, GetTeamErrors, GetTeamResponses, ImportAutobotUsersData, ImportAutobotUsersErrors, ImportAutobotUsersResponses, ImportSlmUsersData, ImportSlmUsersErrors, ImportSlmUsersResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListAutobotRolesData, ListAutobotRolesErrors, ListAutobotRolesResponses, ListAutobotUsersData, ListAutobotUsersErrors, ListAutobotUserSessionsData, ListAutobotUserSessionsErrors, ListAutobotUserSessionsResponses, ListAutobotUsersResponses, ListOrganizationsData, ListOrganizationsErrors, ListOrganizationsResponses, ListOwnSessionsData, ListOwnSessionsErrors, ListOwnSessionsResponses, ListPermissionsData, ListPermissionsErrors, ListPermissionsResponses, ListRolesOfAutobotUserData, ListRolesOfAutobotUserErrors, ListRolesOfAutobotUserResponses, ListRolesOfSlmUserData, ListRolesOfSlmUserErrors, ListRolesOfSlmUserResponses, ListSecurityAuditLogsData, ListSecurityAuditLogsErrors, ListSecurityAuditLogsResponses, ListSlmRolesData, ListSlmRolesErrors, ListSlmRolesResponses, ListSlmUsersData, ListSlmUsersErrors, ListSlmUserSessionsData, ListSlmUserSessionsErrors, ListSlmUserSessionsResponses, ListSlmUsersResponses, ListTeamMembersData, ListTeamMembersErrors, ListTeamMembersResponses, ListTeamsData, ListTeamsErrors, ListTeamsOfUserData, ListTeamsOfUserErrors, ListTeamsOfUserResponses, ListTeamsResponses, LoginData, LoginErrors, LoginOfPlaybooksData, LoginOfPlaybooksErrors, LoginOfPlaybooksResponses, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RefreshBrowserSessionData, RefreshBrowserSessionErrors, RefreshBrowserSessionResponses, RefreshData, RefreshErrors, RefreshOfAutobotData, RefreshOfAutobotErrors, RefreshOfAutobotResponses, RefreshResponses, RemoveTeamMemberData, RemoveTeamMemberErrors, RemoveTeamMemberResponses, ResetAutobotUserPasswordData, ResetAutobotUserPasswordErrors, ResetAutobotUserPasswordResponses, ResetSlmUserPasswordData, ResetSlmUserPasswordErrors, ResetSlmUserPasswordResponses, RevokeAutobotRoleData, RevokeAutobotRoleErrors, RevokeAutobotRoleResponses, RevokeSlmRoleData, RevokeSlmRoleErrors, RevokeSlmRoleResponses, UnlockAutobotUserData, UnlockAutobotUserErrors, UnlockAutobotUserResponses, UnlockSlmUserData, UnlockSlmUserErrors, UnlockSlmUserResponses, UpdateAutobotRoleData, UpdateAutobotRoleErrors, UpdateAutobotRoleResponses, UpdateAutobotUserData, UpdateAutobotUserErrors, UpdateAutobotUserResponses, UpdateOrganizationData, UpdateOrganizationErrors, UpdateOrganizationResponses, UpdateSlmRoleData, UpdateSlmRoleErrors, UpdateSlmRoleResponses, UpdateSlmUserData, UpdateSlmUserErrors, UpdateSlmUserResponses, UpdateTeamData, UpdateTeamErrors, UpdateTeamResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -176,9 +176,37 @@ export const listOwnSessions = <ThrowOnError extends boolean = true>(options?: O
 export const endOwnSession = <ThrowOnError extends boolean = true>(options: Options<EndOwnSessionData, ThrowOnError>): RequestResult<EndOwnSessionResponses, EndOwnSessionErrors, ThrowOnError> => (options.client ?? client).delete<EndOwnSessionResponses, EndOwnSessionErrors, ThrowOnError>({ url: '/api/slm-auth/sessions/{session_id}', ...options });
 
 /**
+ * Import Users
+ *
+ * Import users from a file, with the hashes of their passwords.
+ *
+ * Whoever is here already, by id, username or e-mail address, keeps what they have and gets
+ * what they lack. What is written when it breaks off stays; repeating it goes on.
+ */
+export const importSlmUsers = <ThrowOnError extends boolean = true>(options: Options<ImportSlmUsersData, ThrowOnError>): RequestResult<ImportSlmUsersResponses, ImportSlmUsersErrors, ThrowOnError> => (options.client ?? client).post<ImportSlmUsersResponses, ImportSlmUsersErrors, ThrowOnError>({
+    bodySerializer: null,
+    url: '/api/slm-users/import',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Export Users
+ *
+ * Download users, without the hashes of their passwords; filters are those of the list.
+ *
+ * In CSV, what a spreadsheet would run has an apostrophe in front. The download itself is an
+ * event.
+ */
+export const exportSlmUsers = <ThrowOnError extends boolean = true>(options?: Options<ExportSlmUsersData, ThrowOnError>): RequestResult<ExportSlmUsersResponses, ExportSlmUsersErrors, ThrowOnError> => (options?.client ?? client).get<ExportSlmUsersResponses, ExportSlmUsersErrors, ThrowOnError>({ url: '/api/slm-users/export', ...options });
+
+/**
  * List Users
  *
- * List users, newest first. Deleted ones are not shown, disabled ones are.
+ * List users. Deleted ones are not shown, disabled ones are.
  *
  * `search` is a part of the user name, e-mail address or display name; with fewer than three
  * characters it is their beginning.
@@ -335,6 +363,16 @@ export const endSlmUserSession = <ThrowOnError extends boolean = true>(options: 
 export const resetSlmUserPassword = <ThrowOnError extends boolean = true>(options: Options<ResetSlmUserPasswordData, ThrowOnError>): RequestResult<ResetSlmUserPasswordResponses, ResetSlmUserPasswordErrors, ThrowOnError> => (options.client ?? client).post<ResetSlmUserPasswordResponses, ResetSlmUserPasswordErrors, ThrowOnError>({ url: '/api/slm-users/{user_id}/reset-password', ...options });
 
 /**
+ * Get Lock
+ *
+ * Tell whether failed logins keep the user out, under either of their names.
+ *
+ * It may be one address only. Where the user has logged in lately, they get in although
+ * strangers fail elsewhere. A blocked address, or the global block, does not show here.
+ */
+export const getSlmUserLock = <ThrowOnError extends boolean = true>(options: Options<GetSlmUserLockData, ThrowOnError>): RequestResult<GetSlmUserLockResponses, GetSlmUserLockErrors, ThrowOnError> => (options.client ?? client).get<GetSlmUserLockResponses, GetSlmUserLockErrors, ThrowOnError>({ url: '/api/slm-users/{user_id}/lock', ...options });
+
+/**
  * Unlock
  *
  * Forget the user's failed attempts, so that they can try again at once.
@@ -342,9 +380,37 @@ export const resetSlmUserPassword = <ThrowOnError extends boolean = true>(option
 export const unlockSlmUser = <ThrowOnError extends boolean = true>(options: Options<UnlockSlmUserData, ThrowOnError>): RequestResult<UnlockSlmUserResponses, UnlockSlmUserErrors, ThrowOnError> => (options.client ?? client).post<UnlockSlmUserResponses, UnlockSlmUserErrors, ThrowOnError>({ url: '/api/slm-users/{user_id}/unlock', ...options });
 
 /**
+ * Import Users
+ *
+ * Import users from a file, with the hashes of their passwords.
+ *
+ * Whoever is here already, by id, username or e-mail address, keeps what they have and gets
+ * what they lack. What is written when it breaks off stays; repeating it goes on.
+ */
+export const importAutobotUsers = <ThrowOnError extends boolean = true>(options: Options<ImportAutobotUsersData, ThrowOnError>): RequestResult<ImportAutobotUsersResponses, ImportAutobotUsersErrors, ThrowOnError> => (options.client ?? client).post<ImportAutobotUsersResponses, ImportAutobotUsersErrors, ThrowOnError>({
+    bodySerializer: null,
+    url: '/api/autobot-users/import',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Export Users
+ *
+ * Download users, without the hashes of their passwords; filters are those of the list.
+ *
+ * In CSV, what a spreadsheet would run has an apostrophe in front. The download itself is an
+ * event.
+ */
+export const exportAutobotUsers = <ThrowOnError extends boolean = true>(options?: Options<ExportAutobotUsersData, ThrowOnError>): RequestResult<ExportAutobotUsersResponses, ExportAutobotUsersErrors, ThrowOnError> => (options?.client ?? client).get<ExportAutobotUsersResponses, ExportAutobotUsersErrors, ThrowOnError>({ url: '/api/autobot-users/export', ...options });
+
+/**
  * List Users
  *
- * List users, newest first. Deleted ones are not shown, disabled ones are.
+ * List users. Deleted ones are not shown, disabled ones are.
  *
  * `search` is a part of the user name, e-mail address or display name; with fewer than three
  * characters it is their beginning.
@@ -499,6 +565,16 @@ export const endAutobotUserSession = <ThrowOnError extends boolean = true>(optio
  * The old password is void and all sessions end, one's own too if it is oneself.
  */
 export const resetAutobotUserPassword = <ThrowOnError extends boolean = true>(options: Options<ResetAutobotUserPasswordData, ThrowOnError>): RequestResult<ResetAutobotUserPasswordResponses, ResetAutobotUserPasswordErrors, ThrowOnError> => (options.client ?? client).post<ResetAutobotUserPasswordResponses, ResetAutobotUserPasswordErrors, ThrowOnError>({ url: '/api/autobot-users/{user_id}/reset-password', ...options });
+
+/**
+ * Get Lock
+ *
+ * Tell whether failed logins keep the user out, under either of their names.
+ *
+ * It may be one address only. Where the user has logged in lately, they get in although
+ * strangers fail elsewhere. A blocked address, or the global block, does not show here.
+ */
+export const getAutobotUserLock = <ThrowOnError extends boolean = true>(options: Options<GetAutobotUserLockData, ThrowOnError>): RequestResult<GetAutobotUserLockResponses, GetAutobotUserLockErrors, ThrowOnError> => (options.client ?? client).get<GetAutobotUserLockResponses, GetAutobotUserLockErrors, ThrowOnError>({ url: '/api/autobot-users/{user_id}/lock', ...options });
 
 /**
  * Unlock

@@ -189,9 +189,16 @@ export type DatabaseHealth = {
 /**
  * ExportFormat
  *
- * How the events are written.
+ * How rows are written.
  */
 export type ExportFormat = 'csv' | 'ndjson';
+
+/**
+ * ImportFormat
+ *
+ * What the file is.
+ */
+export type ImportFormat = 'csv' | 'ndjson' | 'config';
 
 /**
  * KeySet
@@ -287,6 +294,24 @@ export type Liveness = {
      * Status
      */
     status?: 'ok';
+};
+
+/**
+ * LockResponse
+ *
+ * What failed logins do to a user: `locked_until` is null when nothing keeps them out.
+ *
+ * `failures` is the most that count together: those of one name, or of a name and an address.
+ */
+export type LockResponse = {
+    /**
+     * Locked Until
+     */
+    locked_until: string | null;
+    /**
+     * Failures
+     */
+    failures: number;
 };
 
 export type LoginRequest = unknown & {
@@ -1505,6 +1530,13 @@ export type UserRolesResponse = {
 };
 
 /**
+ * UserSort
+ *
+ * By what users are sorted; with `-` from the last to the first.
+ */
+export type UserSort = '-created_at' | 'created_at' | 'username' | '-username' | 'email' | '-email' | 'last_login_at' | '-last_login_at';
+
+/**
  * UserStatistics
  *
  * How many users an organization has, and may have.
@@ -1589,7 +1621,7 @@ export type Problem = {
     title: string;
     status: number;
     detail: string;
-    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full';
+    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'import_running' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'unusable_file' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full' | 'storage_full';
     /**
      * The faults of a request that is not valid.
      */
@@ -1631,7 +1663,7 @@ export type LoginOfPlaybooksErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1684,7 +1716,7 @@ export type LoginErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1737,7 +1769,7 @@ export type RefreshErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1793,7 +1825,7 @@ export type RefreshOfAutobotErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1924,7 +1956,7 @@ export type ChangePasswordErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -1987,7 +2019,7 @@ export type BeginBrowserSessionErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2179,7 +2211,7 @@ export type CreateUserOfAutobotErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2331,6 +2363,148 @@ export type EndOwnSessionResponses = {
 
 export type EndOwnSessionResponse = EndOwnSessionResponses[keyof EndOwnSessionResponses];
 
+export type ImportSlmUsersData = {
+    /**
+     * The file itself, up to 64 MiB.
+     */
+    body: Blob | File;
+    path?: never;
+    query: {
+        /**
+         * What the file is.
+         */
+        format: ImportFormat;
+        /**
+         * Apply
+         *
+         * Do it. Without this, only tell what would be done.
+         */
+        apply?: boolean;
+    };
+    url: '/api/slm-users/import';
+};
+
+export type ImportSlmUsersErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * An import is running (`import_running`)
+     */
+    409: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`); The file cannot be imported (`unusable_file`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); The disk is full (`storage_full`)
+     */
+    503: Problem;
+};
+
+export type ImportSlmUsersError = ImportSlmUsersErrors[keyof ImportSlmUsersErrors];
+
+export type ImportSlmUsersResponses = {
+    /**
+     * What becomes of each row, a line each. The last line is `summary`, or `problem` when the import broke off.
+     */
+    200: string;
+};
+
+export type ImportSlmUsersResponse = ImportSlmUsersResponses[keyof ImportSlmUsersResponses];
+
+export type ExportSlmUsersData = {
+    body?: never;
+    path?: never;
+    query?: {
+        format?: ExportFormat;
+        /**
+         * Search
+         */
+        search?: string | null;
+        /**
+         * Is Active
+         */
+        is_active?: boolean | null;
+        /**
+         * Role
+         */
+        role?: string | null;
+        /**
+         * Org Id
+         */
+        org_id?: string | null;
+        /**
+         * Team Id
+         */
+        team_id?: string | null;
+        /**
+         * Last Login Before
+         */
+        last_login_before?: string | null;
+        /**
+         * Last Login After
+         */
+        last_login_after?: string | null;
+    };
+    url: '/api/slm-users/export';
+};
+
+export type ExportSlmUsersErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type ExportSlmUsersError = ExportSlmUsersErrors[keyof ExportSlmUsersErrors];
+
+export type ExportSlmUsersResponses = {
+    /**
+     * All users who meet what is given, oldest first, as an import reads them.
+     */
+    200: string;
+};
+
+export type ExportSlmUsersResponse = ExportSlmUsersResponses[keyof ExportSlmUsersResponses];
+
 export type ListSlmUsersData = {
     body?: never;
     path?: never;
@@ -2363,6 +2537,10 @@ export type ListSlmUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        /**
+         * What users are sorted by, with `-` from the last to the first: names by their bytes, and who never logged in as if before everybody else. A cursor belongs to its order.
+         */
+        sort?: UserSort;
         /**
          * Skip
          */
@@ -2458,7 +2636,7 @@ export type CreateSlmUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2652,7 +2830,7 @@ export type UpdateSlmUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2783,7 +2961,7 @@ export type CreateSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -2977,7 +3155,7 @@ export type UpdateSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3101,7 +3279,7 @@ export type AssignSlmRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3387,6 +3565,56 @@ export type ResetSlmUserPasswordResponses = {
 
 export type ResetSlmUserPasswordResponse = ResetSlmUserPasswordResponses[keyof ResetSlmUserPasswordResponses];
 
+export type GetSlmUserLockData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/slm-users/{user_id}/lock';
+};
+
+export type GetSlmUserLockErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * Not found (`not_found`)
+     */
+    404: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type GetSlmUserLockError = GetSlmUserLockErrors[keyof GetSlmUserLockErrors];
+
+export type GetSlmUserLockResponses = {
+    /**
+     * Successful Response
+     */
+    200: LockResponse;
+};
+
+export type GetSlmUserLockResponse = GetSlmUserLockResponses[keyof GetSlmUserLockResponses];
+
 export type UnlockSlmUserData = {
     body?: never;
     path: {
@@ -3437,6 +3665,148 @@ export type UnlockSlmUserResponses = {
 
 export type UnlockSlmUserResponse = UnlockSlmUserResponses[keyof UnlockSlmUserResponses];
 
+export type ImportAutobotUsersData = {
+    /**
+     * The file itself, up to 64 MiB.
+     */
+    body: Blob | File;
+    path?: never;
+    query: {
+        /**
+         * What the file is.
+         */
+        format: ImportFormat;
+        /**
+         * Apply
+         *
+         * Do it. Without this, only tell what would be done.
+         */
+        apply?: boolean;
+    };
+    url: '/api/autobot-users/import';
+};
+
+export type ImportAutobotUsersErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * An import is running (`import_running`)
+     */
+    409: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`); The file cannot be imported (`unusable_file`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); The disk is full (`storage_full`)
+     */
+    503: Problem;
+};
+
+export type ImportAutobotUsersError = ImportAutobotUsersErrors[keyof ImportAutobotUsersErrors];
+
+export type ImportAutobotUsersResponses = {
+    /**
+     * What becomes of each row, a line each. The last line is `summary`, or `problem` when the import broke off.
+     */
+    200: string;
+};
+
+export type ImportAutobotUsersResponse = ImportAutobotUsersResponses[keyof ImportAutobotUsersResponses];
+
+export type ExportAutobotUsersData = {
+    body?: never;
+    path?: never;
+    query?: {
+        format?: ExportFormat;
+        /**
+         * Search
+         */
+        search?: string | null;
+        /**
+         * Is Active
+         */
+        is_active?: boolean | null;
+        /**
+         * Role
+         */
+        role?: string | null;
+        /**
+         * Org Id
+         */
+        org_id?: string | null;
+        /**
+         * Team Id
+         */
+        team_id?: string | null;
+        /**
+         * Last Login Before
+         */
+        last_login_before?: string | null;
+        /**
+         * Last Login After
+         */
+        last_login_after?: string | null;
+    };
+    url: '/api/autobot-users/export';
+};
+
+export type ExportAutobotUsersErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type ExportAutobotUsersError = ExportAutobotUsersErrors[keyof ExportAutobotUsersErrors];
+
+export type ExportAutobotUsersResponses = {
+    /**
+     * All users who meet what is given, oldest first, as an import reads them.
+     */
+    200: string;
+};
+
+export type ExportAutobotUsersResponse = ExportAutobotUsersResponses[keyof ExportAutobotUsersResponses];
+
 export type ListAutobotUsersData = {
     body?: never;
     path?: never;
@@ -3469,6 +3839,10 @@ export type ListAutobotUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        /**
+         * What users are sorted by, with `-` from the last to the first: names by their bytes, and who never logged in as if before everybody else. A cursor belongs to its order.
+         */
+        sort?: UserSort;
         /**
          * Skip
          */
@@ -3564,7 +3938,7 @@ export type CreateAutobotUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3758,7 +4132,7 @@ export type UpdateAutobotUserErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -3889,7 +4263,7 @@ export type CreateAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4083,7 +4457,7 @@ export type UpdateAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4207,7 +4581,7 @@ export type AssignAutobotRoleErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4493,6 +4867,56 @@ export type ResetAutobotUserPasswordResponses = {
 
 export type ResetAutobotUserPasswordResponse = ResetAutobotUserPasswordResponses[keyof ResetAutobotUserPasswordResponses];
 
+export type GetAutobotUserLockData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/autobot-users/{user_id}/lock';
+};
+
+export type GetAutobotUserLockErrors = {
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * Not found (`not_found`)
+     */
+    404: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`)
+     */
+    503: Problem;
+};
+
+export type GetAutobotUserLockError = GetAutobotUserLockErrors[keyof GetAutobotUserLockErrors];
+
+export type GetAutobotUserLockResponses = {
+    /**
+     * Successful Response
+     */
+    200: LockResponse;
+};
+
+export type GetAutobotUserLockResponse = GetAutobotUserLockResponses[keyof GetAutobotUserLockResponses];
+
 export type UnlockAutobotUserData = {
     body?: never;
     path: {
@@ -4687,7 +5111,7 @@ export type CreateOrganizationErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -4927,7 +5351,7 @@ export type UpdateOrganizationErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5236,7 +5660,7 @@ export type CreateTeamErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5426,7 +5850,7 @@ export type UpdateTeamErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5579,7 +6003,7 @@ export type ChangeTeamMembersErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5663,7 +6087,7 @@ export type AddTeamMemberErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**
@@ -5815,7 +6239,7 @@ export type ChangeTeamMemberErrors = {
      */
     413: Problem;
     /**
-     * The request body must be JSON (`unsupported_media_type`)
+     * The request body is of the wrong type (`unsupported_media_type`)
      */
     415: Problem;
     /**

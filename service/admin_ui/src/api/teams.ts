@@ -1,0 +1,43 @@
+/** Teams with their versions, and what of them can be edited. */
+
+import { getTeam, updateTeam, type TeamResponse, type TeamUpdate } from './generated'
+import type { Versioned } from './populations'
+
+export interface TeamForm {
+  name: string
+  description: string
+  is_default: boolean
+}
+
+/** The form of a team. */
+export function teamForm({ name, description, is_default }: TeamResponse): TeamForm {
+  return { name, description: description ?? '', is_default }
+}
+
+/** The fields of the form that are given, as the API takes them. */
+export function teamBody(form: Partial<TeamForm>): TeamUpdate {
+  const { description, ...others } = form
+  return {
+    ...others,
+    ...(description !== undefined && { description: description.trim() || null }),
+  }
+}
+
+/** Read a team with its version. */
+export async function readTeam(id: string, signal?: AbortSignal): Promise<Versioned<TeamResponse>> {
+  const { data, response } = await getTeam({ path: { team_id: id }, signal })
+  return { value: data, etag: response.headers.get('ETag') ?? '' }
+}
+
+/** Change a team, if nobody else has since `etag` was read. */
+export async function changeTeam(
+  id: string,
+  changes: Partial<TeamForm>,
+  etag: string,
+): Promise<void> {
+  await updateTeam({
+    path: { team_id: id },
+    headers: { 'if-match': etag },
+    body: teamBody(changes),
+  })
+}

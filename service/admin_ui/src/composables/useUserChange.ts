@@ -1,0 +1,39 @@
+/** Changes of one user from their drawer. */
+
+import { useMutation } from '@tanstack/vue-query'
+import { computed, type ComputedRef } from 'vue'
+
+import type { Population } from '@/api/generated'
+import { announce } from '@/components/announcer'
+import { useChanged } from './useUserActions'
+
+interface Change {
+  run: () => Promise<unknown>
+  /** What to say when it is done. */
+  done: string
+}
+
+export interface UserChange {
+  change: (run: Change['run'], done: string, onDone?: () => void) => void
+  isBusy: ComputedRef<boolean>
+  error: ComputedRef<unknown>
+}
+
+/** Run changes of the user, tell what was done, and have everything of theirs read anew. */
+export function useUserChange(population: Population): UserChange {
+  const changed = useChanged(population)
+
+  const { mutate, isPending, error } = useMutation({
+    mutationFn: ({ run }: Change) => run(),
+    onSuccess: (_, { done }) => {
+      announce(done)
+      void changed()
+    },
+  })
+
+  return {
+    change: (run, done, onDone) => mutate({ run, done }, { onSuccess: onDone }),
+    isBusy: computed(() => isPending.value),
+    error: computed(() => error.value),
+  }
+}

@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest'
+
+import type { Permission } from '@/api/generated'
+import { ApiProblem } from '@/api/problem'
+import { useIdempotencyKey } from '@/composables/useIdempotencyKey'
+import { useSelection } from '@/composables/useSelection'
+import { bulkVerbsFor } from '@/views/users/bulkVerbs'
+import { faultOf, isElsewhere } from '@/views/users/faults'
+import { updateOf } from '@/views/users/userForm'
+import { verbsFor } from '@/views/users/verbs'
+
+const having =
+  (...permissions: Permission[]) =>
+  (permission: Permission) =>
+    permissions.includes(permission)
+const everything = () => true
+
+describe('verbsFor', () => {
+  it('offers nothing to who may only read', () => {
+    expect(verbsFor('autobot', { is_active: true }, having('users:read', 'teams:read'))).toEqual([])
+  })
+
+  it('offers what the permissions allow', () => {
+    expect(verbsFor('slm', { is_active: true }, having('users:delete'))).toEqual(['delete'])
+    expect(verbsFor('slm', { is_active: true }, having('admin:users'))).toEqual(['roles'])
+  })
+
+  it('disables who is active and enables who is not', () => {
+    expect(verbsFor('slm', { is_active: true }, everything)).toContain('disable')
+    expect(verbsFor('slm', { is_active: true }, everything)).not.toContain('enable')
+    expect(verbsFor('slm', { is_active: false }, everything)).toContain('enable')
+    expect(verbsFor('slm', { is_active: false }, everything)).not.toContain('disable')
+  })
+
+  it('knows that only application users are in teams', () => {
+    expect(verbsFor('autobot', { is_active: true }, everything)).toContain('teams')
+    expect(verbsFor('slm', { is_active: true }, everything)).not.toContain('teams')
+  })
+})
+
+describe('bulkVerbsFor', () => {
+  it('offers what the permissions allow, of that population', () => {
+    expect(bulkVerbsFor('autobot', having('teams:manage'))).toEqual(['add-to-team'])
+    expect(bulkVerbsFor('slm', having('teams:manage', 'users:delete'))).toEqual(['delete'])
+  })
+})
+
+describe('faultOf', () => {
+  it('puts a name that is taken beside its field', () => {
+    const problem = new ApiProblem(409, 'duplicate', 'This e-mail address is taken.')
+    expect(faultOf(problem, 'email')).toBe('This e-mail address is taken.')
+    expect(faultOf(problem, 'username')).toBeNull()
+    expect(isElsewhere(problem, ['username', 'email'])).toBe(false)
+  })
+
+  it('puts a refused password beside the password', () => {
+    const problem = new ApiProblem(422, 'password_refused', 'It is too common.')
+    expect(faultOf(problem, 'password')).toBe('It is too common.')
+    expect(faultOf(problem, 'email')).toBeNull()
+  })
+
+  it('leaves what no field shows to the form', () => {
+    const problem = new ApiProblem(409, 'quota_exceeded', 'The organization is full.')
+    expect(isElsewhere(problem, ['username', 'org_id'])).toBe(true)
+    expect(isElsewhere(null, ['username'])).toBe(false)
+  })
+})
+
+describe('updateOf', () => {
+  it('makes an emptied text none', () => {
+    expect(updateOf({ bio: '', display_name: 'Ada', is_active: false })).toEqual({
+      bio: null,
+      display_name: 'Ada',
+      is_active: false,
+    })
+  })
+})
+
+describe('useIdempotencyKey', () => {
+  it('keeps the key of what is sent again, and gives other bodies others', () => {
+    const keyOf = useIdempotencyKey()
+    const first = keyOf({ username: 'ada' })
+    expect(keyOf({ username: 'ada' })).toBe(first)
+    expect(keyOf({ username: 'bo' })).not.toBe(first)
+  })
+})
+
+describe('useSelection', () => {
+  it('keeps what is chosen on other pages', () => {
+    const selection = useSelection<{ id: string }>()
+    selection.set([{ id: 'a' }, { id: 'b' }], true)
+    selection.set([{ id: 'c' }], true)
+    selection.set([{ id: 'a' }], false)
+    expect(selection.items.value.map(({ id }) => id)).toEqual(['b', 'c'])
+    selection.replace([{ id: 'c' }])
+    expect(selection.has('b')).toBe(false)
+    expect(selection.size.value).toBe(1)
+  })
+})

@@ -1,0 +1,146 @@
+"""Login, refresh and logout of fleet administrators in a browser: the tokens are in cookies."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from slm_server.api.auth import issue
+from user_management.errors import NotAuthenticated, TooManyAttempts
+from user_management.middleware.browser import (
+    BrowserCookies,
+    clear_cookies,
+    cookie_of,
+    csrf_parameter,
+    same_origin,
+    set_cookie,
+)
+from user_management.middleware.caller import get_browser_user
+from user_management.middleware.login import LoginServiceDep
+from user_management.middleware.problems import LOGIN, SESSION, problem, problem_responses
+from user_management.middleware.rbac import public
+from user_management.middleware.resources import Resources, ResourcesDep
+from user_management.schemas.auth import BrowserSessionResponse, LoginRequest
+from user_management.services import AuthenticatedUser, AuthenticationService, Grant
+
+COOKIES: Final = BrowserCookies(access="__Host-slm-access", refresh="__Host-slm-refresh")
+
+router = APIRouter(
+    prefix="/slm-auth/browser",
+    tags=["authentication"],
+    dependencies=[Depends(public), Depends(same_origin)],
+    responses=problem_responses("cross_site_request", "internal_error"),
+)
+
+
+def _described(*security: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What the description says besides: the header, and the cookies one of which is used."""
+    extra: dict[str, Any] = {"parameters": [csrf_parameter()]}
+    return extra | {"security": list(security)} if security else extra
+
+
+async def get_user_if_any(request: Request) -> AuthenticatedUser | None:
+    """The caller by the access cookie, None when it is good for nobody."""
+    try:
+        return await get_browser_user(request)
+    except NotAuthenticated:
+        return None
+
+
+async def get_refresh_token(request: Request) -> str | None:
+    """What the refresh cookie holds."""
+    return cookie_of(request, COOKIES.refresh)
+
+
+# Before the service, where both are asked for: none of its connections waits for another one.
+UserIfAnyDep = Annotated[AuthenticatedUser | None, Depends(get_user_if_any)]
+RefreshTokenDep = Annotated[str | None, Depends(get_refresh_token)]
+
+
+@router.post(
+    "/login",
+    operation_id="begin_browser_session",
+    openapi_extra=_described(),
+    responses=problem_responses(*LOGIN),
+)
+async def begin_browser_session(
+    body: LoginRequest,
+    former: UserIfAnyDep,
+    former_token: RefreshTokenDep,
+    service: LoginServiceDep,
+    resources: ResourcesDep,
+    response: Response,
+) -> BrowserSessionResponse:
+    """Begin a session, as `login` does, and end the one that the browser had before."""
+    grant = await service.login(body.username, body.password)
+    await _end(service, former, former_token)
+    return _answer(response, resources, grant)
+
+
+@router.post(
+    "/refresh",
+    operation_id="refresh_browser_session",
+    openapi_extra=_described({"browser_refresh": []}),
+    responses=problem_responses(*SESSION, "too_many_attempts"),
+    response_model=BrowserSessionResponse,
+)
+async def refresh_browser_session(
+    token: RefreshTokenDep, service: LoginServiceDep, resources: ResourcesDep, response: Response
+) -> BrowserSessionResponse | Response:
+    """Go on with the session, as `refresh` does. Once it has ended, the cookies go too."""
+    try:
+        if not token:
+            raise NotAuthenticated
+        return _answer(response, resources, await service.refresh(token))
+    except NotAuthenticated as error:
+        refusal = problem(error.code, error.detail)
+        clear_cookies(refusal, COOKIES)
+        return refusal
+
+
+@router.post(
+    "/logout",
+    operation_id="end_browser_session",
+    status_code=204,
+    openapi_extra=_described({}, {"browser": []}, {"browser_refresh": []}),
+    responses=problem_responses("database_unavailable"),
+)
+async def end_browser_session(
+    user: UserIfAnyDep, token: RefreshTokenDep, service: LoginServiceDep, response: Response
+) -> None:
+    """End the session, also by the refresh cookie alone, and let the browser forget all of it.
+
+    Whoever is not logged in is answered the same.
+    """
+    await _end(service, user, token)
+    clear_cookies(response, COOKIES)
+    response.headers["Clear-Site-Data"] = '"cache", "cookies", "storage"'
+
+
+async def _end(
+    service: AuthenticationService, user: AuthenticatedUser | None, refresh_token: str | None
+) -> None:
+    """End the session of the caller or, when the access token is good for nobody, the refresh
+    token's. One that is unknown has ended already.
+    """
+    if user is not None:
+        await service.logout(user)
+    elif refresh_token:
+        # An address may be blocked for what others did: the browser forgets its token anyway.
+        with suppress(NotAuthenticated, TooManyAttempts):
+            await service.logout_by_refresh_token(refresh_token)
+
+
+def _answer(response: Response, resources: Resources, grant: Grant) -> BrowserSessionResponse:
+    """What may be seen of the grant; its tokens are in cookies."""
+    issued = issue(resources, grant)
+    set_cookie(response, COOKIES.access, issued.token, issued.expires_in)
+    if grant.refresh_token is not None:
+        set_cookie(response, COOKIES.refresh, grant.refresh_token, issued.refresh_expires_in)
+    return BrowserSessionResponse(
+        session_id=grant.session_id,
+        must_change_password=grant.must_change_password,
+        expires_in=issued.expires_in,
+        refresh_expires_in=issued.refresh_expires_in,
+    )

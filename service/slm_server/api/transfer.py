@@ -1,0 +1,182 @@
+"""The routes that import and export users, one set for each population."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
+
+from slm_server.api.routes import CALLER
+from slm_server.api.users import get_filter
+from slm_server.audit_export import MEDIA_TYPES, chain
+from slm_server.import_worker import Job
+from slm_server.importing import import_report, spool
+from user_management.middleware.asgi import Body
+from user_management.middleware.caller import OriginDep, context_of
+from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import require_permission, require_platform_administrator
+from user_management.middleware.resources import ResourcesDep
+from user_management.models import AuditAction, AuditResourceType
+from user_management.permissions import Permission
+from user_management.population import Population
+from user_management.services import AuditService, AuthenticatedUser
+from user_management.services.user_search import UserFilter
+from user_management.transfer.exporter import ExportFormat, exported
+from user_management.transfer.sources import SourceKind
+
+_FILE: Final = Body(
+    64 * 1024,
+    ("text/csv", "application/x-ndjson", "application/json", "application/octet-stream"),
+)
+# By path.
+FILES: Final[Mapping[str, Body]] = {
+    f"/api/{population}-users/import": _FILE for population in Population
+}
+
+
+class _OwnAddress(APIRoute):
+    """A route at whose address no user is: other methods are not allowed there."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        return (Match.FULL if match is Match.PARTIAL else match), child
+
+
+class ImportFormat(StrEnum):
+    """What the file is."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+    CONFIG = "config"
+
+
+_ROWS: Final = "username,email,password_hash,roles\nmarta,marta@autobot.local,,readonly;user\n"
+_REPORT: Final = (
+    '{"resource": "user", "place": "line 2", "name": "marta", "outcome": "created", '
+    '"reason": null}\n'
+    '{"summary": {"population": "autobot", "source": "csv", "applied": false, "counts": {"user": '
+    '{"created": 1, "merged": 0, "unchanged": 0, "skipped": 0, "invalid": 0}}, "over_quota": []}}\n'
+)
+_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "The file itself, up to 64 MiB.",
+        "content": {
+            media_type: {
+                "schema": {"type": "string", "format": "binary", "minLength": 1},
+                **({"example": _ROWS} if media_type == "text/csv" else {}),
+            }
+            for media_type in _FILE.media_types
+        },
+    }
+}
+
+
+def create_router(population: Population) -> APIRouter:
+    """The routes `/<population>-users/import` and `/export`, for fleet administrators."""
+
+    imports = require_platform_administrator(Permission.ADMIN_USERS, population=population)
+    reads = require_permission(Permission.USERS_READ, population=population)
+
+    router = APIRouter(
+        prefix=f"/{population}-users",
+        route_class=_OwnAddress,
+        tags=[f"{population} users"],
+        responses=problem_responses(*CALLER, "validation_error"),
+    )
+
+    @router.post(
+        "/import",
+        operation_id=f"import_{population}_users",
+        response_class=StreamingResponse,
+        openapi_extra=_UPLOAD,
+        responses={
+            200: {
+                "description": "What becomes of each row, a line each. The last line is "
+                "`summary`, or `problem` when the import broke off.",
+                "content": {
+                    "application/x-ndjson": {"schema": {"type": "string"}, "example": _REPORT}
+                },
+            },
+            **problem_responses(
+                *("bad_request", "body_too_large", "unsupported_media_type"),
+                *("import_running", "validation_error", "unusable_file"),
+                *("database_unavailable", "storage_full"),
+            ),
+        },
+    )
+    async def import_users(
+        request: Request,
+        origin: OriginDep,
+        user: Annotated[AuthenticatedUser, Depends(imports)],
+        form: Annotated[ImportFormat, Query(alias="format", description="What the file is.")],
+        apply: Annotated[
+            bool, Query(description="Do it. Without this, only tell what would be done.")
+        ] = False,
+    ) -> Response:
+        """Import users from a file, with the hashes of their passwords.
+
+        Whoever is here already, by id, username or e-mail address, keeps what they have and gets
+        what they lack. What is written when it breaks off stays; repeating it goes on.
+        """
+        settings = request.app.state.settings.database(population)
+        with await spool(request) as file:
+            job = Job(
+                population=population,
+                database=settings,
+                kind=SourceKind(form),
+                file=file.fileno(),
+                apply=apply,
+                context=context_of(origin, user),
+            )
+            return await import_report(request, job)
+
+    @router.get(
+        "/export",
+        operation_id=f"export_{population}_users",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "All users who meet what is given, oldest first, as an import "
+                "reads them.",
+                "content": {
+                    "text/csv": {"schema": {"type": "string"}, "example": _ROWS},
+                    "application/x-ndjson": {"schema": {"type": "string"}},
+                },
+            }
+        },
+    )
+    async def export_users(
+        resources: ResourcesDep,
+        origin: OriginDep,
+        user: Annotated[AuthenticatedUser, Depends(reads)],
+        wanted: Annotated[UserFilter, Depends(get_filter)],
+        form: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
+    ) -> StreamingResponse:
+        """Download users, without the hashes of their passwords; filters are those of the list.
+
+        In CSV, what a spreadsheet would run has an apostrophe in front. The download itself is an
+        event.
+        """
+        context = context_of(origin, user)
+        scope = context.authority.scope
+        async with resources.session(population, scope) as session:
+            await AuditService(session, context).record_export(
+                AuditAction.USERS_EXPORTED, AuditResourceType.USER, form, wanted.given()
+            )
+        pieces = exported(
+            lambda: resources.session(population, scope), form, wanted, with_hashes=False
+        )
+        # A database that is away is noticed while there is still an error to answer with.
+        first = await anext(pieces)
+        return StreamingResponse(
+            chain(first, pieces),
+            media_type=MEDIA_TYPES[form],
+            headers={"Content-Disposition": f'attachment; filename="users-{population}.{form}"'},
+        )
+
+    return router

@@ -1,0 +1,56 @@
+"""What an import tells programs: one JSON object a line, the last one sums up."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from user_management.models import AuditResourceType
+from user_management.population import Population
+from user_management.transfer.importer import Summary
+from user_management.transfer.sources import SourceKind
+from user_management.transfer.structure import Outcome
+
+IMPORTED: Final = (
+    AuditResourceType.ORGANIZATION,
+    AuditResourceType.ROLE,
+    AuditResourceType.TEAM,
+    AuditResourceType.USER,
+)
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """What became of one thing."""
+    return line(
+        {
+            "resource": outcome.resource,
+            "place": outcome.place,
+            "name": outcome.name,
+            "outcome": outcome.verdict,
+            "reason": outcome.reason,
+        }
+    )
+
+
+def summary_line(
+    population: Population, kind: SourceKind, summary: Summary, *, applied: bool
+) -> str:
+    """The last line."""
+    return line(
+        {
+            "summary": {
+                "population": population,
+                "source": kind,
+                "applied": applied,
+                "counts": {resource: summary.of(resource) for resource in IMPORTED},
+                "over_quota": [
+                    {"organization": quota.slug, "max_users": quota.limit, "users": quota.users}
+                    for quota in summary.over_quota
+                ],
+            }
+        }
+    )
+
+
+def line(content: Mapping[str, Any]) -> str:
+    """One line of a report, in ASCII."""
+    return json.dumps(content) + "\n"
