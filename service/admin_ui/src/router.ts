@@ -1,7 +1,8 @@
 import { createRouter, createWebHistory, type RouteRecordRaw } from 'vue-router'
 
 import { isProblem } from './api/problem'
-import { currentUserQuery, ending, queryClient } from './session/session'
+import { currentUserQuery, ending, mayHaveSession, queryClient } from './session/session'
+import { tabsOf } from './tabs'
 
 declare module 'vue-router' {
   interface RouteMeta {
@@ -81,12 +82,16 @@ export const router = createRouter({ history: createWebHistory(), routes })
 
 router.beforeEach(async (to) => {
   if (to.meta.isPublic) return true
+  const login = { path: '/login', query: { next: to.fullPath } }
+  if (!mayHaveSession()) return login
   try {
-    await queryClient.ensureQueryData(currentUserQuery)
+    const me = await queryClient.ensureQueryData(currentUserQuery)
+    const [first] = tabsOf(me)
+    if (to.path === START && first) return first.to === START || first.to
   } catch (error) {
     if (isProblem(error, 'not_authenticated')) {
       ending.value = null
-      return { path: '/login', query: { next: to.fullPath } }
+      return login
     }
     if (isProblem(error, 'password_change_required')) return '/change-password'
     // Everything else is shown, with a way to try again, by the page itself.

@@ -50,6 +50,7 @@ describe('logIn', () => {
     network.answer(ME, json(person('a')))
     expect(await session.logIn('user-a', 'secret')).toBe('ready')
     expect(session.personShown()?.id).toBe('a')
+    expect(session.mayHaveSession()).toBe(true)
     expect(channel.told).toEqual(['began'])
     expect(replace).not.toHaveBeenCalled()
   })
@@ -108,8 +109,11 @@ describe('logOut', () => {
   it('forgets everything, and tells the other tabs', async () => {
     shows('a')
     network.answer(LOGOUT, new Response(null, { status: 204 }))
+    localStorage.setItem('slm.logged_in', 'yes')
     await session.logOut()
     expect(cached()).toEqual([])
+    expect(session.mayHaveSession()).toBe(false)
+    expect(localStorage.getItem('slm.logged_in')).toBeNull()
     expect(session.ending.value).toBe('left')
     expect(channel.told).toEqual(['ended'])
   })
@@ -127,12 +131,14 @@ describe('logOut', () => {
 describe('the end of the session', () => {
   it('is lost when the service knows it no longer', async () => {
     shows('a')
+    localStorage.setItem('slm.logged_in', 'yes')
     network.answer(ME, problem(401, 'not_authenticated'))
     network.answer(REFRESH, problem(401, 'not_authenticated'))
     await expect(
       session.queryClient.fetchQuery({ ...session.currentUserQuery, staleTime: 0 }),
     ).rejects.toThrow()
     expect(session.ending.value).toBe('lost')
+    expect(localStorage.getItem('slm.logged_in')).toBeNull()
     // What was typed stays on the page, and so does what it is about.
     expect(session.queryClient.getQueryData(['users', 'slm'])).toBeDefined()
   })

@@ -3,10 +3,15 @@
 import { nextTick } from 'vue'
 
 /**
- * Focus an element after the dialog that is about to close has given the focus back: what it was
- * opened from is about to go.
+ * Focus what `find` gives, after a dialog that is about to close has given the focus back: what it
+ * was opened from is about to go.
  */
-export async function focusAfterDialog(element: HTMLElement | null): Promise<void> {
+export async function focusAfterDialog(find: () => HTMLElement | null): Promise<void> {
   await nextTick()
-  setTimeout(() => element?.focus())
+  setTimeout(() => {
+    const element = find()
+    if (element === null) return
+    if (!element.hasAttribute('tabindex')) element.tabIndex = -1
+    element.focus()
+  })
 }

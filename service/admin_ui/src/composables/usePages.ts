@@ -62,6 +62,13 @@ export function usePages<T>(
     gcTime: KEPT,
   })
 
+  // Its last row was deleted; of the first page it is the news that there is nothing.
+  watch(query.data, (page) => {
+    if (page?.items.length === 0 && !query.isPlaceholderData.value && cursors.value.length > 1) {
+      cursors.value.pop()
+    }
+  })
+
   return {
     items: computed(() => query.data.value?.items ?? []),
     page: computed(() => cursors.value.length),

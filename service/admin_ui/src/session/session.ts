@@ -46,6 +46,14 @@ export const ending = ref<'lost' | 'left' | null>(null)
 /** What follows a login: `leaving` is another page, which knows nothing of this one. */
 export type Begun = 'ready' | 'change-password' | 'leaving'
 
+// Not a secret, only whether it is worth asking who is logged in.
+const HINT = 'slm.logged_in'
+
+/** Whether there may be a session: false where nobody has logged in, or the last one ended. */
+export function mayHaveSession(): boolean {
+  return personShown() !== undefined || localStorage.getItem(HINT) !== null
+}
+
 /** Begin a session. What one person saw, or typed, is not for the next. */
 export async function logIn(username: string, password: string): Promise<Begun> {
   const { data } = await beginBrowserSession({
@@ -53,6 +61,7 @@ export async function logIn(username: string, password: string): Promise<Begun> 
     body: { username, password },
   })
   sessionBegan()
+  localStorage.setItem(HINT, 'yes')
   tell('began')
   const before = personShown()
   if (data.must_change_password) {
@@ -80,6 +89,7 @@ export function personShown(): CurrentUserResponse | undefined {
 }
 
 function left(): void {
+  localStorage.removeItem(HINT)
   queryClient.clear()
   ending.value = 'left'
 }
@@ -109,6 +119,7 @@ async function beganElsewhere(): Promise<void> {
 }
 
 onSessionEnded(() => {
+  localStorage.removeItem(HINT)
   ending.value ??= 'lost'
 })
 
@@ -130,13 +141,17 @@ export interface Rights {
   isLimited: ComputedRef<boolean>
 }
 
+/** Whether a person may do what the permission allows, for what is shown; the API decides. */
+export function holds(person: CurrentUserResponse | undefined, permission: Permission): boolean {
+  return person !== undefined && (person.is_admin || person.permissions.includes(permission))
+}
+
 /** The current person's rights, for what is shown; the API decides. */
 export function useRights(): Rights {
   const { data } = useQuery(currentUserQuery)
-  const held = computed(() => new Set(data.value?.permissions ?? []))
   return {
     me: computed(() => data.value),
-    can: (permission) => data.value?.is_admin === true || held.value.has(permission),
+    can: (permission) => holds(data.value, permission),
     isLimited: computed(() => data.value?.org_id != null),
   }
 }
