@@ -66,7 +66,10 @@ def imported(desk: Desk, _: Cast) -> None:
     desk.page.get_by_label("File", exact=True).set_input_files(
         {"name": "people.csv", "mimeType": "text/csv", "buffer": b"username\n"}
     )
-    expect(desk.page.get_by_role("region", name="Rows")).to_be_visible()
+    rows = desk.page.get_by_role("region", name="Rows")
+    expect(rows).to_be_visible()
+    desk.button("Dismiss").click()
+    rows.scroll_into_view_if_needed()
 
 
 PICTURED: dict[str, tuple[Way, dict[str, Any]]] = {
