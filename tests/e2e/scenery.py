@@ -196,6 +196,7 @@ ME = {
     "last_login_at": "2026-11-24T08:00:00Z",
 }
 
+READER = Account("slm", ME["id"], "captain", ME["email"], "a password")
 CAST = Cast(
     Account("autobot", uuid(1), "marta", "marta@autobot.local", ""),
     TEAM,
@@ -254,6 +255,13 @@ class Scenery:
         match path.removeprefix("/api/").split("/"):
             case ["slm-auth", "me"]:
                 return ME
+            case ["slm-auth", "browser", "login"]:
+                return {
+                    "session_id": uuid(400),
+                    "must_change_password": False,
+                    "expires_in": 1800,
+                    "refresh_expires_in": 3600,
+                }
             case [("slm-users" | "autobot-users") as kind]:
                 people = ADMINISTRATORS if kind == "slm-users" else USERS
                 wanted = query.get("search", [""])[0]

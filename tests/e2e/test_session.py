@@ -15,7 +15,6 @@ START = "/settings/admin/users"
 
 def test_somebody_logs_in_and_out(desk: Desk, people: People) -> None:
     account = people.administrator()
-    desk.watch.expects(401)
     desk.open("/")
     expect(desk.page).to_have_url(re.compile(r"/login\?next=/settings/admin/users$"))
     desk.log_in(account)
@@ -96,7 +95,6 @@ def test_a_login_leads_to_pages_of_this_site_only(
 
 
 def test_a_login_leads_back_to_where_somebody_wanted_to_go(desk: Desk, people: People) -> None:
-    desk.watch.expects(401)
     desk.open("/settings/admin/users/autobot?q=harbour")
     desk.log_in(people.administrator())
     expect(desk.page).to_have_url(f"{desk.watch.origin}/settings/admin/users/autobot?q=harbour")
@@ -110,7 +108,6 @@ def test_the_back_button_shows_nothing_after_a_logout(desk: Desk, people: People
     expect(desk.heading("My account")).to_be_visible()
     desk.log_out(account)
     desk.says("You have logged out.")
-    desk.watch.expects(401)
     desk.page.go_back()
     expect(desk.button("Log in")).to_be_visible()
     expect(desk.page.get_by_text(account.username)).to_have_count(0)
