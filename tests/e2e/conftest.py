@@ -41,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse to judge without a lab, with fewer tests than there are, or without axe-core."""
     refuse_to_judge_less(session, HERE, FEWEST_TESTS)
     if not AXE.is_file() and not session.config.option.collectonly:
-        pytest.exit(f"There is no {AXE}. Run `npm ci` in service/admin_ui first.", 1)
+        pytest.exit(f"There is no {AXE}. Run `scripts/bootstrap test` first.", 1)
 
 
 def public_key_of(url: httpx2.URL, ca: Path) -> str:
