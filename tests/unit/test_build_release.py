@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import importlib.util
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -432,3 +433,13 @@ def test_main_prints_one_json_object(
     printed = json.loads(capsys.readouterr().out)
     assert set(printed) == {"release", "archive", "installed_bytes", "changed"}
     assert downloads == [TARGET]
+
+
+def test_every_package_of_the_admin_ui_is_the_one_that_was_locked() -> None:
+    """npm checks nothing where the lock has no hash, and takes what `resolved` or a link names."""
+    lock = json.loads((PROJECT / "service/admin_ui/package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert packages
+    for name, package in packages.items():
+        assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", package.get("integrity", "")), name
+        assert not {"resolved", "link"} & package.keys(), name

@@ -239,8 +239,9 @@ def test_of_other_hashes_the_user_is_left_without_a_password(stored):
     assert (row.password_hash, row.notes) == (None, (NO_BCRYPT,))
 
 
-def test_an_avatar_that_is_a_script_is_left_out():
-    row = one(avatar_url="javascript:alert(1)")
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "https://example.org/ada.png\n"])
+def test_an_avatar_that_is_no_address_is_left_out(address):
+    row = one(avatar_url=address)
     assert (row.avatar_url, row.notes) == (None, (NO_ADDRESS,))
 
 

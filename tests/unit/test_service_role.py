@@ -43,6 +43,17 @@ def test_plain_http_is_led_to_the_port_of_the_service(port: int, authority: str)
     assert targets == [f"https://{authority}"] * 2
 
 
+def test_the_log_holds_addresses_without_what_is_asked_there() -> None:
+    text = site(service_redirect_ports=[80], service_pages="admin_ui")
+    (name, form), *others = re.findall(r"log_format (\S+) '(.+)';", text)
+    assert not others
+    logs = re.findall(r"access_log \S+ (\S+);", text)
+    assert logs == [name] * text.count("server {")
+    assert "$request_method $autobot_auth_path" in form
+    assert not re.search(r"\$(request|request_uri|args|query_string|http_referer)\b", form)
+    assert re.search(r'map \$request_uri \$autobot_auth_path \{\s+"~\^\(\?<\w+>\[\^\?\]\*\)"', text)
+
+
 def test_files_are_handed_on_while_they_come_and_nothing_else_is() -> None:
     assert "client_max_body_size 0;" not in site()
     text = site(service_upload_paths=["/api/slm-users/import", "/api/autobot-users/import"])

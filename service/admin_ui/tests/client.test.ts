@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { json, problem, stubLocks, stubNetwork, type Network } from './support/browser'
 
 const REFRESH = '/api/slm-auth/browser/refresh'
+const ID = '0193a1c2-7d4e-7000-8000-000000000001'
 const expired = problem(401, 'not_authenticated')
 
 type Client = typeof import('@/api/client')
@@ -119,4 +120,18 @@ describe('the generated client', () => {
     network.answer('/api/slm-auth/me', new TypeError('Failed to fetch'))
     await expect(api.getCurrentUser()).rejects.toMatchObject({ name: 'Offline' })
   })
+
+  it.each(['export', 'import', '..', '.', '', '%2e%2e', `${ID}/sessions`])(
+    'asks for nothing by the id %j, which an address may hold',
+    async (id) => {
+      const api = await import('@/api/generated')
+      await expect(api.getAutobotUser({ path: { user_id: id } })).rejects.toMatchObject({
+        name: 'ApiProblem',
+        code: 'not_found',
+      })
+      expect(network.asked()).toEqual([])
+      network.answer(`/api/autobot-users/${ID}`, json({ id: ID }))
+      expect((await api.getAutobotUser({ path: { user_id: ID } })).data).toEqual({ id: ID })
+    },
+  )
 })

@@ -5,7 +5,7 @@ import { ApiProblem } from '@/api/problem'
 import { useIdempotencyKey } from '@/composables/useIdempotencyKey'
 import { useSelection } from '@/composables/useSelection'
 import { bulkVerbsFor } from '@/views/users/bulkVerbs'
-import { faultOf, isElsewhere } from '@/views/users/faults'
+import { faultOf, isElsewhere } from '@/api/faults'
 import { updateOf } from '@/views/users/userForm'
 import { verbsFor } from '@/views/users/verbs'
 

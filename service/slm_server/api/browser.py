@@ -115,7 +115,8 @@ async def end_browser_session(
     """
     await _end(service, user, token)
     clear_cookies(response, COOKIES)
-    response.headers["Clear-Site-Data"] = '"cache", "cookies", "storage"'
+    # Not "cookies": those would be the ones of all hosts of the domain.
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
 
 
 async def _end(

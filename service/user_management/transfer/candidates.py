@@ -140,7 +140,7 @@ def _candidate(
         password_hash = None
         notes += (NO_BCRYPT,)
     avatar_url = fields.get("avatar_url")
-    if avatar_url is not None and not _AVATAR_URL.match(avatar_url):
+    if avatar_url is not None and not _AVATAR_URL.fullmatch(avatar_url):
         avatar_url = None
         notes += (NO_ADDRESS,)
     return Candidate(

@@ -2,6 +2,7 @@
 
 import { client } from './generated/client.gen'
 import { ApiProblem } from './problem'
+import { UUID } from './uuid'
 import { CSRF_HEADER, reach, refreshed } from '@/session/refresh'
 
 // These answer 401 for reasons of their own; a refresh would not help.
@@ -50,6 +51,12 @@ function withHeader(input: RequestInfo | URL, init?: RequestInit): Request {
 }
 
 client.setConfig({ baseUrl: location.origin, fetch: sessionFetch, throwOnError: true })
+// Ids come from the page's address too, which anybody may have made up: in a path `export` or `..`
+// would ask for something else, with the rights of whoever follows the link.
+client.interceptors.request.use((request, { path = {} }) => {
+  if (Object.values(path).every((id) => UUID.test(String(id)))) return request
+  throw new ApiProblem(404, 'not_found', 'There is nothing with this id.')
+})
 client.interceptors.error.use((error, response) =>
   response === undefined ? error : ApiProblem.of(response, error),
 )

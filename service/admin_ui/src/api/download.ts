@@ -3,6 +3,8 @@
 import { sessionFetch } from './client'
 import { ApiProblem, Offline } from './problem'
 
+export type ExportFormat = 'csv' | 'ndjson'
+
 /**
  * Save what a GET of `path` answers as `name`. Throws ApiProblem and Offline.
  *

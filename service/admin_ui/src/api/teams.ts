@@ -1,7 +1,14 @@
 /** Teams with their versions, and what of them can be edited. */
 
-import { getTeam, updateTeam, type TeamResponse, type TeamUpdate } from './generated'
+import { getTeam, updateTeam, type TeamResponse, type TeamRole, type TeamUpdate } from './generated'
 import type { Versioned } from './populations'
+
+/** What a member of a team can be, and how it reads. */
+export const TEAM_ROLES: readonly (readonly [TeamRole, string])[] = [
+  ['member', 'Member'],
+  ['admin', 'Admin'],
+  ['owner', 'Owner'],
+]
 
 export interface TeamForm {
   name: string

@@ -27,7 +27,8 @@ export const queryClient = new QueryClient({
       // Asked whatever the browser thinks of the network: it is wrong about hosts nearby.
       networkMode: 'always',
     },
-    mutations: { networkMode: 'always' },
+    // What was typed and answered, passwords among it, goes with the form.
+    mutations: { networkMode: 'always', gcTime: 0 },
   },
 })
 

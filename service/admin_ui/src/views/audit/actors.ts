@@ -1,6 +1,7 @@
 /** People by name: what an actor's field shows, and whom it means. */
 
 import type { AuditLogResponse, Population } from '@/api/generated'
+import { UUID } from '@/api/uuid'
 
 export interface Actor {
   id: string
@@ -8,8 +9,6 @@ export interface Actor {
 }
 
 const SHORT: Record<Population, string> = { slm: 'SLM', autobot: 'AutoBot' }
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** Somebody by name; the same name may be in both populations. */
 export function actorOf(population: Population, id: string, username: string): Actor {

@@ -2,6 +2,7 @@
 
 import type { LocationQuery, LocationQueryRaw } from 'vue-router'
 
+import type { ExportFormat } from '@/api/download'
 import type { ListAuditLogsData, Population } from '@/api/generated'
 
 const WORDS = [
@@ -52,7 +53,7 @@ export function apiQueryOf(filters: AuditFilters): NonNullable<ListAuditLogsData
 }
 
 /** Where the API has the same events as a file. */
-export function exportPathOf(filters: AuditFilters, format: 'csv' | 'ndjson'): string {
+export function exportPathOf(filters: AuditFilters, format: ExportFormat): string {
   const { population, action } = filters
   const parameters = new URLSearchParams({ format, population, ...wordsOf(filters) })
   for (const each of action) parameters.append('action', each)

@@ -1,6 +1,5 @@
 /** The steps of an import: choose a file, see what would be done, do it. */
 
-import { useQueryClient } from '@tanstack/vue-query'
 import {
   computed,
   onBeforeUnmount,
@@ -14,6 +13,7 @@ import {
 
 import type { Population } from '@/api/generated'
 import { announce, announceFailure } from '@/components/announcer'
+import { useInvalidation } from '@/composables/useInvalidation'
 import { formatOf, type ImportFormat } from './format'
 import { runImport } from './importing'
 import { changedUsers, type Report } from './report'
@@ -56,7 +56,7 @@ export interface Import {
 
 /** An import of one population. It ends with the page. */
 export function useImport(population: Population): Import {
-  const queryClient = useQueryClient()
+  const invalidate = useInvalidation()
   const stage = ref<Stage>('choose')
   const file = shallowRef<ChosenFile | null>(null)
   const format = ref<ImportFormat>('csv')
@@ -102,8 +102,7 @@ export function useImport(population: Population): Import {
     if (stage.value !== 'checked') return
     const report = await run(true)
     // Also what was not completed has changed something.
-    void queryClient.invalidateQueries({ queryKey: ['users'] })
-    void queryClient.invalidateQueries({ queryKey: ['audit'] })
+    invalidate(['users'], ['user'], ['roles'], ['organizations'], ['audit'])
     if (report?.summary == null) return
     result.value = report
     stage.value = 'imported'

@@ -1,5 +1,6 @@
 /** What the list of users is asked for: from the address to the API. */
 
+import type { ExportFormat } from '@/api/download'
 import { NOUNS, type Sort, type SortColumn, type UserQuery } from '@/api/populations'
 import type { Population } from '@/api/generated'
 
@@ -97,6 +98,17 @@ function startOf(day: string, later: number): string | null {
   const [, year, month, date] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(day) ?? []
   if (year === undefined) return null
   return new Date(Number(year), Number(month) - 1, Number(date) + later).toISOString()
+}
+
+/** Where the API has the users that a query asks for as a file. */
+export function exportPathOf(
+  population: Population,
+  query: UserQuery,
+  format: ExportFormat,
+): string {
+  const parameters = new URLSearchParams({ format })
+  for (const [name, value] of Object.entries(query)) parameters.set(name, String(value))
+  return `/api/${population}-users/export?${parameters}`
 }
 
 /** Up to here the API counts; above it estimates. */

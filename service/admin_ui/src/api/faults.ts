@@ -1,6 +1,6 @@
 /** Beside which field an error belongs. */
 
-import { ApiProblem, isProblem } from '@/api/problem'
+import { ApiProblem, isProblem } from './problem'
 
 // How the API begins to say which name is taken; it names no field.
 const TAKEN: Record<string, string> = {

@@ -1,7 +1,7 @@
 /** What is done to one user, from the list or from the drawer. */
 
 import { useMutation, useQueryClient } from '@tanstack/vue-query'
-import { computed, ref, type ComputedRef, type Ref } from 'vue'
+import { computed, shallowRef, type ComputedRef, type ShallowRef } from 'vue'
 
 import type { Population, UserResponse } from '@/api/generated'
 import { deleteUser, endSessions, unlockUser, updateUser } from '@/api/populations'
@@ -9,7 +9,7 @@ import { messageOf } from '@/api/problem'
 import { announce, announceFailure } from '@/components/announcer'
 import type { MenuAction } from '@/components/AppMenu.vue'
 import { useRights } from '@/session/session'
-import { labelOf, verbsFor, type Verb } from '@/views/users/verbs'
+import { labelOf, verbsFor, type Verb } from './verbs'
 
 export interface Asked {
   verb: Verb
@@ -42,6 +42,8 @@ export function useChanged(population: Population): () => Promise<void> {
       ['user', population],
       ['audit', population],
       ['roles', population],
+      // Who is logged in may be one of them.
+      ...(population === 'slm' ? [['me']] : []),
       ...(population === 'autobot' ? [['team'], ['teams'], ['organizations']] : []),
     ]
     await Promise.all(of.map((queryKey) => queryClient.invalidateQueries({ queryKey })))
@@ -50,7 +52,7 @@ export function useChanged(population: Population): () => Promise<void> {
 
 export interface UserActions {
   /** What a dialog is open about. */
-  asked: Ref<Asked | null>
+  asked: ShallowRef<Asked | null>
   /** The menu of a user, as far as the person may. */
   actionsFor: (user: UserResponse) => MenuAction[]
   /** Begin one: at once, or with a dialog. */
@@ -58,7 +60,7 @@ export interface UserActions {
   /** Do what was asked for, after a yes. */
   confirm: () => void
   isBusy: ComputedRef<boolean>
-  error: Ref<unknown>
+  error: ComputedRef<unknown>
 }
 
 /** The actions on the users of a population. `onDeleted` hears of each who is gone. */
@@ -68,19 +70,21 @@ export function useUserActions(
 ): UserActions {
   const { can } = useRights()
   const changed = useChanged(population)
-  const asked = ref<Asked | null>(null)
+  const asked = shallowRef<Asked | null>(null)
 
   const { mutate, isPending, error, reset } = useMutation({
     mutationFn: async ({ verb, user }: Asked) => DIRECT[verb]?.run(population, user.id),
-    onSuccess: (_, { verb, user }) => {
+    onSuccess: (_, what) => {
+      const { verb, user } = what
       announce(`${user.username} ${DIRECT[verb]?.done}`)
-      asked.value = null
+      // Not the dialog that was opened meanwhile about something else.
+      if (asked.value === what) asked.value = null
       void changed()
       if (verb === 'delete') onDeleted(user)
     },
-    onError: (failure, { user }) => {
-      // An open dialog shows it itself.
-      if (asked.value === null) announceFailure(`${user.username}: ${messageOf(failure)}`)
+    onError: (failure, what) => {
+      // Its dialog shows it itself.
+      if (asked.value !== what) announceFailure(`${what.user.username}: ${messageOf(failure)}`)
     },
   })
 
@@ -103,6 +107,6 @@ export function useUserActions(
       if (asked.value !== null) mutate(asked.value)
     },
     isBusy: computed(() => isPending.value),
-    error,
+    error: computed(() => error.value),
   }
 }
