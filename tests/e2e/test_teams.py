@@ -53,6 +53,8 @@ def test_create_edit_and_delete_a_team(admin: Desk, people: People) -> None:
         expect(question.get_by_role("button", name="Delete")).to_be_disabled()
         question.get_by_label(f"Type {name} to confirm").fill(name)
         question.get_by_role("button", name="Delete").click()
+        # As long as it is open, nothing behind it counts.
+        expect(question).to_have_count(0)
         expect(admin.row(name)).to_have_count(0)
     assert people.answer("GET", f"/api/autobot-teams?search={name}")["teams"] == []
 
@@ -137,6 +139,7 @@ def test_an_organization_is_created_edited_deactivated_and_deleted(
     expect(question.get_by_role("alert")).to_be_visible()
     people.answer("DELETE", member.path)
     question.get_by_role("button", name="Delete").click()
+    expect(question).to_have_count(0)
     expect(admin.row(name)).to_have_count(0)
     assert people.api.get(f"/api/organizations/{made['id']}").status_code == 404
 
