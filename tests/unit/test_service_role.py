@@ -54,6 +54,13 @@ def test_the_log_holds_addresses_without_what_is_asked_there() -> None:
     assert re.search(r'map \$request_uri \$autobot_auth_path \{\s+"~\^\(\?<\w+>\[\^\?\]\*\)"', text)
 
 
+def test_no_answer_is_kept_on_the_disk() -> None:
+    """Only what stands outside all locations holds for each of them."""
+    text = site(service_pages="admin_ui", service_upload_paths=["/api/slm-users/import"])
+    assert re.findall(r"^( *)proxy_max_temp_file_size 0;", text, re.MULTILINE) == [" " * 4]
+    assert text.count("proxy_max_temp_file_size") == 1
+
+
 def test_files_are_handed_on_while_they_come_and_nothing_else_is() -> None:
     assert "client_max_body_size 0;" not in site()
     text = site(service_upload_paths=["/api/slm-users/import", "/api/autobot-users/import"])

@@ -45,6 +45,13 @@ describe('userQuery', () => {
     })
   })
 
+  it.each(['within-', 'within-NaN', 'before-99999999999', 'within-7-7', '__proto__'])(
+    'does not ask for the last login %j, which is none of the choices',
+    (login) => {
+      expect(asked({ login })).toEqual({})
+    },
+  )
+
   it('does not ask for what is no day, nor for days that are not chosen', () => {
     expect(asked({ login: 'chosen', from: 'yesterday' })).toEqual({})
     expect(asked({ from: '2026-02-01' })).toEqual({})

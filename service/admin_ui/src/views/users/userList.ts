@@ -76,6 +76,8 @@ export function userQuery(filters: Filters, now: Date): UserQuery {
 }
 
 function logins(filters: Filters, now: Date): UserQuery {
+  // An address may hold anything.
+  if (!LOGINS.some(([known]) => known === filters.login)) return {}
   const [kind, days] = filters.login.split('-')
   if (kind === 'within') return { last_login_after: dayBefore(now, Number(days)) }
   if (kind === 'before') return { last_login_before: dayBefore(now, Number(days)) }
