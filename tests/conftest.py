@@ -1,4 +1,4 @@
-"""Databases for the tests: a server for all of them, databases for each."""
+"""Databases for the tests: a server for all of them, databases for each. And their figures."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -86,3 +86,13 @@ def autobot_database(
 ) -> ProvisionedDatabase:
     """An empty autobot_users at head."""
     return migrated(Population.AUTOBOT)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that the tests saw."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    figures = [line for report in reports for line in report.user_properties]
+    if figures:
+        terminalreporter.section("figures")
+        for what, seen in figures:
+            terminalreporter.write_line(f"{what}: {seen}")

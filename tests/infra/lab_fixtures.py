@@ -1,0 +1,66 @@
+"""What the tests of the deployed lab share: the site, its administrator, figures, and the guard."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import CONTROL_SOCKETS, Administrator, Figure, LabError, Site
+
+__all__ = ["administrator", "close_connections", "figure", "refuse_to_judge_less", "site"]
+
+
+def asks_for_all(config: pytest.Config, directory: Path) -> bool:
+    """Whether the command line names every test of a directory, as such or file by file."""
+    option = config.option
+    if option.keyword or option.markexpr or option.deselect:
+        return False
+    base = config.invocation_params.dir
+    asked = [(base / argument).resolve() for argument in config.args if "::" not in argument]
+    return all(
+        any(path == file or path in file.parents for path in asked)
+        for file in directory.glob("test_*.py")
+    )
+
+
+def refuse_to_judge_less(session: pytest.Session, directory: Path, fewest: int) -> None:
+    """End a run without a lab, or of a directory that collected fewer tests than there are."""
+    if session.config.option.collectonly:
+        return
+    mine = [item for item in session.items if directory in item.path.parents]
+    if asks_for_all(session.config, directory) and len(mine) < fewest:
+        pytest.exit(f"{len(mine)} tests collected in {directory}, expected {fewest}", 1)
+    if not mine:
+        return
+    try:
+        Site.check()
+    except LabError as error:
+        pytest.exit(f"The lab is not ready ({error}). Run `make up` first.", 1)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Notes a figure for the summary."""
+    return record_property
+
+
+@pytest.fixture(scope="session", autouse=True)
+def close_connections() -> Iterator[None]:
+    """Close the shared SSH connections at the end."""
+    yield
+    shutil.rmtree(CONTROL_SOCKETS, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def site() -> Site:
+    """The deployed site: addresses, URL, CA, secrets."""
+    return Site.load()
+
+
+@pytest.fixture(scope="session")
+def administrator(site: Site) -> Administrator:
+    """The first SLM administrator with a password that lasts."""
+    return Administrator(site)
