@@ -77,7 +77,7 @@ LISTS = {
     "list_autobot_roles": ("search=their",),
     "list_teams": ("org_id={org_id}", "search=their"),
 }
-# What no limited administrator may, and what is in a file: test_transfer_api.py tries the latter two.
+# What no limited administrator may, and what is in files: test_transfer_api.py tries those.
 ELSEWHERE = {"create_organization", "import_autobot_users", "export_autobot_users"}
 # All that belongs to an organization, as text.
 ROWS = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pytest
 from playwright.sync_api import expect
@@ -111,3 +112,37 @@ def test_the_back_button_shows_nothing_after_a_logout(desk: Desk, people: People
     desk.page.go_back()
     expect(desk.button("Log in")).to_be_visible()
     expect(desk.page.get_by_text(account.username)).to_have_count(0)
+
+
+def test_passwords_are_masked_and_password_managers_are_welcome(desk: Desk, people: People) -> None:
+    account = people.create("slm", is_admin=True, must_change_password=True)
+    desk.open("/login")
+    name = desk.page.get_by_label("User name or e-mail address")
+    password = desk.page.get_by_label("Password")
+    # Typed where it can be copied, and pasted where it belongs.
+    name.fill(account.password)
+    name.press("ControlOrMeta+a")
+    name.press("ControlOrMeta+x")
+    password.press("ControlOrMeta+v")
+    expect(password).to_have_value(account.password)
+    name.fill(account.username)
+    wanted = {"Password": "current-password"}
+    assert described(desk, wanted) == wanted
+    desk.button("Log in").click()
+    expect(desk.heading("Choose your own password")).to_be_visible()
+    wanted = {
+        "One-time password": "current-password",
+        "New password": "new-password",
+        "New password, again": "new-password",
+    }
+    assert described(desk, wanted) == wanted
+
+
+def described(desk: Desk, labels: Iterable[str]) -> dict[str, str | None]:
+    """What each masked field of these labels tells a password manager."""
+    found = {}
+    for label in labels:
+        field = desk.page.get_by_label(label, exact=True)
+        expect(field).to_have_attribute("type", "password")
+        found[label] = field.get_attribute("autocomplete")
+    return found
