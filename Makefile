@@ -21,7 +21,8 @@ test: ## everything: lint, unit, API against a real PostgreSQL, and the whole to
 	@scripts/bootstrap test
 	$(MAKE) --no-print-directory lint
 	npm --prefix service/admin_ui test
-	pytest
+	pytest tests/unit
+	pytest --numprocesses auto tests/integration tests/api
 	molecule test
 
 lint: ## every static check

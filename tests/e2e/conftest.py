@@ -78,8 +78,11 @@ def browser(playwright: Playwright, site: Site) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def new_desk(browser: Browser, site: Site) -> Iterator[NewDesk]:
-    """Make browser windows; each is judged at the end of the test: `new_desk()`."""
+def new_desk(browser: Browser, people: People) -> Iterator[NewDesk]:
+    """Make browser windows; each is judged at the end of the test: `new_desk()`.
+
+    They are closed before the people are removed: a page that reads on would be told 401.
+    """
     desks: list[Desk] = []
 
     def open_one(**options: Any) -> Desk:
@@ -92,7 +95,7 @@ def new_desk(browser: Browser, site: Site) -> Iterator[NewDesk]:
         }
         context = browser.new_context(**settings)
         context.set_default_timeout(PATIENCE)
-        watch = Watch(context, site.slm_url)
+        watch = Watch(context, people.site.slm_url)
         desks.append(Desk(context.new_page(), watch))
         return desks[-1]
 
