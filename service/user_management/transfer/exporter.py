@@ -43,10 +43,11 @@ async def exported(
     columns = [column for column in COLUMNS if with_hashes or column != "password_hash"]
     head = _csv([columns]) if output is ExportFormat.CSV else ""
     after: Position | None = None
+    async with open_session() as session:
+        conditions = await filtering(session, wanted)
     while True:
         async with open_session() as session:
             following = await _following(session, wanted, after)
-            conditions = await filtering(session, wanted)
             rows = (await session.execute(_users(columns, wanted, conditions, after))).all()
         if output is ExportFormat.CSV:
             yield head + _csv([[_cell(value) for value in row] for row in rows])

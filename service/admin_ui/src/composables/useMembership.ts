@@ -4,8 +4,25 @@ import { useMutation } from '@tanstack/vue-query'
 import { computed, type ComputedRef } from 'vue'
 
 import { changeTeamMember, removeTeamMember, type TeamRole } from '@/api/generated'
+import { TEAM_ROLES } from '@/api/teams'
 import { announce } from '@/components/announcer'
+import type { MenuAction } from '@/components/AppMenu.vue'
 import { useInvalidation } from './useInvalidation'
+
+/** What the menu of a membership offers: the other roles, and to leave. */
+export function membershipActions(
+  role: string,
+  change: (role: TeamRole) => void,
+  remove: () => void,
+): MenuAction[] {
+  return [
+    ...TEAM_ROLES.filter(([other]) => other !== role).map(([other, name]) => ({
+      label: `Make ${name.toLowerCase()}`,
+      run: () => change(other),
+    })),
+    { label: 'Remove from the team', danger: true, run: remove },
+  ]
+}
 
 interface Change {
   teamId: string

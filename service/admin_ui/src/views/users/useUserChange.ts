@@ -1,4 +1,4 @@
-/** Changes of one user from their drawer. */
+/** Changes of one user that are made at once. */
 
 import { useMutation } from '@tanstack/vue-query'
 import { computed, type ComputedRef } from 'vue'
