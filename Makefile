@@ -34,6 +34,8 @@ lint: ## every static check
 	yamllint --strict .
 	ansible-lint --offline
 	scripts/role_readmes.py --check
+	.cache/promtool check rules roles/monitoring/files/autobot.rules.yml
+	.cache/promtool test rules tests/alerts/*.yml
 	npm --prefix service/admin_ui run check
 
 bench: ## figures of this machine, beside their aims and a rival's (half an hour)

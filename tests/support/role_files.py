@@ -19,8 +19,13 @@ def render(role: str, template: str, **variables: Any) -> str:
 
 def load_filter(name: str) -> Any:
     """A module of plugins/filter."""
-    file = ROOT / "plugins" / "filter" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"filter_{name}", file)
+    return load_file(f"plugins/filter/{name}.py")
+
+
+def load_file(path: str) -> Any:
+    """A Python file of the project that is no part of a package."""
+    file = ROOT / path
+    spec = importlib.util.spec_from_file_location(f"loaded_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
