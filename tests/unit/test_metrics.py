@@ -82,6 +82,10 @@ Id=autobot-backup-incr.service
 LoadState=loaded
 ActiveState=failed
 
+Id=autobot-backup-drill.service
+LoadState=loaded
+ActiveState=activating
+
 Id=missing.service
 LoadState=not-found
 ActiveState=inactive
@@ -178,6 +182,24 @@ def test_the_last_drill_is_told_and_the_last_that_succeeded(metrics: Any, tmp_pa
     }
 
 
+@pytest.mark.parametrize("verified", [1795318600.5, None])
+def test_the_last_check_is_told(metrics: Any, tmp_path: Path, verified: float | None) -> None:
+    result = {"ok": True, "finished": 1795405000, "failure": "", "verified": verified}
+    (tmp_path / "check.json").write_text(json.dumps(result))
+    assert told(metrics.check(tmp_path / "check.json")) == {
+        "autobot_check_last_run_timestamp_seconds": "1795405000",
+        "autobot_check_last_run_success": "1",
+        "autobot_check_last_verified_timestamp_seconds": str(verified or 0),
+    }
+
+
+def test_before_the_first_check_there_was_none(metrics: Any, tmp_path: Path) -> None:
+    assert told(metrics.check(tmp_path / "check.json")) == {
+        "autobot_check_last_run_timestamp_seconds": "0",
+        "autobot_check_last_verified_timestamp_seconds": "0",
+    }
+
+
 @pytest.mark.parametrize("result", [None, {**DRILL, "verified": None}])
 def test_no_drill_has_ever_succeeded(
     metrics: Any, tmp_path: Path, result: dict[str, Any] | None
@@ -190,7 +212,7 @@ def test_no_drill_has_ever_succeeded(
 
 def test_units_that_should_run_and_units_that_failed_are_told(metrics: Any) -> None:
     services = ["nginx.service", "postgresql@*-main.service", "autobot-auth.service"]
-    jobs = ["autobot-backup-full.service", "autobot-backup-incr.service", "missing.service"]
+    jobs = ["autobot-backup-*.service", "missing.service", "never-*.service"]
     seen = told(metrics.judge_units([*services, "gone.service", "none@*.service"], jobs, UNITS))
     assert seen == {
         'autobot_unit_active{unit="nginx.service"}': "1",
@@ -200,7 +222,9 @@ def test_units_that_should_run_and_units_that_failed_are_told(metrics: Any) -> N
         'autobot_unit_active{unit="none@*.service"}': "0",
         'autobot_unit_failed{unit="autobot-backup-full.service"}': "0",
         'autobot_unit_failed{unit="autobot-backup-incr.service"}': "1",
+        'autobot_unit_failed{unit="autobot-backup-drill.service"}': "0",
         'autobot_unit_failed{unit="missing.service"}': "1",
+        'autobot_unit_failed{unit="never-*.service"}': "1",
     }
 
 

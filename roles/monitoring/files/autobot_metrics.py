@@ -51,6 +51,7 @@ METRICS = {
     "autobot_drill_last_verified_timestamp_seconds": "When a restore drill last succeeded.",
     "autobot_check_last_run_timestamp_seconds": "When archive and repository were last checked.",
     "autobot_check_last_run_success": "Whether the last check found no fault.",
+    "autobot_check_last_verified_timestamp_seconds": "When every file there was last found good.",
     "autobot_certificate_expiry_timestamp_seconds": "When the first certificate in it expires.",
     "autobot_filesystem_size_bytes": "Size of the file system.",
     "autobot_filesystem_avail_bytes": "Free space of the file system for others than root.",
@@ -122,7 +123,7 @@ def escaped(text: str) -> str:
 def run(*command: str, stdin: str = "", timeout: float = 10) -> str:
     """The output of a program that succeeds in time."""
     environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "PGCONNECT_TIMEOUT": "5"}
-    done = subprocess.run(  # noqa: S603 - the arguments are this program's own
+    done = subprocess.run(
         command,
         input=stdin,
         capture_output=True,
@@ -209,10 +210,12 @@ def check(path: Path) -> Samples:
     """What the last check of archive and repository left."""
     if not path.exists():
         yield sample("autobot_check_last_run_timestamp_seconds", 0)
+        yield sample("autobot_check_last_verified_timestamp_seconds", 0)
         return
     result = json.loads(path.read_text())
     yield sample("autobot_check_last_run_timestamp_seconds", result["finished"])
     yield sample("autobot_check_last_run_success", bool(result["ok"]))
+    yield sample("autobot_check_last_verified_timestamp_seconds", result["verified"] or 0)
 
 
 def certificate(path: Path) -> Samples:
@@ -244,27 +247,32 @@ def filesystem(path: Path) -> Samples:
 
 def units(services: list[str], jobs: list[str]) -> Samples:
     """Whether what should run does, and whether what ran failed."""
-    properties = "--property=Id,LoadState,ActiveState"
-    shown = run("systemctl", "show", properties, *services, *jobs)
+    # A pattern would otherwise find no unit that is at rest.
+    options = ("--all", "--property=Id,LoadState,ActiveState")
+    shown = run("systemctl", "show", *options, *services, *jobs)
     yield from judge_units(services, jobs, shown)
 
 
 def judge_units(services: list[str], jobs: list[str], shown: str) -> Samples:
-    """The samples of the answer of `systemctl show`; the name of a service may be a pattern."""
+    """The samples of the answer of `systemctl show`; a name may be a pattern."""
     states = {}
     for block in shown.split("\n\n"):
         unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if unit:
             is_there = unit["LoadState"] == "loaded"
             states[unit["Id"]] = unit["ActiveState"] if is_there else "failed"
-    for pattern in services:
-        # A pattern that nothing matches is a service that is not there.
-        for name in fnmatch.filter(states, pattern) or [pattern]:
-            # What is being reloaded serves.
-            is_active = states.get(name) in {"active", "reloading"}
-            yield sample("autobot_unit_active", is_active, {"unit": name})
-    for name in jobs:
-        yield sample("autobot_unit_failed", states[name] == "failed", {"unit": name})
+
+    def named(patterns: list[str]) -> Iterator[tuple[str, str]]:
+        """The units of these names with their states; that nothing has a name is a fault too."""
+        for pattern in patterns:
+            for name in fnmatch.filter(states, pattern) or [pattern]:
+                yield name, states.get(name, "failed")
+
+    for name, state in named(services):
+        # What is being reloaded serves.
+        yield sample("autobot_unit_active", state in {"active", "reloading"}, {"unit": name})
+    for name, state in named(jobs):
+        yield sample("autobot_unit_failed", state == "failed", {"unit": name})
 
 
 def release(service: str, root: Path) -> Samples:
