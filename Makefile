@@ -43,6 +43,7 @@ lint: ## every static check
 	yamllint --strict .
 	ansible-lint --offline
 	scripts/role_readmes.py --check
+	PYTHONPATH=service scripts/lint_migrations.py
 	npm --prefix service/admin_ui run check
 
 bench: ## figures of this machine, beside their aims and a rival's (half an hour)

@@ -15,6 +15,7 @@ refused. `-x lose_rows=true` lets a downgrade lose rows.
 
 import asyncio
 import logging.config
+import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -261,6 +262,23 @@ def lock(connection: Connection, blockers: Collection[str]) -> None:
 
 def migrate(connection: Connection, population: Population, blockers: Collection[str]) -> None:
     lock(connection, blockers)
+    attempts = int(context.config.get_main_option("table_lock_attempts") or 1)
+    while True:
+        attempts -= 1
+        try:
+            run(connection, population)
+        except DBAPIError as error:
+            if attempts <= 0 or sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+        else:
+            return
+        log.info("A table is locked by %s: trying again.", ", ".join(blockers) or "somebody else")
+        # Who had to wait behind us goes first.
+        time.sleep(1)
+
+
+def run(connection: Connection, population: Population) -> None:
+    """All that is to be done, in one transaction."""
     configure(population, connection=connection)
     heads = context.get_context().get_current_heads()
     if is_ahead(connection, heads):
