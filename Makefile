@@ -45,6 +45,7 @@ lint: ## every static check
 	scripts/role_readmes.py --check
 	.cache/promtool check rules roles/monitoring/files/autobot.rules.yml
 	.cache/promtool test rules tests/alerts/*.yml
+	PYTHONPATH=service scripts/lint_migrations.py
 	npm --prefix service/admin_ui run check
 
 bench: ## figures of this machine, beside their aims and a rival's (half an hour)

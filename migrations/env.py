@@ -2,21 +2,37 @@
 
 The target is named by `-n slm` or `-x name=slm` (or autobot); where it is comes from
 user_management.config. Runs on the same database wait for each other.
+
+What a revision says of itself besides what Alembic asks for, and what is done with it, is in
+docs/releases.md:
+
+    contract = "0006"                 it removes what no code uses since this revision
+    loses = {"badges": "true"}        the rows that undoing it would lose: table, condition
+
+`-x serving=DIRECTORY` names the release that serves meanwhile: a schema that does not suit it is
+refused. `-x lose_rows=true` lets a downgrade lose rows.
 """
 
 import asyncio
 import logging.config
-from collections.abc import Collection
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
 
-from alembic import context
+from alembic import command, context
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from user_management.config import load_settings
-from user_management.database import VERSION_TABLE, create_engine
+from user_management.database import SUITS, VERSION_TABLE, create_engine
 from user_management.errors import ConfigurationError
 from user_management.models import Base
 from user_management.population import Population
@@ -24,6 +40,17 @@ from user_management.population import Population
 # pg_advisory_lock's key: any number that others do not use ("user_mgm" in ASCII).
 LOCK_KEY = 0x757365725F6D676D
 LOCK_NOT_AVAILABLE = "55P03"
+QUERY_CANCELED = "57014"
+UNDEFINED = {"42P01", "42703"}  # a table, a column
+# The newest revision from before revisions said what they suit and what they lose.
+SILENT = "0005"
+
+BLOCKERS = """
+SELECT format('process %s (%s)', pid, concat_ws(', ', usename, nullif(application_name, '')))
+FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(:pid)) ORDER BY pid
+"""
+
+log = logging.getLogger("alembic.runtime.migration")
 
 
 def target() -> Population:
@@ -45,16 +72,73 @@ def sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
-def explain(error: DBAPIError) -> str:
+def explain(error: DBAPIError, blockers: Collection[str]) -> str:
     """What the server said, without the statement."""
     if sqlstate(error) == LOCK_NOT_AVAILABLE:
+        who = ", ".join(blockers) or "somebody else"
         return (
-            "A table stays locked by somebody else, so the migration gave up and changed nothing. "
+            f"A table stays locked by {who}, so the migration gave up and changed nothing. "
             "End long transactions (pg_stat_activity shows them), then migrate again."
+        )
+    if sqlstate(error) == QUERY_CANCELED:
+        return (
+            f"A statement took longer than {seconds('statement_seconds')} or was cancelled, and "
+            "nothing was changed. Give it more time (statement_seconds in alembic.ini), or migrate "
+            "when less is going on."
         )
     server = error.orig.__cause__ if error.orig else None
     parts = (getattr(server, name, None) for name in ("message", "detail", "hint"))
     return "\n".join(part for part in parts if part) or str(error)
+
+
+@asynccontextmanager
+async def watching(engine: AsyncEngine, pid: int) -> AsyncIterator[list[str]]:
+    """Who keeps the session waiting, as last seen: afterwards nobody could say."""
+    blockers: list[str] = []
+
+    async def watch() -> None:
+        await asyncio.sleep(0.5)
+        try:
+            async with engine.connect() as connection:
+                while True:
+                    found = await connection.scalars(text(BLOCKERS), {"pid": pid})
+                    if names := list(found):
+                        blockers[:] = names
+                    await connection.rollback()
+                    await asyncio.sleep(0.5)
+        except (SQLAlchemyError, OSError) as error:
+            log.debug("Nobody watches who blocks: %s", error)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield blockers
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+
+
+def revision(name: str) -> ModuleType:
+    return context.script.get_revision(name).module
+
+
+def history(newest: str, oldest: str | None = None) -> Iterator[str]:
+    """The revisions down to `oldest`, without it."""
+    for script in context.script.iterate_revisions(newest, oldest or "base"):
+        yield script.revision
+
+
+def suits_since(name: str) -> str:
+    """The oldest revision whose code runs on the schema of this one."""
+    if name <= SILENT:
+        return name
+    contracts = (getattr(revision(each), "contract", None) for each in history(name, SILENT))
+    return max([SILENT, *filter(None, contracts)])
+
+
+def note_whom_it_suits(ctx: MigrationContext, heads: Collection[str], **_: object) -> None:
+    """Where code that knows nothing of this revision can read it."""
+    comment = f"'{SUITS.format(suits_since(max(heads)))}'" if heads else "NULL"
+    ctx.execute(f"COMMENT ON TABLE {VERSION_TABLE} IS {comment}")
 
 
 def configure(population: Population, **options: object) -> None:
@@ -72,19 +156,81 @@ def configure(population: Population, **options: object) -> None:
         ),
         # A comment marks an adopted table (revision 0001); the models know nothing of it.
         autogenerate_plugins=["alembic.autogenerate.*", "~alembic.autogenerate.comments"],
+        on_version_apply=note_whom_it_suits,
         population=population,
         **options,
     )
 
 
-def refuse_unknown(heads: Collection[str]) -> None:
-    """The database may be of a later release than this code."""
-    known = {script.revision for script in context.script.walk_revisions()}
-    if unknown := sorted(set(heads) - known):
+def is_ahead(connection: Connection, heads: Collection[str]) -> bool:
+    """Whether the schema is of a later release and suits this code: there is nothing to do then."""
+    known = set(history("heads"))
+    unknown = sorted(set(heads) - known)
+    if not unknown:
+        return False
+    comment = connection.scalar(
+        text("SELECT obj_description(to_regclass(:table), 'pg_class')"), {"table": VERSION_TABLE}
+    )
+    upgrades = getattr(context.config.cmd_opts, "cmd", [None])[0] is command.upgrade
+    if upgrades and comment in {SUITS.format(name) for name in known}:
+        log.info("The schema is at revision %s, which suits this release.", unknown[0])
+        return True
+    raise CommandError(
+        f"The database is at revision {', '.join(unknown)}, which this release does not know: "
+        "its schema is ahead of the code. Deploy the release that made it, or downgrade "
+        "with that release first."
+    )
+
+
+def option(name: str) -> str | None:
+    value: str | None = context.get_x_argument(as_dictionary=True).get(name)
+    return value
+
+
+def refuse_to_strand(heads: Collection[str]) -> None:
+    """The release that serves meanwhile must run on the new schema."""
+    serving = Path(option("serving") or "") / "migrations"
+    newest = context.script.get_current_head()
+    if option("serving") is None or not serving.exists() or newest in heads:
+        return
+    code = ScriptDirectory(str(serving)).get_current_head()
+    needed = suits_since(newest)
+    if code is not None and SILENT <= code < needed:
         raise CommandError(
-            f"The database is at revision {', '.join(unknown)}, which this release does not know: "
-            "its schema is ahead of the code. Deploy the release that made it, or downgrade "
-            "with that release first."
+            f"The release in use is of revision {code}, and the new schema suits code since "
+            f"{needed} only: it would fail meanwhile. Deploy a release of revision {needed} first."
+        )
+
+
+def count(connection: Connection, table: str, condition: str) -> int:
+    """Rows, of which there will be no more; none where a later revision has taken them away."""
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
+            query = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608
+            return connection.scalar(text(query))
+    except DBAPIError as error:
+        if sqlstate(error) in UNDEFINED:
+            return 0
+        raise
+
+
+def refuse_to_lose(connection: Connection, heads: Collection[str]) -> None:
+    """Before a downgrade: the rows that it would lose, counted while nobody can add to them."""
+    if getattr(context.config.cmd_opts, "cmd", [None])[0] is not command.downgrade:
+        return
+    target = context.get_revision_argument()
+    lost: list[str] = []
+    for head in heads:
+        for name in history(head, target):
+            for table, condition in getattr(revision(name), "loses", {}).items():
+                if rows := count(connection, table, condition):
+                    lost.append(f"{rows} of {table} ({name}: {condition})")
+    if lost and option("lose_rows") != "true":
+        raise CommandError(
+            f"The downgrade would lose what these rows hold: {'; '.join(lost)}. Nothing was "
+            "changed. The old code runs on the schema as it is; to lose them, say so: "
+            "rollback_lose_rows=true (alembic: -x lose_rows=true)."
         )
 
 
@@ -92,29 +238,55 @@ def seconds(option: str) -> str:
     return f"{context.config.get_main_option(option)}s"
 
 
-def lock(connection: Connection) -> None:
+def lock(connection: Connection, blockers: Collection[str]) -> None:
     """Wait for other migrations of this database. The lock goes with the connection."""
     wait = seconds("migration_wait_seconds")
-    set_lock_timeout = text("SELECT set_config('lock_timeout', :value, false)")
-    connection.execute(set_lock_timeout, {"value": wait})
+    limit = text("SELECT set_config(:name, :value, false)")
+    connection.execute(limit, {"name": "lock_timeout", "value": wait})
     try:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
     except DBAPIError as error:
         if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         raise CommandError(
-            f"Another migration is running on this database and did not end within {wait}. "
-            "Try again when it has ended."
+            f"Another migration is running on this database and did not end within {wait}: "
+            f"{', '.join(blockers) or 'it has ended just now'}. Try again when it has ended."
         ) from error
-    connection.execute(set_lock_timeout, {"value": seconds("table_lock_wait_seconds")})
+    for name, option in (
+        ("lock_timeout", "table_lock_wait_seconds"),
+        ("statement_timeout", "statement_seconds"),
+    ):
+        connection.execute(limit, {"name": name, "value": seconds(option)})
     connection.commit()
 
 
-def migrate(connection: Connection, population: Population) -> None:
-    lock(connection)
+def migrate(connection: Connection, population: Population, blockers: Collection[str]) -> None:
+    lock(connection, blockers)
+    attempts = int(context.config.get_main_option("table_lock_attempts") or 1)
+    while True:
+        attempts -= 1
+        try:
+            run(connection, population)
+        except DBAPIError as error:
+            if attempts <= 0 or sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+        else:
+            return
+        log.info("A table is locked by %s: trying again.", ", ".join(blockers) or "somebody else")
+        # Who had to wait behind us goes first.
+        time.sleep(1)
+
+
+def run(connection: Connection, population: Population) -> None:
+    """All that is to be done, in one transaction."""
     configure(population, connection=connection)
-    refuse_unknown(context.get_context().get_current_heads())
+    heads = context.get_context().get_current_heads()
+    if is_ahead(connection, heads):
+        return
+    refuse_to_strand(heads)
+    connection.rollback()
     with context.begin_transaction():
+        refuse_to_lose(connection, heads)
         context.run_migrations()
 
 
@@ -125,11 +297,15 @@ async def run_online(population: Population) -> None:
         application_name="alembic",
         poolclass=NullPool,
     )
+    blockers: Collection[str] = ()
     try:
         async with engine.connect() as connection:
-            await connection.run_sync(migrate, population)
+            pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+            await connection.rollback()
+            async with watching(engine, pid) as blockers:
+                await connection.run_sync(migrate, population, blockers)
     except DBAPIError as error:
-        raise CommandError(explain(error)) from error
+        raise CommandError(explain(error, blockers)) from error
     except OSError as error:
         raise CommandError(f"The {population} database cannot be reached: {error}") from error
     finally:

@@ -10,6 +10,7 @@ from asyncio import Semaphore, timeout
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, NewType
 from uuid import UUID
 
@@ -36,6 +37,13 @@ AutobotSession = NewType("AutobotSession", AsyncSession)
 # The schema that this release works with: Alembic's head.
 EXPECTED_REVISION: Final = "0005"
 VERSION_TABLE: Final = "user_management_version"
+# What its comment says: the oldest code that the schema suits (migrations/env.py writes it).
+SUITS: Final = "Suits code since revision {}."
+_SCHEMA: Final = f"""
+SELECT version_num, substring(obj_description('{VERSION_TABLE}'::regclass, 'pg_class')
+                              FROM '^{SUITS.format("([0-9]+)").replace(".", "[.]")}$')
+FROM {VERSION_TABLE}
+"""  # noqa: S608
 
 CONNECT_TIMEOUT: Final = 2.0  # seconds, for all hosts together
 POOL_TIMEOUT: Final = 2.0  # seconds
@@ -59,6 +67,22 @@ _NEXT_HOST: Final = (
 )
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The revision of a database, and since which revision code runs on it; None where unknown."""
+
+    revision: str | None
+    suits_since: str | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether this release runs on it: it was made for it, or is ahead and says so."""
+        if self.revision is None or self.suits_since is None:
+            return self.revision == EXPECTED_REVISION
+        # Revisions are numbers of four digits, in their order.
+        return self.suits_since <= EXPECTED_REVISION <= self.revision
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -288,25 +312,25 @@ class Database:
         async with self.session() as session:
             await session.execute(text("SELECT 1"))
 
-    async def revision(self) -> str | None:
-        """The schema's Alembic revision, None when it was never migrated.
-
-        Raises DatabaseUnavailable.
-        """
+    async def schema(self) -> Schema:
+        """What the schema is. Raises DatabaseUnavailable."""
         async with self.session() as session:
-            if not await session.scalar(
-                text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSION_TABLE}
-            ):
-                return None
-            revision: str | None = await session.scalar(
-                text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
-            )
-            return revision
+            return await read_schema(session)
 
     async def dispose(self) -> None:
         """Close all connections."""
         self._forget_readers()
         await self._engine.dispose()
+
+
+async def read_schema(session: AsyncSession) -> Schema:
+    """What the schema is; without a revision where it was never migrated."""
+    if not await session.scalar(
+        text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSION_TABLE}
+    ):
+        return Schema(None)
+    row = (await session.execute(text(_SCHEMA))).one_or_none()
+    return Schema(*row) if row else Schema(None)
 
 
 @asynccontextmanager

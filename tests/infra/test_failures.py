@@ -15,7 +15,10 @@ from lab import STATE, Run, Site, ansible, host_down, must, on, wait_until
 RELEASES = "/opt/autobot/slm-server/releases"
 CURRENT = "/opt/autobot/slm-server/current"
 # The plays that a deployment of the service alone needs.
-DEPLOY = ("playbooks/preflight.yml", "playbooks/controller.yml", "playbooks/slm_server.yml")
+DEPLOY = (
+    *("playbooks/preflight.yml", "playbooks/controller.yml"),
+    *("playbooks/unpack.yml", "playbooks/services.yml"),
+)
 
 
 def assert_failed_untouched(run: Run, *message: str) -> None:
@@ -125,10 +128,7 @@ def somebody_elses_site() -> Iterator[None]:
 
 def test_a_site_of_somebody_else_on_the_port_is_not_replaced(site: Site) -> None:
     with somebody_elses_site():
-        run = ansible(
-            *("playbooks/preflight.yml", "playbooks/controller.yml"),
-            "playbooks/autobot_backend.yml",
-        )
+        run = ansible(*DEPLOY)
         assert on("backend", "ls", "/etc/nginx/conf.d/autobot-auth.conf").status != 0
     assert_failed_untouched(run, "8443", "nginx", "backend")
     with site.backend_client() as client:

@@ -257,12 +257,29 @@ def test_an_extension_that_was_there_stays(provisioned: Callable[..., Any]) -> N
     assert database.sql("SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'") == "1"
 
 
-def test_a_schema_ahead_of_the_code_is_refused(slm_database: Any) -> None:
-    slm_database.sql("UPDATE user_management_version SET version_num = '9999'")
+AHEAD = "UPDATE user_management_version SET version_num = '9999';"
+SUITS = "COMMENT ON TABLE user_management_version IS 'Suits code since revision {}.'"
+
+
+@pytest.mark.parametrize("comment", [SUITS.format("9998"), SUITS[:40] + " IS NULL"])
+def test_a_schema_ahead_of_the_code_is_refused(slm_database: Any, comment: str) -> None:
+    slm_database.sql(AHEAD + comment)
     done = slm_database.alembic("-n", "slm", "upgrade", "head")
     assert done.returncode != 0
     assert "revision 9999" in done.stderr + done.stdout
     assert "ahead of the code" in done.stderr + done.stdout
+
+
+def test_a_schema_ahead_that_suits_the_code_is_left_alone(slm_database: Any) -> None:
+    slm_database.sql(AHEAD + SUITS.format(HEAD))
+    before = dump(slm_database)
+    done = slm_database.alembic("-n", "slm", "upgrade", "head")
+    assert done.returncode == 0, done.stderr
+    assert "revision 9999, which suits this release" in done.stderr
+    assert dump(slm_database) == before
+    down = slm_database.alembic("-n", "slm", "downgrade", "base")
+    assert down.returncode != 0
+    assert "ahead of the code" in down.stderr + down.stdout
 
 
 def test_two_runs_at_once_both_succeed(provisioned: Callable[..., Any]) -> None:
@@ -325,7 +342,9 @@ def holding(database: Any, statement: str) -> subprocess.Popen[str]:
 def test_waiting_for_another_run_has_an_end(provisioned: Callable[..., Any]) -> None:
     database = provisioned(Population.SLM)
     with holding(database, f"SELECT pg_advisory_lock({LOCK_KEY})"):
-        with pytest.raises(CommandError, match="Another migration is running"):
+        with pytest.raises(
+            CommandError, match=r"Another migration .* process \d+ \(postgres, psql"
+        ):
             database.run_alembic(command.upgrade, "head", migration_wait_seconds="1")
         assert tables(database) == set()
     database.migrate()
@@ -333,9 +352,18 @@ def test_waiting_for_another_run_has_an_end(provisioned: Callable[..., Any]) -> 
 
 def test_a_table_in_use_stops_the_run_and_nothing_is_changed(slm_database: Any) -> None:
     with holding(slm_database, "LOCK TABLE users IN ACCESS SHARE MODE"):
-        with pytest.raises(CommandError, match="stays locked"):
+        with pytest.raises(CommandError, match=r"stays locked by process \d+ \(postgres, psql\)"):
             slm_database.run_alembic(command.downgrade, "base", table_lock_wait_seconds="1")
         assert tables(slm_database) == TABLES
+
+
+def test_a_statement_that_takes_too_long_is_ended(slm_database: Any) -> None:
+    with (
+        holding(slm_database, "LOCK TABLE users IN ACCESS SHARE MODE"),
+        pytest.raises(CommandError, match="longer than 1s"),
+    ):
+        slm_database.run_alembic(command.downgrade, "base", statement_seconds="1")
+    assert tables(slm_database) == TABLES
 
 
 NAMES = """

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import exc, select, text
 
 from user_management.config import DatabaseSettings
-from user_management.database import EXPECTED_REVISION, Database, connection_released
+from user_management.database import EXPECTED_REVISION, Database, Schema, connection_released
 from user_management.errors import DatabaseUnavailable, InvalidCredentials, NotFound
 from user_management.models import User
 from user_management.population import Population
@@ -436,13 +436,32 @@ async def test_a_connection_with_changes_is_not_released(autobot_database: Any) 
         assert await usernames(database) == []
 
 
-async def test_revision_is_read_by_the_service(
+async def test_the_schema_is_read_by_the_service(
     autobot_database: Any, provisioned: Callable[..., Any]
 ) -> None:
     async with opened(autobot_database.service) as database:
-        assert await database.revision() == EXPECTED_REVISION
+        assert await database.schema() == Schema(EXPECTED_REVISION, EXPECTED_REVISION)
     async with opened(provisioned(Population.AUTOBOT).service) as database:
-        assert await database.revision() is None
+        assert await database.schema() == Schema(None)
+
+
+@pytest.mark.parametrize(
+    ("revision", "suits_since", "fits"),
+    [
+        (EXPECTED_REVISION, EXPECTED_REVISION, True),
+        (EXPECTED_REVISION, None, True),
+        ("9998", "0001", True),
+        ("9998", EXPECTED_REVISION, True),
+        ("9998", "9997", False),
+        ("9998", None, False),
+        ("0001", "0001", False),
+        (None, None, False),
+    ],
+)
+def test_a_schema_ahead_fits_where_it_says_so(
+    revision: str | None, suits_since: str | None, fits: bool
+) -> None:
+    assert Schema(revision, suits_since).fits is fits
 
 
 async def test_the_reason_is_logged_without_secrets(

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import typer
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from slm_server.cli.common import JsonOption, connected, show
 from user_management.config import Settings, load_settings
-from user_management.database import EXPECTED_REVISION, VERSION_TABLE
+from user_management.database import EXPECTED_REVISION, Schema, read_schema
 from user_management.errors import ConfigurationError, DatabaseUnavailable
 from user_management.population import Population
 from user_management.security.tokens import SigningKey
@@ -94,14 +94,9 @@ async def _check_database(settings: Settings, population: Population) -> AsyncIt
             yield _ok(name, f"{row.database}, {' '.join(row.version.split()[:2])}")
             yield _check_tls(settings, population, row.tls)
             yield _check_clock(population, row.clock)
-            migrated = await session.scalar(
-                text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSION_TABLE}
-            )
-            revision = migrated and await session.scalar(
-                text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
-            )
-            yield _check_schema(population, revision)
-            if revision != EXPECTED_REVISION:
+            schema = await read_schema(session)
+            yield _check_schema(population, schema)
+            if not schema.fits:
                 return
             administrators = AdministratorService(session, connection.context, connection.hasher)
             yield _check_administrators(population, (await administrators.status()).state)
@@ -139,13 +134,15 @@ def _check_clock(population: Population, clock: datetime) -> Check:
     )
 
 
-def _check_schema(population: Population, revision: Any) -> Check:
+def _check_schema(population: Population, schema: Schema) -> Check:
     name = f"{population} schema"
-    if revision == EXPECTED_REVISION:
-        return _ok(name, f"revision {revision}")
+    if schema.revision == EXPECTED_REVISION:
+        return _ok(name, f"revision {schema.revision}")
+    if schema.fits:
+        return _ok(name, f"revision {schema.revision}, which suits {EXPECTED_REVISION} too")
     return _failed(
         name,
-        f"revision {revision or 'none'}, not {EXPECTED_REVISION}",
+        f"revision {schema.revision or 'none'}, not {EXPECTED_REVISION}",
         "Deploy again: it migrates the databases before it switches the release.",
     )
 

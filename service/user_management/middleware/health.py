@@ -1,7 +1,9 @@
 """Is the process alive, and is what it needs there?"""
 
 import asyncio
-from typing import Any, Literal
+import sys
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
@@ -20,6 +22,15 @@ autobot_router = APIRouter(
 )
 
 
+def _release() -> str | None:
+    """The last part of the release's name, which says nothing to whoever does not know it."""
+    prefix = Path(sys.prefix)
+    return prefix.name.rpartition("-")[2] if prefix.parent.name == "releases" else None
+
+
+RELEASE: Final = _release()
+
+
 class Liveness(BaseModel):
     """The process answers."""
 
@@ -27,7 +38,10 @@ class Liveness(BaseModel):
 
 
 class DatabaseHealth(BaseModel):
-    """`revision` is the schema's, null where unknown; `expected_revision` this release's."""
+    """`revision` is the schema's, null where unknown; `expected_revision` this release's.
+
+    A later revision is `ok` too where it was made for this release to run on.
+    """
 
     status: Literal["ok", "unavailable", "wrong_revision"]
     revision: str | None
@@ -35,9 +49,13 @@ class DatabaseHealth(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`ready` when all databases are `ok`; each stands under its population."""
+    """`ready` when all databases are `ok`; each stands under its population.
+
+    `release` tells the releases of the service apart; null outside of a deployment.
+    """
 
     status: Literal["ready", "not_ready"]
+    release: str | None
     databases: dict[Population, DatabaseHealth]
 
 
@@ -70,20 +88,20 @@ async def ready(resources: ResourcesDep, response: Response) -> Readiness:
     found = await asyncio.gather(*map(_check, resources.databases.values()))
     databases = dict(zip(resources.databases, found, strict=True))
     if all(database.status == "ok" for database in found):
-        return Readiness(status="ready", databases=databases)
+        return Readiness(status="ready", release=RELEASE, databases=databases)
     response.status_code = 503
-    return Readiness(status="not_ready", databases=databases)
+    return Readiness(status="not_ready", release=RELEASE, databases=databases)
 
 
 async def _check(database: Database) -> DatabaseHealth:
     try:
-        revision = await database.revision()
+        schema = await database.schema()
     except DatabaseUnavailable:
         return DatabaseHealth(
             status="unavailable", revision=None, expected_revision=EXPECTED_REVISION
         )
     return DatabaseHealth(
-        status="ok" if revision == EXPECTED_REVISION else "wrong_revision",
-        revision=revision,
+        status="ok" if schema.fits else "wrong_revision",
+        revision=schema.revision,
         expected_revision=EXPECTED_REVISION,
     )

@@ -170,6 +170,8 @@ export type CurrentUserResponse = {
  * DatabaseHealth
  *
  * `revision` is the schema's, null where unknown; `expected_revision` this release's.
+ *
+ * A later revision is `ok` too where it was made for this release to run on.
  */
 export type DatabaseHealth = {
     /**
@@ -737,12 +739,18 @@ export type Population = 'slm' | 'autobot';
  * Readiness
  *
  * `ready` when all databases are `ok`; each stands under its population.
+ *
+ * `release` tells the releases of the service apart; null outside of a deployment.
  */
 export type Readiness = {
     /**
      * Status
      */
     status: 'ready' | 'not_ready';
+    /**
+     * Release
+     */
+    release: string | null;
     /**
      * Databases
      */
