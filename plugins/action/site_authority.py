@@ -1,4 +1,4 @@
-"""The certificates of the site's certificate authority: one, or two while one replaces the other."""
+"""The certificates of the site's CA: one, or two while one replaces the other."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ options:
     elements: dict
     required: true
   pairs:
-    description: "What C(certificate_pairs) has found of each leaf: C(certificate) and C(fingerprint)."
+    description: "What C(certificate_pairs) has found of each leaf: C(certificate), C(fingerprint)."
     type: list
     elements: dict
     required: true

@@ -13,7 +13,7 @@ DOCUMENTATION = """
 module: trusted_authorities
 short_description: the system trusts these certificate authorities
 description:
-  - Gives each certificate of a bundle a file of its own in C(/usr/local/share/ca-certificates), which
+  - Gives each certificate of a bundle a file of its own in C(/usr/local/share/ca-certificates), as
     the trust store demands, and removes the files of those that are gone.
   - The store itself is asked, so that a run that was killed before the update is made good.
 options:

@@ -59,8 +59,8 @@ options:
 
 RETURN = """
 pairs:
-  description: "With V(present), C(certificate) (PEM, empty where there is none) and C(fingerprint) of
-    the key (SHA-256 of the public key; empty where there is none), for each leaf."
+  description: "With V(present), C(certificate) (PEM) and C(fingerprint) of the key (SHA-256 of the
+    public key) of each leaf; empty where there is none."
   type: list
   elements: dict
   returned: success
@@ -71,7 +71,7 @@ requests:
   returned: success
 """
 
-FILES = {"key": "key", "crt": "crt"}
+ENDS = ("key", "crt")
 
 
 def fingerprint(public_key: Any) -> str:
@@ -133,15 +133,15 @@ class Pair:
         """Whether both names lead into the pair in use, and its key has its permissions."""
         if not self._in_use.is_symlink():
             return False
-        links = all(self._name(end).is_symlink() for end in FILES)
+        links = all(self._name(end).is_symlink() for end in ENDS)
         key = self._in_use / "key"
         return links and (not key.exists() or self._permissions(key) == self._wanted())
 
     def bring_in_place(self) -> None:
         """Move a pair of plain files, and correct links and permissions."""
-        if not self._in_use.is_symlink() and all(self._name(end).exists() for end in FILES):
+        if not self._in_use.is_symlink() and all(self._name(end).exists() for end in ENDS):
             self._begin()
-            for end in FILES:
+            for end in ENDS:
                 # Another name of the same file: nothing changes for those who read it.
                 os.link(self._name(end), self._next / end)
             self._switch()
@@ -223,7 +223,7 @@ class Pair:
                 shutil.rmtree(path)
 
     def _lead(self) -> None:
-        for end in FILES:
+        for end in ENDS:
             if not self._name(end).is_symlink():
                 link(self._name(end), f"pairs/{self._leaf['name']}/{end}")
 
