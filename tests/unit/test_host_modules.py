@@ -23,7 +23,7 @@ def load(path: str) -> Any:
 
 @pytest.fixture(scope="module")
 def units() -> Any:
-    return load("service/library/units_in_force.py")
+    return load("../plugins/modules/units_in_force.py")
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,7 @@ def settings(**variables: Any) -> dict[str, str]:
             "postgresql_tls_certificate": "/tls/server.crt",
             "postgresql_tls_key": "/tls/server.key",
             "postgresql_memory_mb": 2048,
+            "postgresql_settings": {},
             **variables,
         },
     )
@@ -113,6 +114,12 @@ def test_the_log_never_holds_the_values_of_a_statement() -> None:
     written = settings()
     assert written["log_parameter_max_length"] == "0"
     assert written["log_parameter_max_length_on_error"] == "0"
+
+
+def test_further_settings_are_quoted_as_the_server_reads_them() -> None:
+    written = settings(postgresql_settings={"archive_mode": "on", "archive_command": "it's %p"})
+    assert written["archive_mode"] == "'on'"
+    assert written["archive_command"] == "'it''s %p'"
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ $as_postgres "$1/initdb" --pgdata=data --no-sync --auth=peer --locale=C.UTF-8 >/
     access) echo "hba_file = '$scratch/access'" ;;
   esac
 } >>data/postgresql.conf
-# It must not meet the real server: no address, a socket of its own, little memory.
+# It must not meet the real server: no address, a socket of its own, little memory, no archive.
 if ! $as_postgres "$1/pg_ctl" start --pgdata=data --wait --silent --log=log \
-  --options="-c listen_addresses= -c unix_socket_directories=$scratch -c shared_buffers=16MB"
+  --options="-c listen_addresses= -c unix_socket_directories=$scratch -c shared_buffers=16MB \
+  -c archive_command=/bin/true"
 then
   cat log >&2
   exit 1

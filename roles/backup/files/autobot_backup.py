@@ -1,0 +1,557 @@
+"""Backups of this host's PostgreSQL with pgBackRest: take them, record what is in them, check them.
+
+Runs as the user postgres and needs nothing but Python's standard library. What it says is for a
+person who reads it in a journal or in the output of a deployment: which repository, which file,
+what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self
+
+CONFIGURATION = Path("/etc/autobot/backup/backup.json")
+STATE = Path("/var/lib/autobot-backup")
+RECORDS = STATE / "records"
+CHECK = STATE / "check.json"
+VERIFICATION = STATE / "verify.json"
+LOCK = STATE / "lock"
+
+# Another backup may be under way; a deployment waits for it instead of failing.
+LOCK_PATIENCE = 1800
+QUIET_PATIENCE = 10
+
+# How values look in a digest must not depend on a server's settings.
+DIGEST_SETTINGS = """
+SET search_path = pg_catalog; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 1;
+SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+"""
+
+
+class BackupError(Exception):
+    """What went wrong, where, and what to do, in one or two sentences."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A place that keeps backups."""
+
+    number: int
+    # Where it is, as a person would look for it: host:/directory (address).
+    name: str
+    # Whether backups are taken into it; all others get WAL only, as long as a key is exchanged.
+    backup: bool
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the role has written about this host's database and its repositories."""
+
+    host: str
+    stanza: str
+    data_directory: str
+    programs: str
+    peer: str
+    max_age_seconds: int
+    repositories: tuple[Repository, ...]
+
+    @classmethod
+    def load(cls, path: Path = CONFIGURATION) -> Self:
+        values = json.loads(path.read_text())
+        repositories = tuple(Repository(**each) for each in values.pop("repositories"))
+        return cls(**values, repositories=repositories)
+
+    @property
+    def targets(self) -> list[Repository]:
+        """Repositories into which backups are taken; the first is the one to restore from."""
+        return [repository for repository in self.repositories if repository.backup]
+
+
+# -- programs ------------------------------------------------------------------------------------
+
+
+def run(
+    command: list[str], *, timeout: float | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program; its messages are in English."""
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+        timeout=timeout,
+        check=False,
+        **options,
+    )
+
+
+class PgBackRestError(BackupError):
+    """pgBackRest ended with an error; `code` is its own number for it, or its exit status."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def errors(output: str) -> str:
+    """pgBackRest's error lines as one line, without its hints' indentation."""
+    said = [
+        line.strip()
+        for line in re.sub(r"^ERROR: +", "", output, flags=re.MULTILINE).splitlines()
+        if line.strip() and not line.lstrip().startswith("HINT: use option --log-level")
+    ]
+    return " ".join(said)
+
+
+def pgbackrest(
+    configuration: Configuration,
+    command: str,
+    *options: str,
+    repository: Repository | None = None,
+) -> str:
+    """Run pgBackRest and return what it prints; PgBackRestError with its own words."""
+    argv = ["pgbackrest", f"--stanza={configuration.stanza}", "--log-level-console=off"]
+    argv += ["--log-level-stderr=error", *options]
+    if repository is not None:
+        argv.append(f"--repo={repository.number}")
+    done = run([*argv, command])
+    if done.returncode:
+        where = repository.name if repository else configuration.stanza
+        said = errors(done.stderr) or errors(done.stdout) or f"exit status {done.returncode}"
+        raise PgBackRestError(f"pgbackrest {command}, {where}: {said}", done.returncode)
+    return done.stdout
+
+
+def info(configuration: Configuration, repository: Repository | None = None) -> dict[str, Any]:
+    """What pgBackRest knows of the stanza: C(backup), C(db), C(archive), C(repo), C(status)."""
+    output = pgbackrest(configuration, "info", "--output=json", repository=repository)
+    stanzas = json.loads(output)
+    found: dict[str, Any] = stanzas[0] if stanzas else {"backup": [], "db": [], "repo": []}
+    return found
+
+
+def backups(configuration: Configuration, repository: Repository) -> list[dict[str, Any]]:
+    """The backups in a repository, the oldest first."""
+    return [
+        backup
+        for backup in info(configuration, repository)["backup"]
+        if backup["database"]["repo-key"] == repository.number and not backup.get("error")
+    ]
+
+
+@contextmanager
+def locked(patience: float = LOCK_PATIENCE) -> Iterator[None]:
+    """One backup, record or drill at a time; waits for the one that is under way."""
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BackupError(
+                        f"Another backup or drill has been under way for {patience:g} s. See: "
+                        "systemctl list-units 'autobot-backup-*'"
+                    ) from None
+                time.sleep(0.5)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any, mode: int = 0o644) -> str:
+    """Replace a file as a whole; returns the SHA-256 of what it holds."""
+    text = json.dumps(value, indent=1) + "\n"
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+        os.fchmod(stream.fileno(), mode)
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(partial).replace(path)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# -- what is in the databases --------------------------------------------------------------------
+
+
+class Session:
+    """A session of PostgreSQL's superuser that stays open, over psql and the server's socket."""
+
+    END = "-- the answer ends here --"
+
+    def __init__(self, database: str, socket_directory: str | None = None) -> None:
+        command = ["psql", "-XAtq", "--set=ON_ERROR_STOP=1", "--field-separator=\x1f"]
+        command += ["--dbname", database] + (
+            ["--host", socket_directory] if socket_directory else []
+        )
+        self._database = database
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "LC_ALL": "C.UTF-8", "PGAPPNAME": "autobot-backup"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # psql says goodbye at the end of its input; one whose query still runs is ended.
+        try:
+            self._process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+    def query(self, sql: str) -> list[list[str]]:
+        """The rows of the statements, or BackupError with the server's words."""
+        requests, answers = self._process.stdin, self._process.stdout
+        if requests is None or answers is None:
+            raise ValueError("psql runs without pipes")
+        # One that has ended has said why.
+        with suppress(BrokenPipeError):
+            requests.write(f"{sql.rstrip().rstrip(';')};\n\\echo {self.END!r}\n")
+            requests.flush()
+        lines: list[str] = []
+        for line in answers:
+            if line.rstrip("\n") == self.END:
+                return [each.split("\x1f") for each in lines]
+            lines.append(line.rstrip("\n"))
+        raise BackupError(f"PostgreSQL, database {self._database}: {' '.join(lines).strip()}")
+
+
+def query(database: str, sql: str, socket_directory: str | None = None) -> list[list[str]]:
+    """The rows of one query."""
+    with Session(database, socket_directory) as session:
+        return session.query(sql)
+
+
+def databases(socket_directory: str | None = None) -> list[str]:
+    """The databases that hold somebody's data."""
+    rows = query(
+        "postgres",
+        "SELECT datname FROM pg_database"
+        " WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' ORDER BY datname",
+        socket_directory,
+    )
+    return [name for (name,) in rows]
+
+
+def tables(session: Session) -> list[str]:
+    """The permanent tables of a database, quoted and with their schema."""
+    return [
+        name
+        for (name,) in session.query(
+            "SELECT format('%I.%I', nspname, relname)"
+            " FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE relkind = 'r' AND relpersistence = 'p' AND nspname NOT LIKE 'pg\\_%'"
+            " AND nspname <> 'information_schema' ORDER BY 1"
+        )
+    ]
+
+
+def digest(session: Session) -> dict[str, list[str]]:
+    """Of each table: how many rows, and two sums over hashes of them, which no order changes."""
+    found = {}
+    for table in tables(session):
+        (row,) = session.query(
+            "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0),"
+            f" coalesce(sum(hashtextextended(t::text, 1)::numeric), 0) FROM {table} t"
+        )
+        found[table] = row
+    return found
+
+
+def quiet_point(sessions: list[Session], name: str) -> tuple[str, str]:
+    """Make a restore point at which the sessions' snapshots are exactly what is restored.
+
+    Nothing is locked. When no transaction was writing as the snapshots were taken, and none has
+    begun to write until the point was made, the two show the same rows; else it is tried again.
+    Returns the name of the point, and where it is in the WAL.
+    """
+    deadline = time.monotonic() + QUIET_PATIENCE
+    attempt = 0
+    with Session("postgres") as witness:
+        while time.monotonic() < deadline:
+            attempt += 1
+            point = name if attempt == 1 else f"{name}_{attempt}"
+            seen = set()
+            for session in sessions:
+                session.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                (row,) = session.query(
+                    "SELECT pg_snapshot_xmin(s), pg_snapshot_xmax(s) FROM pg_current_snapshot() s"
+                )
+                seen.update(row)
+            if len(seen) == 1:
+                ((place, latest),) = witness.query(
+                    f"SELECT pg_create_restore_point('{point}'),"
+                    " pg_snapshot_xmax(pg_current_snapshot())"
+                )
+                if seen == {latest}:
+                    return point, place
+            for session in sessions:
+                session.query("ROLLBACK")
+            time.sleep(0.02)
+    raise BackupError(
+        f"For {QUIET_PATIENCE} s there was no moment without a transaction that writes. "
+        "A long one may be under way; see pg_stat_activity."
+    )
+
+
+def record(label: str, point: str) -> dict[str, Any]:
+    """What all databases hold, exactly at a restore point that is made for it."""
+    with ExitStack() as stack:
+        sessions = {name: stack.enter_context(Session(name)) for name in databases()}
+        for session in sessions.values():
+            session.query(DIGEST_SETTINGS)
+        made, place = quiet_point(list(sessions.values()), point)
+        found = {
+            "backup": label,
+            "point": made,
+            "lsn": place,
+            "time": time.time(),
+            "databases": {name: digest(session) for name, session in sessions.items()},
+        }
+    # So that the point leaves the host now, not with the next switch.
+    query("postgres", "SELECT pg_switch_wal()")
+    return found
+
+
+def save_record(
+    configuration: Configuration, repository: Repository, found: dict[str, Any]
+) -> Path:
+    """Keep a record here, and its point and SHA-256 with the backup itself."""
+    path = RECORDS / f"{found['backup']}.json"
+    checksum = write_json(path, found, 0o600)
+    pgbackrest(
+        configuration,
+        "annotate",
+        f"--set={found['backup']}",
+        f"--annotation=point={found['point']}",
+        f"--annotation=record={checksum}",
+        repository=repository,
+    )
+    return path
+
+
+def forget_records(configuration: Configuration) -> None:
+    """Remove the records of backups that no repository has any more."""
+    known = {
+        backup["label"]
+        for repository in configuration.targets
+        for backup in backups(configuration, repository)
+    }
+    for path in RECORDS.glob("*.json"):
+        if path.stem not in known:
+            path.unlink()
+
+
+# -- backups -------------------------------------------------------------------------------------
+
+
+def take_backup(
+    configuration: Configuration,
+    kind: str,
+    labels: dict[str, str] | None = None,
+    point: str = "",
+) -> list[dict[str, Any]]:
+    """Take a backup into each repository, and record what is in the databases."""
+    taken = []
+    with locked():
+        for repository in configuration.targets:
+            start = time.monotonic()
+            annotations = [f"--annotation={key}={value}" for key, value in (labels or {}).items()]
+            pgbackrest(
+                configuration, "backup", f"--type={kind}", *annotations, repository=repository
+            )
+            newest = backups(configuration, repository)[-1]
+            seconds = time.monotonic() - start
+            found = record(newest["label"], point or f"backup_{newest['label']}")
+            save_record(configuration, repository, found)
+            size = newest["info"]
+            taken.append(
+                {
+                    "repository": repository.name,
+                    "label": newest["label"],
+                    "type": newest["type"],
+                    "database_bytes": size["size"],
+                    "repository_bytes": size["repository"].get("delta", 0),
+                    "seconds": round(seconds, 1),
+                    "point": found["point"],
+                    "rows": sum(
+                        int(table[0])
+                        for database in found["databases"].values()
+                        for table in database.values()
+                    ),
+                }
+            )
+        forget_records(configuration)
+    return taken
+
+
+# -- preparation, by the role --------------------------------------------------------------------
+
+
+MISSING_STANZA = {1, 3}  # info's codes: no stanza path, no stanza data
+
+
+def system_identifier() -> int:
+    """What tells this cluster from every other."""
+    ((identifier,),) = query("postgres", "SELECT system_identifier FROM pg_control_system()")
+    return int(identifier)
+
+
+def prepare(configuration: Configuration, *, check: bool, new_cluster: bool) -> list[str]:
+    """Bring the repositories to where backups go on by themselves; returns what was done."""
+    done: list[str] = []
+
+    def act(what: str, do: Callable[[], Any]) -> None:
+        done.append(what)
+        if not check:
+            do()
+
+    for repository in configuration.repositories:
+        state = info(configuration, repository)
+        # Of the cluster that a repository has seen last.
+        known = state["db"][-1]["system-id"] if state["db"] else None
+        if known is None:
+            act(
+                f"created the stanza {configuration.stanza} in {repository.name}",
+                lambda: pgbackrest(configuration, "stanza-create"),
+            )
+        elif known != system_identifier():
+            if not new_cluster:
+                raise BackupError(strange_cluster(configuration, repository, state))
+            act(
+                f"began with a new cluster in {repository.name}; older backups stay",
+                lambda: pgbackrest(configuration, "stanza-upgrade"),
+            )
+        if not repository.backup:
+            continue
+        current = {each["id"] for each in state["db"] if each["system-id"] == system_identifier()}
+        if not any(
+            backup["database"]["id"] in current
+            and backup["database"]["repo-key"] == repository.number
+            for backup in state["backup"]
+        ):
+            act(
+                f"took the first full backup into {repository.name}",
+                lambda: take_backup(configuration, "full"),
+            )
+    return done
+
+
+def strange_cluster(
+    configuration: Configuration, repository: Repository, state: dict[str, Any]
+) -> str:
+    newest = state["backup"][-1] if state["backup"] else None
+    stopped = (
+        time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(newest["timestamp"]["stop"]))
+        if (newest)
+        else "none"
+    )
+    return (
+        f"{repository.name} holds backups of another PostgreSQL cluster than the one that runs on "
+        f"{configuration.host} now (newest backup: {stopped}). Nothing was changed. To bring back "
+        f"the data: ansible-playbook playbooks/restore.yml -e restore_host={configuration.host} "
+        "-e restore_to=latest. To go on with this cluster on purpose, and keep the old backups: "
+        f"run again with -e backup_new_cluster={configuration.host}."
+    )
+
+
+# -- command line --------------------------------------------------------------------------------
+
+
+@dataclass
+class Commands:
+    """Subcommands by name; other modules add theirs with `add`."""
+
+    parser: argparse.ArgumentParser
+    _adders: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._adders = self.parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        self, name: str, do: Callable[[Configuration, argparse.Namespace], int], description: str
+    ) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = self._adders.add_parser(
+            name, help=description, description=description
+        )
+        parser.set_defaults(do=do)
+        return parser
+
+
+def pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not (separator and re.fullmatch(r"[a-z][a-z0-9_-]*", key) and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def point_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,58}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a restore point: letters, digits, _ . -, 59 at most"
+        )
+    return text
+
+
+def do_backup(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    labels = dict(arguments.label)
+    taken = take_backup(configuration, arguments.type, labels, arguments.point)
+    print(json.dumps(taken))
+    return 0
+
+
+def do_record(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    with locked():
+        repository = configuration.targets[0]
+        known = backups(configuration, repository)
+        if not known:
+            raise BackupError(f"{repository.name} has no backup to record.")
+        found = record(known[-1]["label"], arguments.point)
+        print(save_record(configuration, repository, found))
+    return 0
+
+
+def do_prepare(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    for line in prepare(configuration, check=arguments.check, new_cluster=arguments.new_cluster):
+        print(line)
+    return 0
+
+
+def add_commands(commands: Commands) -> None:
+    backup = commands.add("backup", do_backup, "take a backup and record what is in it")
+    backup.add_argument("type", choices=["full", "diff", "incr"])
+    backup.add_argument("--label", type=pair, action="append", default=[], metavar="KEY=VALUE")
+    backup.add_argument("--point", type=point_name, default="", help="name of the restore point")
+    again = commands.add(
+        "record", do_record, "record what is in the databases, for the newest backup"
+    )
+    again.add_argument("--point", type=point_name, required=True)
+    ready = commands.add("prepare", do_prepare, "create what the repositories lack")
+    ready.add_argument("--check", action="store_true", help="say what would be done")
+    ready.add_argument("--new-cluster", action="store_true", help="accept another cluster")
