@@ -180,7 +180,9 @@ def settle(values: Values, rotate: Mapping[str, Any]) -> Values:
     for each in _companies(rotate):
         if values.get(each.previous):
             result.setdefault(each.since, now)
-    return {name: value for name, value in result.items() if value}
+    # What an operator has put into the file besides is theirs, also when it is empty.
+    company = ("_next", "_previous", "_previous_since")
+    return {name: value for name, value in result.items() if value or not name.endswith(company)}
 
 
 def finish(values: Values, rotate: Mapping[str, Any], *, now: bool) -> Values:

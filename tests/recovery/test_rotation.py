@@ -67,7 +67,7 @@ def published_keys(site: Site) -> dict[str, set[str]]:
     return found
 
 
-def served_certificates(site: Site) -> dict[str, str]:
+def served_certificates() -> dict[str, str]:
     """Digest of each certificate that the hosts have."""
     files = {name: ["https"] for name in HOSTS}
     files |= {"redis": ["postgresql"], "slm": ["https", "postgresql"]}
@@ -78,7 +78,7 @@ def served_certificates(site: Site) -> dict[str, str]:
     }
 
 
-def repositories(site: Site) -> dict[str, set[str]]:
+def repositories() -> dict[str, set[str]]:
     """The repositories of backups that each peer holds."""
     return {
         stanza: set(must(peer, "ls", f"/var/lib/autobot-repo/{stanza}/repo").split())
@@ -137,7 +137,7 @@ def answer_to(site: Site, token: str) -> int:
 def rotation(site: Site, administrator: Administrator) -> Iterator[Rotation]:
     """Rotate everything: killed, completed, refused; a new CA; then finish, and a plain run."""
     seen: dict[str, Any] = {"before": Seen.now(), "work": []}
-    kept = [repositories(site)]
+    kept = [repositories()]
     try:
         token = token_of(administrator)
         with at_work(site, administrator) as work:
@@ -153,22 +153,22 @@ def rotation(site: Site, administrator: Administrator) -> Iterator[Rotation]:
             with watched_processes(secrets) as seen["exposed"]:
                 seen["started"] = ansible(SECRETS, "-vvv", "--diff")
             seen |= {"between": Seen.now(), "token_between": answer_to(site, token)}
-            kept.append(repositories(site))
+            kept.append(repositories())
             vault = (STATE / "vault.yml").read_bytes()
             seen["refused"] = ansible(SECRETS, *FINISH)
             seen["vault_after_refusal"] = (STATE / "vault.yml").read_bytes() == vault
-            leaves = served_certificates(site)
+            leaves = served_certificates()
             seen["published"] = ansible(CERTIFICATES, "-e", "rotate_ca=true")
         seen["work"].append(work)
         seen["both"] = Seen.now()
         with at_work(site, administrator) as work:
             seen["finished_authority"] = ansible(CERTIFICATES, *FINISH)
-            seen["certificates"] = leaves, served_certificates(site)
+            seen["certificates"] = leaves, served_certificates()
             seen["finished"] = ansible(SECRETS, *FINISH, "-e", "rotate_finish_now=true")
         seen["work"].append(work)
         seen["token_after"] = answer_to(site, token)
         seen["unchanged"] = ansible("site.yml")
-        kept.append(repositories(site))
+        kept.append(repositories())
         seen |= {"after": Seen.now(), "kept": tuple(kept)}
         yield Rotation(**seen, secrets=secrets | Site.load().secrets)
     finally:

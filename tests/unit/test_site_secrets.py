@@ -250,6 +250,15 @@ def test_a_previous_secret_is_forgotten_after_its_time(rotate: Any, stage: str) 
     assert first not in rotate(stage, hours=0).values()
 
 
+def test_what_an_operator_has_put_there_stays(act: Act, path: Path) -> None:
+    own: dict[str, Any] = {"key": "value", "switch": False, "note": "", "number": 0}
+    secret = VaultSecret(b"right")
+    path.parent.mkdir()
+    path.write_bytes(VaultLib([("lab", secret)]).encrypt(yaml.safe_dump(own), secret, "lab"))
+    act(KEY, stage="settle", new_password="another one")
+    assert stored(path, b"another one") == own
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_can_be_repeated(rotate: Any, stage: str) -> None:
     """A run that was killed after a stage is followed by one that begins anew."""
