@@ -134,9 +134,10 @@ def _refuse_while_needed(values: Values, each: _Company, terms: Mapping[str, Any
     if time.time() < until:
         raise AnsibleActionFail(
             f"{each.name} was rotated at {_moment(since)}, and the one before is needed until "
-            f"{_moment(until)}. Nothing was changed. Run again then; or, "
-            "if it has leaked, now with -e rotate_phase=finish -e rotate_finish_now=true, which "
-            f"ends {terms['ends']}."
+            f"{_moment(until)}. Nothing was changed. Leave it out "
+            "(-e rotate=…), or run again then. If it has leaked, forget it now with "
+            "-e rotate_phase=finish -e rotate_finish_now=true, which ends "
+            f"{terms['ends']}."
         )
 
 
