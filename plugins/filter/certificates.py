@@ -18,22 +18,17 @@ short_description: leaves whose certificate must be signed anew
 description:
   - Returns those leaves whose certificate is missing, is not of the key, names other hosts, was not
     signed by this CA, or expires soon; each with C(reason).
-positional: keys, certificates, ca_certificate, days
+positional: pairs, ca_certificate, days, renew
 options:
   _input:
     description: The leaves, each with C(name), C(dns) and C(ip).
     type: list
     elements: dict
     required: true
-  keys:
-    description: Results of M(community.crypto.openssl_privatekey), one for each leaf.
+  pairs:
+    description: "What C(certificate_pairs) has found of each leaf: C(certificate), C(fingerprint)."
     type: list
     elements: dict
-    required: true
-  certificates:
-    description: The certificate of each leaf (PEM); empty where there is none.
-    type: list
-    elements: str
     required: true
   ca_certificate:
     description: Certificate of the CA (PEM).
@@ -43,6 +38,10 @@ options:
     description: A certificate that is valid for fewer days is due.
     type: int
     required: true
+  renew:
+    description: Whether all certificates are due, whatever they are.
+    type: bool
+    default: false
 """
 
 
@@ -58,19 +57,19 @@ def _names(certificate: x509.Certificate) -> set[str]:
 
 
 def _fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the public key, written as community.crypto does: aa:bb:…"""
+    """SHA-256 of the public key, in hexadecimal digits."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(
         certificate.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     )
-    return digest.finalize().hex(":")
+    return digest.finalize().hex()
 
 
 def reason_to_sign(
     leaf: Mapping[str, Any],
-    key_fingerprint: str | None,
+    key_fingerprint: str,
     pem: str,
     authority: x509.Certificate,
     until: datetime.datetime,
@@ -98,10 +97,10 @@ def reason_to_sign(
 
 def certificates_due(
     leaves: Sequence[Mapping[str, Any]],
-    keys: Sequence[Mapping[str, Any]],
-    certificates: Sequence[str],
+    pairs: Sequence[Mapping[str, Any]],
     ca_certificate: str,
     days: int,
+    renew: bool = False,
 ) -> list[dict[str, Any]]:
     """See DOCUMENTATION."""
     try:
@@ -110,16 +109,38 @@ def certificates_due(
         raise AnsibleFilterError(f"The CA's certificate cannot be read: {error}") from error
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
     due = []
-    for leaf, key, pem in zip(leaves, keys, certificates, strict=True):
-        fingerprint = (key.get("fingerprint") or {}).get("sha256")
-        reason = reason_to_sign(leaf, fingerprint, str(pem), authority, until)
+    for leaf, pair in zip(leaves, pairs, strict=True):
+        pem = str(pair["certificate"])
+        reason = reason_to_sign(leaf, pair["fingerprint"], pem, authority, until)
+        if renew and reason is None:
+            reason = "a new one was asked for"
         if reason is not None:
             due.append({**leaf, "reason": reason})
     return due
+
+
+def certificate_of_key(bundle: str, private_key: str) -> str:
+    """The certificate (PEM) in a bundle that belongs to a private key (PEM)."""
+    try:
+        wanted = serialization.load_pem_private_key(str(private_key).encode(), None).public_key()
+        certificates = x509.load_pem_x509_certificates(str(bundle).encode())
+    except (ValueError, TypeError) as error:
+        raise AnsibleFilterError(
+            "The CA's certificate, or its key in the vault, cannot be read. Restore them."
+        ) from error
+    for certificate in certificates:
+        if certificate.public_key() == wanted:
+            return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    raise AnsibleFilterError(
+        "No certificate of the CA is of the key in the vault. Run site.yml, which makes it."
+    )
 
 
 class FilterModule:
     """Makes the filter known to Ansible."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"certificates_due": certificates_due}
+        return {
+            "certificates_due": certificates_due,
+            "certificate_of_key": certificate_of_key,
+        }

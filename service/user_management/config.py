@@ -33,6 +33,7 @@ from user_management.security.hashing import MAX_COST, MIN_COST
 from user_management.security.tokens import SigningKey, VerificationKey
 
 DEFAULT_PORT = 5432
+_COMPONENTS = ("host", "port", "db", "user", "password", "other_password", "sslrootcert")
 
 
 class TargetSessionAttributes(StrEnum):
@@ -72,6 +73,8 @@ class DatabaseSettings(BaseModel):
     database: Annotated[str, Field(min_length=1)]
     user: Annotated[str, Field(min_length=1)]
     password: Annotated[SecretStr, Field(min_length=1)]
+    # While the password is rotated: the next one, or the one before.
+    other_password: Annotated[SecretStr, Field(min_length=1)] | None = None
     sslrootcert: Path | None = None
     target_session_attrs: TargetSessionAttributes = TargetSessionAttributes.ANY
 
@@ -89,6 +92,12 @@ class DatabaseSettings(BaseModel):
     @property
     def is_unix_socket(self) -> bool:
         return self.hosts[0].startswith("/")
+
+    @property
+    def passwords(self) -> list[str]:
+        """The password, then the other one where there is one."""
+        given = (self.password, self.other_password)
+        return list(dict.fromkeys(secret.get_secret_value() for secret in given if secret))
 
     def connect_arguments(self) -> dict[str, Any]:
         """Keyword arguments for `asyncpg.connect`.
@@ -188,6 +197,7 @@ class Settings(BaseSettings):
     slm_postgres_db: str = "slm_users"
     slm_postgres_user: str = "slm_admin"
     slm_postgres_password: SecretStr | None = None
+    slm_postgres_other_password: SecretStr | None = None
     slm_postgres_sslrootcert: Path | None = None
 
     autobot_users_database_url: SecretStr | None = None
@@ -196,6 +206,7 @@ class Settings(BaseSettings):
     autobot_postgres_db: str = "autobot_users"
     autobot_postgres_user: str = "autobot_user_admin"
     autobot_postgres_password: SecretStr | None = None
+    autobot_postgres_other_password: SecretStr | None = None
     autobot_postgres_sslrootcert: Path | None = None
 
     # Of a database whose users are imported.
@@ -231,7 +242,7 @@ class Settings(BaseSettings):
         return minutes
 
     def signing_keys(self, population: Population) -> list[SigningKey]:
-        """The key that signs, then the one that still verifies during a rotation.
+        """The key that signs, then the other one that verifies during a rotation.
 
         Raises ConfigurationError without the first one, and for what is no such key.
         """
@@ -245,11 +256,13 @@ class Settings(BaseSettings):
                 f"{prefix}_SIGNING_KEY is not set. Set it (or the file {population}_signing_key in "
                 "$CREDENTIALS_DIRECTORY) to a P-256 private key in PKCS#8 PEM form."
             )
-        return [
+        known = [
             SigningKey.from_pem(pem.get_secret_value(), variable=variable)
             for variable, pem in keys.items()
             if pem is not None
         ]
+        # Outside of a rotation a deployment gives the same key twice.
+        return list({key.kid: key for key in known}.values())
 
     def autobot_public_keys(self) -> list[VerificationKey]:
         """The keys of the AutoBot backend. Raises ConfigurationError."""
@@ -298,8 +311,7 @@ class Settings(BaseSettings):
         prefix = f"{population.value.upper()}_POSTGRES_"
         url_name = f"{population.value.upper()}_USERS_DATABASE_URL"
         component = {
-            name: getattr(self, f"{population.value}_postgres_{name}")
-            for name in ("host", "port", "db", "user", "password", "sslrootcert")
+            name: getattr(self, f"{population.value}_postgres_{name}") for name in _COMPONENTS
         }
         fields = {
             "hosts": component["host"],
@@ -307,6 +319,7 @@ class Settings(BaseSettings):
             "database": component["db"],
             "user": component["user"],
             "password": component["password"],
+            "other_password": component["other_password"],
             "sslrootcert": component["sslrootcert"],
         }
         url: SecretStr | None = getattr(self, f"{population.value}_users_database_url")

@@ -111,27 +111,44 @@ def create_engine(
 def _connector(
     settings: DatabaseSettings, *, deadlines: bool, application_name: str
 ) -> Callable[[], Awaitable[asyncpg.Connection]]:
-    """What opens a connection to the first host that will do."""
+    """What opens a connection to the first host that will do.
+
+    Where there is another password it is tried when the server refuses the first, and is the first
+    from then on: services are told of a new password before the server is.
+    """
     arguments = settings.connect_arguments()
+    del arguments["password"]
     server_settings = {
         "application_name": application_name,
         "statement_timeout": f"{STATEMENT_TIMEOUT if deadlines else 0:.0f}s",
     }
     hosts = deque(zip(arguments.pop("host"), arguments.pop("port"), strict=True))
+    passwords = deque(settings.passwords)
 
-    async def connect() -> asyncpg.Connection:
-        for host, port in list(hosts):
+    async def log_in(host: str, port: int) -> asyncpg.Connection:
+        for password in list(passwords):
             try:
                 return await asyncpg.connect(
                     **arguments,
                     host=host,
                     port=port,
+                    password=password,
                     # A host that is silently gone must leave time to try the next one.
                     timeout=CONNECT_TIMEOUT / len(hosts),
                     command_timeout=COMMAND_TIMEOUT if deadlines else None,
                     server_settings=server_settings,
                     connection_class=_Connection,
                 )
+            except asyncpg.InvalidPasswordError as error:
+                refusal = error
+                if passwords[0] == password:
+                    passwords.rotate(-1)
+        raise refusal
+
+    async def connect() -> asyncpg.Connection:
+        for host, port in list(hosts):
+            try:
+                return await log_in(host, port)
             except _NEXT_HOST as error:
                 failure = error
                 if hosts[0] == (host, port):

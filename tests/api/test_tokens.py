@@ -198,3 +198,26 @@ async def test_tokens_survive_a_rotation_of_the_key(databases, run_site, site, t
         assert decode(new.split(".")[0])["kid"] == keys[0]["kid"]
     async with run_site(databases) as later:
         assert await status(later, token) == 401
+
+
+async def test_what_clients_hold_survives_a_rotation_of_the_key(databases, run_site, site, admin):
+    old, path = site.settings.slm_signing_key, "/api/autobot-users"
+    for name in ("anna", "bela", "cleo"):
+        await site.add_user(Population.AUTOBOT, name)
+    page = (await admin.get(path, params={"limit": 2})).json()
+    once = {"json": {"username": "dora", "email": "dora@autobot.local"}}
+    once["headers"] = {"Idempotency-Key": "rotation"}
+    created = await admin.post(path, **once)
+    assert created.status_code == 201, created.text
+
+    async def answers(keys):
+        async with run_site(databases, **keys) as rotated:
+            client = rotated.client
+            client.headers.update(await rotated.login(rotated.administrator))
+            cursor = {"limit": 2, "cursor": page["next_cursor"]}
+            following = await client.get(path, params=cursor)
+            repeated = await client.post(path, **once)
+            return following.status_code, repeated.status_code
+
+    assert await answers({"slm_previous_signing_key": old}) == (200, 201)
+    assert await answers({}) == (422, 422)

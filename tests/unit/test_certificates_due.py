@@ -62,24 +62,59 @@ def key() -> ec.EllipticCurvePublicKey:
     return ec.generate_private_key(ec.SECP256R1()).public_key()
 
 
-def fingerprints(key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
-    """As the module openssl_privatekey reports them."""
+def pair(key: ec.EllipticCurvePublicKey, certificate: str) -> dict[str, Any]:
+    """As the module certificate_pairs reports them."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(
         key.public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     )
-    return {"fingerprint": {"sha256": digest.finalize().hex(":")}}
+    return {"certificate": certificate, "fingerprint": digest.finalize().hex()}
 
 
 def reasons(
-    certificate: str, key: ec.EllipticCurvePublicKey, authority: Authority, days: int = 30
+    certificate: str,
+    key: ec.EllipticCurvePublicKey,
+    authority: Authority,
+    days: int = 30,
+    renew: bool = False,
 ) -> list[str]:
     due = load_filter("certificates").certificates_due(
-        [LEAF], [fingerprints(key)], [certificate], authority.sign(), days
+        [LEAF], [pair(key, certificate)], authority.sign(), days, renew
     )
     return [leaf["reason"] for leaf in due]
+
+
+def test_a_certificate_is_renewed_when_that_is_asked_for(
+    authority: Authority, key: ec.EllipticCurvePublicKey
+) -> None:
+    good = authority.sign(key)
+    assert reasons(good, key, authority, renew=True) == ["a new one was asked for"]
+    assert reasons("", key, authority, renew=True) == ["there is none"]
+
+
+def test_the_key_tells_which_certificate_of_a_bundle_signs() -> None:
+    old, new = Authority("old"), Authority("new")
+    filters = load_filter("certificates")
+    certificates = {name: each.sign() for name, each in (("old", old), ("new", new))}
+
+    def private(authority: Authority) -> str:
+        return authority.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode()
+
+    for bundle in (certificates.values(), reversed(certificates.values())):
+        text = "".join(bundle)
+        assert filters.certificate_of_key(text, private(old)) == certificates["old"]
+        assert filters.certificate_of_key(text, private(new)) == certificates["new"]
+    with pytest.raises(AnsibleFilterError, match="No certificate of the CA is of the key"):
+        filters.certificate_of_key(certificates["old"], private(new))
+    for bundle, key in (("nonsense", private(old)), (certificates["old"], "nonsense")):
+        with pytest.raises(AnsibleFilterError, match="cannot be read"):
+            filters.certificate_of_key(bundle, key)
 
 
 def test_a_good_certificate_stays(authority: Authority, key: ec.EllipticCurvePublicKey) -> None:
@@ -144,8 +179,7 @@ def test_only_the_leaves_that_are_due_are_named(
 ) -> None:
     due = load_filter("certificates").certificates_due(
         [LEAF, {**LEAF, "name": "postgresql", "group": "ssl-cert"}],
-        [fingerprints(key)] * 2,
-        [authority.sign(key), ""],
+        [pair(key, authority.sign(key)), pair(key, "")],
         authority.sign(),
         30,
     )
@@ -154,6 +188,4 @@ def test_only_the_leaves_that_are_due_are_named(
 
 def test_a_damaged_ca_certificate_stops_the_run(key: ec.EllipticCurvePublicKey) -> None:
     with pytest.raises(AnsibleFilterError, match="CA's certificate cannot be read"):
-        load_filter("certificates").certificates_due(
-            [LEAF], [fingerprints(key)], [""], "no certificate", 30
-        )
+        load_filter("certificates").certificates_due([LEAF], [pair(key, "")], "no certificate", 30)

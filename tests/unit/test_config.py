@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
 from user_management.config import DatabaseSettings, Settings, load_settings
 from user_management.errors import ConfigurationError
 from user_management.policy import Policy
 from user_management.population import Population
+from user_management.security.tokens import SigningKey
 
 HARD = "p@ss:w/o#r%d?&=+ é"
 ENCODED = "p%40ss%3Aw%2Fo%23r%25d%3F%26%3D%2B%20%C3%A9"
@@ -143,6 +146,22 @@ def test_a_url_may_leave_the_password_to_its_variable(environment: Callable[...,
         AUTOBOT_POSTGRES_PASSWORD=HARD,
     )
     assert load_settings().autobot.password.get_secret_value() == HARD
+
+
+@pytest.mark.parametrize(
+    ("other", "passwords"), [("", [HARD]), (HARD, [HARD]), ("next", [HARD, "next"])]
+)
+@pytest.mark.parametrize("url", ["", "postgresql://slm_service@10.0.0.1/autobot_users"])
+def test_another_password_comes_second(
+    environment: Callable[..., None], other: str, passwords: list[str], url: str
+) -> None:
+    environment(
+        AUTOBOT_USERS_DATABASE_URL=url,
+        AUTOBOT_POSTGRES_HOST="10.0.0.1",
+        AUTOBOT_POSTGRES_PASSWORD=HARD,
+        AUTOBOT_POSTGRES_OTHER_PASSWORD=other,
+    )
+    assert load_settings().autobot.passwords == passwords
 
 
 def test_several_hosts(environment: Callable[..., None]) -> None:
@@ -355,9 +374,25 @@ def test_a_signing_key_that_is_missing_or_none_is_named(environment: Callable[..
         assert "hush" not in str(wrong.value)
 
 
+def test_the_same_signing_key_twice_is_one(environment: Callable[..., None]) -> None:
+    one, other = (
+        ec.generate_private_key(ec.SECP256R1())
+        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        .decode()
+        for _ in range(2)
+    )
+    environment(SLM_SIGNING_KEY=one, SLM_PREVIOUS_SIGNING_KEY=one)
+    assert len(load_settings().signing_keys(Population.SLM)) == 1
+    environment(SLM_SIGNING_KEY=one, SLM_PREVIOUS_SIGNING_KEY=other)
+    first, second = load_settings().signing_keys(Population.SLM)
+    assert first.kid == SigningKey.from_pem(one, variable="one").kid
+    assert second.kid == SigningKey.from_pem(other, variable="other").kid
+
+
 def test_secrets_do_not_show_in_representations(environment: Callable[..., None]) -> None:
     environment(
         SLM_POSTGRES_PASSWORD="hush-hush",
+        SLM_POSTGRES_OTHER_PASSWORD="hush-hush, too",
         SLM_SIGNING_KEY="hush-hush",
         AUTOBOT_USERS_DATABASE_URL="postgresql://u:hush-hush@h/d",
     )

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -77,6 +78,77 @@ async def test_a_restart_between_two_requests_is_not_noticed(own_server: Any) ->
         # The loop has seen the end of the connections by the time of the next request.
         await asyncio.sleep(0.1)
         await asyncio.gather(*(database.ping() for _ in range(5)))
+
+
+def with_password(server: Any, name: str, *passwords: str) -> DatabaseSettings:
+    """As the service, whose password is one of these at most."""
+    given = dict(zip(("password", "other_password"), passwords, strict=False))
+    base: DatabaseSettings = server.settings("postgres", name)
+    return DatabaseSettings.model_validate(base.model_dump() | given)
+
+
+@pytest.fixture
+def strict_server(own_server: Any) -> Any:
+    """A server that asks `service` for a password, which is `old`."""
+    own_server.sql("CREATE ROLE service LOGIN PASSWORD 'old'")
+    access = own_server.data / "pg_hba.conf"
+    access.write_text(f"local all service scram-sha-256\n{access.read_text()}")
+    own_server.sql("SELECT pg_reload_conf()")
+    return own_server
+
+
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passwords with which connections are tried from now on."""
+    tried: list[str] = []
+    connect = asyncpg.connect
+
+    async def noted(**arguments: Any) -> Any:
+        tried.append(arguments["password"])
+        return await connect(**arguments)
+
+    monkeypatch.setattr(asyncpg, "connect", noted)
+    return tried
+
+
+@pytest.mark.parametrize("way", ["ping", "fetch_row"])
+async def test_a_new_password_is_not_noticed_by_who_knows_both(
+    strict_server: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    tried = attempts(monkeypatch)
+    async with opened(with_password(strict_server, "service", "old", "new")) as database:
+
+        async def ask() -> None:
+            await (database.ping() if way == "ping" else database.fetch_row("SELECT 1"))
+
+        await ask()
+        strict_server.sql("ALTER ROLE service PASSWORD 'new'")
+        await database.dispose()
+        await ask()
+        await database.dispose()
+        await ask()
+    # Tried once when it is refused, and the other way round from then on.
+    assert tried == ["old", "old", "new", "new"]
+
+
+async def test_without_a_right_password_each_is_tried_once(
+    strict_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = attempts(monkeypatch)
+    async with opened(with_password(strict_server, "service", "wrong", "worse")) as database:
+        with pytest.raises(DatabaseUnavailable):
+            await database.fetch_row("SELECT 1")
+    assert tried == ["wrong", "worse"]
+
+
+async def test_where_nobody_answers_the_other_password_is_not_tried(
+    own_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = attempts(monkeypatch)
+    own_server.stop()
+    async with opened(with_password(own_server, "postgres", "one", "other")) as database:
+        with pytest.raises(DatabaseUnavailable):
+            await database.fetch_row("SELECT 1")
+    assert tried == ["one"]
 
 
 async def test_a_server_that_never_was_there_is_refused_and_then_found(own_server: Any) -> None:

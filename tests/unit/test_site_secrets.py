@@ -1,8 +1,12 @@
 """The vault file: made once, added to, never changed, never shown."""
 
+import contextlib
 import importlib.util
 import json
+import shutil
 import stat
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,11 +50,12 @@ def act(plugin: Any, path: Path) -> Act:
         password: bytes = b"right",
         label: str = "lab",
         check: bool = False,
+        **options: Any,
     ) -> dict[str, Any]:
         loader = DataLoader()
         loader.set_vault_secrets([(label, VaultSecret(password))])
         task = SimpleNamespace(
-            args={"path": str(path), "vault_id": "lab", "secrets": secrets},
+            args={"path": str(path), "vault_id": "lab", "secrets": secrets, **options},
             action="site_secrets",
             async_val=0,
             check_mode=check,
@@ -188,3 +193,167 @@ def test_a_failed_write_leaves_the_old_file(
         act({"first": "password", "second": "password"})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+KEY = {"key": "password"}
+STAGES = ("next", "promote", "forget", "settle")
+
+
+@pytest.fixture
+def rotate(act: Act, path: Path) -> Callable[..., dict[str, str]]:
+    """Run stages of the rotation of `key`; what is in the file then and is not empty."""
+    act(KEY)
+
+    def run(*stages: str, hours: float = 12, **options: Any) -> dict[str, str]:
+        terms = [{"names": ["key"], "kind": "password", "hours": hours, "ends": "all sessions"}]
+        for stage in stages:
+            act(KEY, stage=stage, rotate=terms, **options)
+        return {name: value for name, value in stored(path).items() if value}
+
+    return run
+
+
+def test_a_secret_goes_through_its_stages(rotate: Any, path: Path) -> None:
+    first = rotate()["key"]
+
+    both = rotate("next")
+    assert both.keys() == {"key", "key_next"}
+    assert both["key"] == first
+    second = both["key_next"]
+    assert second != first
+
+    assert rotate("promote") == {"key": second, "key_previous": first}
+    assert rotate("forget") == {"key": second}
+    # A run that has loaded the file before must see that they are gone.
+    assert stored(path).items() >= {"key_next": "", "key_previous": ""}.items()
+    rotate("settle")
+    assert stored(path) == {"key": second}
+
+
+def test_a_previous_secret_is_kept_for_its_time(rotate: Any) -> None:
+    first = rotate()["key"]
+    kept = rotate("next", "promote", "settle")
+    assert kept["key_previous"] == first
+    assert abs(time.time() - float(kept["key_previous_since"])) < 60
+
+    for stage in ("finish", "next"):
+        with pytest.raises(AnsibleActionFail, match=r"is needed until .*ends all sessions"):
+            rotate(stage)
+    assert rotate() == kept
+    assert rotate("finish", now=True).keys() == {"key"}
+
+
+@pytest.mark.parametrize("stage", ["finish", "next"])
+def test_a_previous_secret_is_forgotten_after_its_time(rotate: Any, stage: str) -> None:
+    first = rotate()["key"]
+    rotate("next", "promote", "settle")
+    assert first not in rotate(stage, hours=0).values()
+
+
+def test_what_an_operator_has_put_there_stays(act: Act, path: Path) -> None:
+    own: dict[str, Any] = {"key": "value", "switch": False, "note": "", "number": 0}
+    secret = VaultSecret(b"right")
+    path.parent.mkdir()
+    path.write_bytes(VaultLib([("lab", secret)]).encrypt(yaml.safe_dump(own), secret, "lab"))
+    act(KEY, stage="settle", new_password="another one")
+    assert stored(path, b"another one") == own
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_can_be_repeated(rotate: Any, stage: str) -> None:
+    """A run that was killed after a stage is followed by one that begins anew."""
+    stages = STAGES[: STAGES.index(stage) + 1]
+    assert rotate(*stages) == rotate(stage)
+
+
+@pytest.mark.parametrize("done", [("next",), ("next", "promote")])
+def test_an_interrupted_rotation_goes_on_and_is_not_finished(rotate: Any, done: Any) -> None:
+    before = rotate(*done)
+    for now in (False, True):
+        with pytest.raises(AnsibleActionFail, match="was interrupted"):
+            rotate("finish", now=now)
+    assert rotate("next") == before
+    # What was made first becomes the secret, at the first attempt or at the second.
+    assert rotate("promote")["key"] == before.get("key_next", before["key"])
+
+
+def test_what_does_not_exist_is_not_rotated(act: Act) -> None:
+    act(KEY)
+    with pytest.raises(AnsibleActionFail, match=r"has no other to rotate\. Run site\.yml first"):
+        act(KEY, stage="next", rotate=[{"names": ["other"], "kind": "password"}])
+
+
+def test_check_mode_rotates_nothing(rotate: Any, path: Path) -> None:
+    before = path.read_bytes()
+    rotate("next", check=True)
+    rotate("settle", check=True, new_password="another one")
+    assert path.read_bytes() == before
+
+
+def test_no_value_of_a_rotation_in_results(act: Act, path: Path) -> None:
+    act(KEY)
+    for stage in STAGES:
+        known = set(stored(path).values()) - {""}
+        terms = [{"names": ["key"], "kind": "password", "hours": 0, "ends": "nothing"}]
+        result = json.dumps(act(KEY, stage=stage, rotate=terms))
+        assert not [value for value in {*known, *stored(path).values()} - {""} if value in result]
+
+
+def test_another_vault_password(act: Act, path: Path) -> None:
+    act(KEY)
+    before = stored(path)
+    act(KEY, stage="settle", new_password="another one")
+    assert stored(path, b"another one") == before
+    with pytest.raises(AnsibleActionFail, match="does not open"):
+        act(KEY)
+    assert act(KEY, password=b"another one")["changed"] is False
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A checkout of nothing but the script that prints the vault password."""
+    script = tmp_path / "scripts" / "lab-vault-password"
+    script.parent.mkdir()
+    shutil.copy(PLUGIN.parents[2] / "scripts" / "lab-vault-password", script)
+    return script
+
+
+@pytest.mark.parametrize("killed_before", ["following", "vault", "password", "end", None])
+def test_a_killed_change_of_the_vault_password_leaves_one_that_opens(
+    act: Act, plugin: Any, lab: Path, killed_before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = lab.parents[1] / ".lab"
+
+    def password() -> bytes:
+        return subprocess.run([lab], check=True, capture_output=True).stdout.strip()
+
+    vault, known = state / "vault.yml", state / "vault-password"
+    options = {"path": str(vault), "password_file": str(known), "stage": "settle"}
+    old = password()
+    act(KEY, password=old, path=str(vault))
+    before = stored(vault, old)
+    steps = {"vault-password.next": "following", "vault.yml": "vault", "vault-password": "password"}
+    replace = plugin._replace
+
+    def replaced(path: Path, content: bytes) -> None:
+        if steps[path.name] == killed_before:
+            raise KeyboardInterrupt
+        replace(path, content)
+
+    def unlinked(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin, "_replace", replaced)
+        if killed_before == "end":
+            patch.setattr(Path, "unlink", unlinked)
+        with pytest.raises(KeyboardInterrupt) if killed_before else contextlib.nullcontext():
+            act(KEY, password=old, **options)
+    assert stored(vault, password()) == before
+    assert (password() == old) is (killed_before in ("following", "vault"))
+    # The next one comes to its end.
+    act(KEY, password=password(), **options)
+    assert stored(vault, password()) == before
+    assert password() != old
+    assert {file.name for file in state.iterdir()} == {"vault.yml", "vault-password"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in state.iterdir()} == {0o600}

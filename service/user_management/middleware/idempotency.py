@@ -1,7 +1,7 @@
 """Idempotency-Key: a request that creates something can be repeated without creating it twice."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Protocol, TypeVar
 from uuid import UUID
@@ -28,12 +28,15 @@ T = TypeVar("T", bound=Created)
 
 
 class Once:
-    """Creates once per key and caller. Without a key each request creates."""
+    """Creates once per key and caller. Without a key each request creates.
 
-    def __init__(self, caller_id: UUID, key: str | None, request_hash: bytes) -> None:
+    The first of `request_hashes` is kept; any of them tells the same request again.
+    """
+
+    def __init__(self, caller_id: UUID, key: str | None, request_hashes: Sequence[bytes]) -> None:
         self._caller_id = caller_id
         self._key = key
-        self._request_hash = request_hash
+        self._request_hashes = request_hashes
 
     async def create(
         self,
@@ -70,7 +73,7 @@ class Once:
         record = found.one_or_none()
         if record is None:
             return None
-        if record.request_hash != self._request_hash:
+        if record.request_hash not in self._request_hashes:
             raise IdempotencyKeyReused
         resource_id: UUID = record.resource_id
         return resource_id
@@ -80,7 +83,7 @@ class Once:
             insert(IdempotencyRecord).values(
                 caller_id=self._caller_id,
                 key=self._key,
-                request_hash=self._request_hash,
+                request_hash=self._request_hashes[0],
                 resource_id=resource_id,
                 created_at=datetime.now(UTC),
             )
@@ -104,10 +107,9 @@ async def get_once(
 ) -> Once:
     """What the request's key stands for: its method, address and body."""
     # The body may hold a password, which a plain hash would let a reader of the database guess.
-    digest = hmac.new(resources.request_key, digestmod="sha256")
-    digest.update(f"{request.method} {request.url.path}\n".encode())
-    digest.update(await request.body())
-    return Once(user.user_id, idempotency_key, digest.digest())
+    content = f"{request.method} {request.url.path}\n".encode() + await request.body()
+    hashes = [hmac.digest(key, content, "sha256") for key in resources.request_keys]
+    return Once(user.user_id, idempotency_key, hashes)
 
 
 OnceDep = Annotated[Once, Depends(get_once)]

@@ -1,6 +1,6 @@
 """What lives as long as the application, and how a request reaches it."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,14 +48,15 @@ class IssuedToken:
 class Resources(Verification):
     """What it takes besides to let people in and to manage them.
 
-    `request_key` is secret: of a hash that was made with it nobody can guess the request.
+    `request_keys` are secret: of a hash that was made with one nobody can guess the request. The
+    first is used; during a rotation the other one was or will be.
     """
 
     hasher: PasswordHasher
     issuer: TokenIssuer
     refresh_tokens: RefreshTokenKeys
     cursors: CursorCodec
-    request_key: bytes
+    request_keys: Sequence[bytes]
     policy: Policy
 
     @overload
@@ -120,7 +121,6 @@ async def open_resources(
     No database need be up. Raises ConfigurationError when a setting is missing or wrong.
     """
     keys, realm = settings.signing_keys(callers), REALMS[callers]
-    current = keys[0]
     lifetime = timedelta(minutes=settings.access_token_expire_minutes)
     resources = Resources(
         callers=callers,
@@ -131,10 +131,10 @@ async def open_resources(
         verifier=TokenVerifier(keys, realm),
         cookies=cookies,
         hasher=PasswordHasher(settings.bcrypt_cost, settings.hash_threads),
-        issuer=TokenIssuer(current, realm, lifetime=lifetime),
+        issuer=TokenIssuer(keys[0], realm, lifetime=lifetime),
         refresh_tokens=RefreshTokenKeys([key.derive("refresh tokens") for key in keys]),
-        cursors=CursorCodec(current.derive("cursors of lists")),
-        request_key=current.derive("requests with an Idempotency-Key"),
+        cursors=CursorCodec(*(key.derive("cursors of lists") for key in keys)),
+        request_keys=[key.derive("requests with an Idempotency-Key") for key in keys],
         policy=settings.policy,
     )
     try:

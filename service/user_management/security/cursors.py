@@ -35,17 +35,18 @@ class CursorCodec:
     """Signs positions, so that a made-up cursor is told from a real one, and one of this list's
     order from one of another.
 
-    `secret` is the same for all workers. The signature guards no data: what a caller may see is
-    decided when rows are read.
+    `secret` is the same for all workers; during a rotation cursors that were made with one of
+    `others` are good too. The signature guards no data: what a caller may see is decided when rows
+    are read.
     """
 
-    def __init__(self, secret: bytes) -> None:
-        self._key = secret
+    def __init__(self, secret: bytes, *others: bytes) -> None:
+        self._keys = (secret, *others)
 
     def encode(self, position: Position, order: str = NEWEST_FIRST) -> str:
         """The cursor for a position in a list of this order."""
         body = _pack(position)
-        return base64.urlsafe_b64encode(self._mac(body, order) + body).decode()
+        return base64.urlsafe_b64encode(_mac(self._keys[0], body, order) + body).decode()
 
     def decode(self, cursor: str, order: str = NEWEST_FIRST) -> Position:
         """The position of a cursor. Raises InvalidValue when it is not one of ours, or not of
@@ -58,7 +59,7 @@ class CursorCodec:
         mac, body = data[:_MAC_LENGTH], data[_MAC_LENGTH:]
         if (
             len(body) < _POSITION.size
-            or not hmac.compare_digest(mac, self._mac(body, order))
+            or not any(hmac.compare_digest(mac, _mac(key, body, order)) for key in self._keys)
             # The decoder passes over what follows the padding.
             or base64.urlsafe_b64encode(data).decode() != cursor
         ):
@@ -69,11 +70,11 @@ class CursorCodec:
             )
         return _unpack(body)
 
-    def _mac(self, body: bytes, order: str) -> bytes:
-        key = self._key
-        if order != NEWEST_FIRST:
-            key = hmac.digest(key, order.encode(), "sha256")
-        return hmac.digest(key, body, "sha256")[:_MAC_LENGTH]
+
+def _mac(key: bytes, body: bytes, order: str) -> bytes:
+    if order != NEWEST_FIRST:
+        key = hmac.digest(key, order.encode(), "sha256")
+    return hmac.digest(key, body, "sha256")[:_MAC_LENGTH]
 
 
 def _pack(position: Position) -> bytes:

@@ -1,0 +1,191 @@
+"""The certificates of the site's CA: one, or two while one replaces the other."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+DOCUMENTATION = """
+name: site_authority
+short_description: certificates of the site's CA, one for each of its keys
+description:
+  - Makes the file hold one self-signed certificate for each key of the CA in the vault, and no
+    other. A certificate that is there stays as it is, and where it is.
+  - The file is replaced as a whole; the keys stay in memory.
+  - Runs on the controller.
+options:
+  path:
+    description: The file with the certificates (PEM), public.
+    type: path
+    required: true
+  vault:
+    description: The vault file.
+    type: path
+    required: true
+  keys:
+    description: Names of the keys in the vault; one that is missing or empty is passed over.
+    type: list
+    elements: str
+    required: true
+  name:
+    description: Common name of a new certificate. A part of its key's fingerprint is added, so that
+      no two are called alike.
+    type: str
+    required: true
+  permitted:
+    description: "Below what the CA can sign: C(DNS:name) or C(IP:network)."
+    type: list
+    elements: str
+    required: true
+  days:
+    description: Days for which a new certificate is valid.
+    type: int
+    required: true
+"""
+
+RETURN = """
+certificates:
+  description: How many certificates the file holds.
+  type: int
+  returned: always
+"""
+
+
+def name_constraints(permitted: Sequence[str]) -> x509.NameConstraints:
+    """Whoever steals the key can impersonate this site and no other."""
+    names: list[x509.GeneralName] = []
+    for item in permitted:
+        kind, _, value = str(item).partition(":")
+        match kind:
+            case "DNS":
+                names.append(x509.DNSName(value))
+            case "IP":
+                names.append(x509.IPAddress(ipaddress.ip_network(value)))
+            case _:
+                raise AnsibleActionFail(f"permitted has {item}; allowed are DNS: and IP:.")
+    return x509.NameConstraints(permitted_subtrees=names, excluded_subtrees=None)
+
+
+def self_signed(
+    key: ec.EllipticCurvePrivateKey, name: str, permitted: Sequence[str], days: int
+) -> x509.Certificate:
+    """A new certificate of the CA."""
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    common_name = f"{name} {identifier.digest.hex()[:8]}"
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    now = datetime.datetime.now(datetime.UTC)
+    usage = dict.fromkeys(
+        (
+            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+            *("key_agreement", "encipher_only", "decipher_only"),
+        ),
+        False,
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # The hosts' clocks may be behind the controller's.
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True)
+        .add_extension(name_constraints(permitted), critical=True)
+        .add_extension(identifier, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def present_certificates(path: Path) -> list[x509.Certificate]:
+    """What the file holds; nothing where there is none. Raises AnsibleActionFail."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise AnsibleActionFail(
+            f"{path} holds no certificate that can be read. Restore it; or move it away and run "
+            "again, which makes a new one of the same key: clients then need the new file."
+        ) from error
+
+
+class ActionModule(ActionBase):
+    """See DOCUMENTATION."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "path": {"type": "path", "required": True},
+                "vault": {"type": "path", "required": True},
+                # Names of keys.
+                "keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+                "name": {"type": "str", "required": True},
+                "permitted": {"type": "list", "elements": "str", "required": True},
+                "days": {"type": "int", "required": True},
+            }
+        )
+        path = Path(arguments["path"])
+        keys = self._keys(Path(arguments["vault"]), arguments["keys"])
+        present = present_certificates(path)
+        wanted = [item for item in present if item.public_key() in [k.public_key() for k in keys]]
+        known = [item.public_key() for item in wanted]
+        wanted += [
+            self_signed(key, str(arguments["name"]), arguments["permitted"], arguments["days"])
+            for key in keys
+            if key.public_key() not in known
+        ]
+        changed = wanted != present
+        if changed and not self._task.check_mode:
+            pem = b"".join(item.public_bytes(serialization.Encoding.PEM) for item in wanted)
+            self._write(path, pem)
+        return {"changed": changed, "certificates": len(wanted)}
+
+    def _keys(self, vault: Path, names: Sequence[str]) -> list[ec.EllipticCurvePrivateKey]:
+        values = yaml.safe_load(self._loader.get_text_file_contents(str(vault)))
+        pems = [str(values[name]) for name in map(str, names) if values.get(name)]
+        try:
+            keys = [serialization.load_pem_private_key(pem.encode(), None) for pem in pems]
+        except (ValueError, TypeError):
+            keys = []
+        if not keys or not all(isinstance(key, ec.EllipticCurvePrivateKey) for key in keys):
+            raise AnsibleActionFail(
+                f"{vault} holds no usable key of the certificate authority. Restore the vault file."
+            )
+        return [key for key in keys if isinstance(key, ec.EllipticCurvePrivateKey)]
+
+    @staticmethod
+    def _write(path: Path, content: bytes) -> None:
+        """Replace the file as a whole, readable for everybody."""
+        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(partial).chmod(0o644)
+            Path(partial).replace(path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
