@@ -176,7 +176,7 @@ def test_archived_wal_is_counted() -> None:
         found = superuser("redis", "postgres", "SELECT archived_count FROM pg_stat_archiver")
         return int(found[0][0]) > before["autobot_wal_archived_total"]
 
-    wait_until(is_archived, 15, "the WAL is archived")
+    wait_until(is_archived, 60, "the WAL is archived")
     after = collected("redis")
     assert after["autobot_wal_archived_total"] > before["autobot_wal_archived_total"]
     assert time.time() - after["autobot_wal_last_archived_timestamp_seconds"] < 60
