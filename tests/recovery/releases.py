@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lab import must, on, superuser, unique
 
@@ -12,13 +12,22 @@ ROOTS = {"slm": "/opt/autobot/slm-server", "backend": "/opt/autobot/auth"}
 UNITS = {"slm": "autobot-slm-backend", "backend": "autobot-auth"}
 DATABASES = {"slm": "slm_users", "redis": "autobot_users"}
 
-# What is not as in the original: (path in the release, Python expression of the old text → new).
+# argv: directory of the service, name of the release; stdin: path → text, path → [old, new].
 COPY = """
-set -eu
-cd "$1/releases"
-cp -a "$2" "$3"
-rm -f "$3/.served" "$3/.failed"
-grep -rlI --null "releases/$2" "$3/bin" "$3/pyvenv.cfg" | xargs -0 sed -i "s#releases/$2#releases/$3#g"
+import json, pathlib, shutil, sys
+root, name = sys.argv[1:]
+changes = json.load(sys.stdin)
+original = (pathlib.Path(root) / "current").resolve()
+copy = original.parent / name
+shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns(".served", ".failed"))
+for path in (*copy.glob("bin/*"), copy / "pyvenv.cfg"):
+    if not path.is_symlink():
+        path.write_text(path.read_text().replace(str(original), str(copy)))
+for pattern, change in changes.items():
+    for path in copy.glob(pattern) if "*" in pattern else [copy / pattern]:
+        text = path.read_text().replace(*change) if isinstance(change, list) else change
+        assert not isinstance(change, list) or text != path.read_text(), path
+        path.write_text(text)
 """
 MIGRATION = '''"""A table and a column. Revision ID: 0006"""
 
@@ -45,6 +54,19 @@ HALF = MIGRATION.replace(
         op.execute("SELECT 1 / 0")
     op.execute("ALTER TABLE users ADD COLUMN tests_badge text")""",
 )
+# argv: directory of the service, its unit, the release in use, the one before.
+RESET = """
+set -eu
+systemctl stop "$2-undo.timer" 2>/dev/null || true
+cd "$1"
+rm -rf undo previous
+if [ "$(readlink current)" != "releases/$3" ]; then
+    ln -sfn "releases/$3" current
+    systemctl restart "$2"
+fi
+if [ -n "$4" ]; then ln -s "releases/$4" previous; fi
+rm -rf releases/tests_*
+"""
 UNDO = """
 DROP TABLE IF EXISTS tests_badges;
 ALTER TABLE users DROP COLUMN IF EXISTS tests_badge;
@@ -72,42 +94,19 @@ def pids() -> dict[str, str]:
     }
 
 
-@dataclass
-class Release:
-    """A release that lies on the hosts beside the one in use."""
-
-    name: str
-
-    def write(self, host: str, path: str, text: str) -> None:
-        must(host, "tee", f"{ROOTS[host]}/releases/{self.name}/{path}", stdin=text)
-
-    def edit(self, host: str, module: str, old: str, new: str) -> None:
-        """Replace a text in a module of the service."""
-        place = must(
-            host,
-            "sh",
-            "-c",
-            f"ls {ROOTS[host]}/releases/{self.name}/lib/python3*/site-packages/{module}",
-        )
-        assert old in must(host, "cat", place)
-        must(host, "python3", "-c", EDIT, place, old, new)
-
-
-EDIT = """
-import pathlib, sys
-path, old, new = sys.argv[1:]
-path = pathlib.Path(path)
-path.write_text(path.read_text().replace(old, new))
-"""
-
-
-def make(migration: str = MIGRATION) -> Release:
-    """A release like the one that serves, with a migration."""
-    release = Release(unique("tests"))
+def make(migration: str = MIGRATION, **breaks: tuple[str, str, str]) -> str:
+    """A release like the one that serves, with a migration; of a host one module is changed."""
+    release = unique("tests")
+    package = "lib/python3*/site-packages"
     for host, root in ROOTS.items():
-        must(host, "sh", "-c", COPY, "sh", root, in_use(host), release.name)
-        release.write(host, "migrations/versions/0006_tests.py", migration)
-        release.edit(host, "user_management/database.py", 'Final = "0005"', 'Final = "0006"')
+        changes: dict[str, str | list[str]] = {
+            "migrations/versions/0006_tests.py": migration,
+            f"{package}/user_management/database.py": ['Final = "0005"', 'Final = "0006"'],
+        }
+        if host in breaks:
+            module, *change = breaks[host]
+            changes[f"{package}/{module}"] = change
+        must(host, "python3", "-c", COPY, root, release, stdin=json.dumps(changes))
     return release
 
 
@@ -121,12 +120,6 @@ def left_as_found() -> Iterator[None]:
         yield
     finally:
         for host, root in ROOTS.items():
-            must(host, "sh", "-c", f"systemctl stop '{UNITS[host]}-undo.*'; rm -rf {root}/undo")
-            for link in ("current", "previous"):
-                must(host, "rm", "-f", f"{root}/{link}")
-                if before[host, link]:
-                    must(host, "ln", "-s", f"releases/{before[host, link]}", f"{root}/{link}")
-            must(host, "systemctl", "restart", UNITS[host])
-            must(host, "sh", "-c", f"rm -rf {root}/releases/tests_*")
+            must(host, "sh", "-c", RESET, "sh", root, UNITS[host], *before[host])
         for host, name in DATABASES.items():
             superuser(host, name, UNDO)

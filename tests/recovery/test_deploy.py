@@ -8,8 +8,19 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from lab import Figure, Run, Site, ansible, ansible_process, kill, must, on, wait_until
-from releases import HALF, ROOTS, Release, in_use, left_as_found, make, pids, revisions
+from lab import (
+    Figure,
+    Run,
+    Site,
+    ansible,
+    ansible_process,
+    kill,
+    must,
+    on,
+    superuser,
+    wait_until,
+)
+from releases import DATABASES, HALF, ROOTS, in_use, left_as_found, make, pids, revisions
 from traffic import Traffic
 
 # The part of a deployment in which services change.
@@ -25,17 +36,24 @@ def lab_left_as_found() -> Iterator[None]:
         yield
 
 
-def run(playbook: str, release: Release, **variables: object) -> Run:
-    return ansible(playbook, "--extra-vars", json.dumps({"release_id": release.name, **variables}))
+def run(playbook: str, release: str, **variables: object) -> Run:
+    return ansible(playbook, "--extra-vars", json.dumps({"release_id": release, **variables}))
 
 
-def assert_serves(site: Site, release: str) -> None:
-    """Both services are ready, and of this release, as seen from the controller."""
+def served(site: Site) -> list[tuple[int, str]]:
+    """What both services say from outside: whether they are ready, and of which release."""
+    said = []
     for client in (site.client(), site.backend_client()):
         with client:
             ready = client.get("/health/ready")
-        assert ready.status_code == 200, ready.text
-        assert ready.json()["release"] == release.rpartition("-")[2]
+        said.append((ready.status_code, ready.json()["release"]))
+    return said
+
+
+def assert_serves(site: Site, release: str) -> None:
+    """Both services are ready, and of this release, once a restart that is under way is over."""
+    wanted = [(200, release.rpartition("-")[2])] * 2
+    wait_until(lambda: served(site) == wanted, 15, f"{release} serves")
 
 
 def links() -> dict[str, tuple[str, str]]:
@@ -44,13 +62,9 @@ def links() -> dict[str, tuple[str, str]]:
 
 def test_a_release_that_fails_on_one_host_goes_back_on_all(site: Site) -> None:
     before, old = links(), in_use("slm")
-    release = make()
-    release.edit(
-        "backend", "autobot_backend/app.py", "def create_app(", "raise SystemExit\ndef create_app("
-    )
-    with ansible_process(
-        "playbooks/deploy.yml", "--extra-vars", json.dumps({"release_id": release.name})
-    ) as process:
+    breaks = ("autobot_backend/app.py", "def create_app(", "raise SystemExit\ndef create_app(")
+    release = make(backend=breaks)
+    with ansible_process(CHANGE, "--extra-vars", json.dumps({"release_id": release})) as process:
         assert process.stdout is not None
         output = process.stdout.readline()
         second = ansible("playbooks/deploy.yml")
@@ -62,7 +76,7 @@ def test_a_release_that_fails_on_one_host_goes_back_on_all(site: Site) -> None:
     assert "The authentication service does not answer on backend" in output
     for host in ROOTS:
         assert f"{host} is back at {old}, which serves." in output, output[-6000:]
-        failed = must(host, "cat", f"{ROOTS[host]}/releases/{release.name}/.failed")
+        failed = must(host, "cat", f"{ROOTS[host]}/releases/{release}/.failed")
         assert "does not answer" in failed
     assert links() == before
     # The schema has gone ahead, and the old release runs on it.
@@ -106,7 +120,7 @@ def test_the_hosts_go_back_without_the_controller_and_the_next_run_completes(
     site: Site, at_work: Callable[[], AbstractContextManager[Traffic]], figure: Figure
 ) -> None:
     old, release = in_use("slm"), make()
-    variables = {"release_id": release.name, "release_confirm_seconds": 15}
+    variables = {"release_id": release, "release_confirm_seconds": 15}
     with at_work() as traffic:
         for task in (
             # The databases are migrated, and nothing else was done.
@@ -128,8 +142,49 @@ def test_the_hosts_go_back_without_the_controller_and_the_next_run_completes(
             wait_until(lambda: in_use("slm") == old, 30, "the host goes back by itself")
             assert in_use("backend") == old
             assert_serves(site, old)
-        completed = ansible(CHANGE, "--extra-vars", json.dumps(variables))
+        completed = run(CHANGE, release)
         assert completed.status == 0, completed.tail()
-        assert_serves(site, release.name)
+        assert_serves(site, release)
     figure("traffic while controllers die", traffic.summary)
+    traffic.judge()
+
+
+ROWS = "INSERT INTO tests_badges VALUES ('one'), ('two')"
+
+
+def test_no_request_fails_while_a_release_comes_and_goes(
+    site: Site, at_work: Callable[[], AbstractContextManager[Traffic]], figure: Figure
+) -> None:
+    before, old, release = links(), in_use("slm"), make()
+    with at_work() as traffic:
+        deployed = run("playbooks/deploy.yml", release)
+        assert deployed.status == 0, deployed.tail()
+        assert_serves(site, release)
+        assert links() == dict.fromkeys(ROOTS, (release, old))
+        for database in DATABASES.values():
+            assert (
+                f"{database} before {release}: restore point before-{release}-" in deployed.output
+            )
+
+        superuser("redis", "autobot_users", ROWS)
+        back = ansible("playbooks/rollback.yml", "--extra-vars", "rollback_schema=true")
+        assert back.status == 2, back.tail()
+        assert "would lose what these rows hold: 2 of tests_badges (0006: true)" in back.output
+        assert_serves(site, old)
+        assert revisions() == {"slm": "0005", "redis": "0006"}
+
+        unknown = ansible("playbooks/rollback.yml", "--extra-vars", "rollback_to=1.0.0-unknown")
+        assert unknown.status == 2
+        assert "1.0.0-unknown is not among those that have served here" in unknown.output
+        assert f"In use is {old}; before it served, the last first: {release}" in unknown.output
+
+        lost = ansible(
+            "playbooks/rollback.yml",
+            *("--extra-vars", f"rollback_to={old} rollback_schema=true rollback_lose_rows=true"),
+        )
+        assert lost.status == 0, lost.tail()
+        assert revisions() == {"slm": "0005", "redis": "0005"}
+        assert links() == dict.fromkeys(ROOTS, (old, release))
+    assert before == dict.fromkeys(ROOTS, before["slm"])
+    figure("traffic during a deployment and three rollbacks", traffic.summary)
     traffic.judge()
