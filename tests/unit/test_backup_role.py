@@ -155,6 +155,64 @@ def test_errors_are_told_in_one_line(programs: Any) -> None:
     )
 
 
+MINE, OTHER = 1, 2
+
+
+@pytest.fixture
+def host(programs: Any) -> Any:
+    """A host with one repository, as the program knows it."""
+    backup = programs["backup"]
+    place = backup.Repository(1, "other:/repo (192.0.2.2)", "other", "/repo", "/repo", True)
+    return backup.Configuration("host", "people", "/data", "/bin", "other", "x@y", 9, (place,))
+
+
+def of_cluster(identifier: int) -> dict[str, Any]:
+    """What pgBackRest says of a repository with one backup of a cluster."""
+    backup = {"database": {"id": 1, "repo-key": 1}, "timestamp": {"stop": 0}}
+    return {"db": [{"id": 1, "system-id": identifier}], "backup": [backup], "repo": []}
+
+
+@pytest.mark.parametrize(
+    ("state", "options", "done"),
+    [
+        ({"db": [], "backup": [], "repo": []}, {}, ["stanza-create", "full"]),
+        (of_cluster(MINE), {}, []),
+        (of_cluster(OTHER), {"new_cluster": True}, ["stanza-upgrade", "full"]),
+        ({**of_cluster(MINE), "backup": []}, {}, ["full"]),
+        ({"db": [], "backup": [], "repo": []}, {"check": True}, []),
+    ],
+    ids=["nothing yet", "all there", "a new cluster on purpose", "no backup yet", "only asked"],
+)
+def test_repositories_get_what_they_lack(
+    programs: Any,
+    host: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    state: dict[str, Any],
+    options: dict[str, bool],
+    done: list[str],
+) -> None:
+    backup, did = programs["backup"], list[str]()
+    monkeypatch.setattr(backup, "info", lambda *_: state)
+    monkeypatch.setattr(backup, "system_identifier", lambda: MINE)
+    monkeypatch.setattr(backup, "pgbackrest", lambda _, command: did.append(command))
+    monkeypatch.setattr(backup, "take_backup", lambda _, kind: did.append(kind))
+    said = backup.prepare(host, **{"check": False, "new_cluster": False, **options})
+    assert did == done
+    assert len(said) == (2 if options.get("check") else len(done))
+
+
+def test_the_backups_of_another_cluster_are_refused(
+    programs: Any, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = programs["backup"]
+    monkeypatch.setattr(backup, "info", lambda *_: of_cluster(OTHER))
+    monkeypatch.setattr(backup, "system_identifier", lambda: MINE)
+    with pytest.raises(backup.BackupError) as raised:
+        backup.prepare(host, check=False, new_cluster=False)
+    for word in ("other:/repo", "restore_host=host", "backup_new_cluster=host"):
+        assert word in str(raised.value)
+
+
 def test_labels_and_points_are_names(programs: Any) -> None:
     backup = programs["backup"]
     assert backup.pair("revision=0005") == ("revision", "0005")

@@ -101,6 +101,8 @@ def run(
         command,
         capture_output=True,
         text=True,
+        # What is damaged may be anything.
+        errors="replace",
         env={**os.environ, "LC_ALL": "C.UTF-8"},
         timeout=timeout,
         check=False,
@@ -147,10 +149,11 @@ def pgbackrest(
 
 def sftp(configuration: Configuration, *batch: str) -> str:
     """What SFTP's commands print at the peer; BackupError when one of them fails."""
-    command = ["sftp", "-q", "-F", "none", "-b", "-", "-i", str(KEYS / "id")]
+    command = ["sftp", "-F", "none", "-b", "-", "-i", str(KEYS / "id")]
     for option in (
         f"UserKnownHostsFile={KEYS / 'known_hosts'}",
         "StrictHostKeyChecking=yes",
+        "LogLevel=ERROR",
         "IdentitiesOnly=yes",
         "ConnectTimeout=10",
     ):
@@ -208,6 +211,15 @@ def locked(patience: float = LOCK_PATIENCE) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file of any size."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ from autobot_backup import (
     query,
     read_json,
     sftp,
+    sha256,
     write_json,
 )
 
@@ -38,8 +40,9 @@ SPOOL = Path("/var/spool/pgbackrest/archive")
 VERIFY_AFTER = 20 * 3600
 DUMP_MAX_AGE = 50 * 3600
 SEGMENT = re.compile(r"[0-9A-F]{24}")
-# A repository that does not answer is named soon.
-PATIENCE = ("--io-timeout=10", "--archive-timeout=30")
+# A repository that does not answer is named soon. WAL may take longer: what pushes it may still
+# wait for an answer that does not come.
+PATIENCE = ("--io-timeout=10", "--archive-timeout=60")
 
 
 def ago(seconds: float) -> str:
@@ -180,8 +183,8 @@ def missing_wal(configuration: Configuration, repository: Repository) -> str:
     )
 
 
-def damage(configuration: Configuration, repository: Repository) -> str:
-    """Whether every file of a repository is what was written. verify's exit status does not say."""
+def invalid_files(configuration: Configuration, repository: Repository) -> list[str]:
+    """What pgBackRest's verify finds; its exit status does not say that it found something."""
     done = autobot_backup.run(
         [
             "pgbackrest",
@@ -194,18 +197,63 @@ def damage(configuration: Configuration, repository: Repository) -> str:
             "verify",
         ]
     )
-    said = [re.sub(r"^\S+ \S+ P\d+ +|^P\d+ +", "", line) for line in done.stderr.splitlines()]
-    found = [
-        line.partition(": ")[2]
-        for line in said
-        if re.match(r" *(INFO: (invalid|missing|unable|.*(checksum|size) )|WARN|ERROR)", line)
+    found = re.findall(r"^INFO: ((?:invalid|missing|unable) .*)$", done.stderr, re.MULTILINE)
+    found += re.findall(r"^(?:WARN|ERROR): *(.*)$", done.stderr, re.MULTILINE)
+    whole = done.returncode == 0 and re.search(r"^status: ok$", done.stdout, re.MULTILINE)
+    return found or ([] if whole else [f"verify says: {' '.join(done.stdout.split())}"])
+
+
+def unequal_copies(configuration: Configuration, repository: Repository) -> list[str]:
+    """Lists of contents that differ from their copies, which verify reads in their place."""
+    stanza = configuration.stanza
+    names = [f"archive/{stanza}/archive.info", f"backup/{stanza}/backup.info"]
+    names += [
+        f"backup/{stanza}/{each['label']}/backup.manifest"
+        for each in backups(configuration, repository)
     ]
-    if done.returncode == 0 and re.search(r"^status: ok$", done.stdout, re.MULTILINE):
+
+    def read(name: str) -> str:
+        try:
+            return pgbackrest(configuration, "repo-get", name, repository=repository)
+        except PgBackRestError as error:
+            return f"{name}: {error}"
+
+    # Asked again before it is said: a backup may have written one of them just now.
+    return [
+        f"{name} and its copy differ"
+        for name in names
+        if read(name) != read(f"{name}.copy") and read(name) != read(f"{name}.copy")
+    ]
+
+
+def altered_dumps(configuration: Configuration) -> list[str]:
+    """Logical dumps that are not what was written."""
+    known: dict[str, str] = read_json(autobot_backup.STATE / "dump.json").get("files", {})
+    place = f"{configuration.targets[0].directory}/dump"
+    found = []
+    with tempfile.TemporaryDirectory(dir=autobot_backup.STATE) as directory:
+        copy = Path(directory) / "dump"
+        for name, checksum in known.items():
+            try:
+                sftp(configuration, f"get {place}/{name} {copy}")
+            except BackupError as error:
+                found.append(f"dump/{name}: {error}")
+                continue
+            if sha256(copy) != checksum:
+                found.append(f"dump/{name} has another checksum")
+    return found
+
+
+def damage(configuration: Configuration, repository: Repository) -> str:
+    """Whether every file of a repository is what was written."""
+    found = invalid_files(configuration, repository) + unequal_copies(configuration, repository)
+    if repository.directory is not None:
+        found += altered_dumps(configuration)
+    if not found:
         return ""
-    shown = "; ".join(found[:3] or [done.stdout.strip() or done.stderr.strip()])
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return (
-        f"{repository.name} is damaged: {shown}{more}. PostgreSQL is not touched. "
+        f"{repository.name} is damaged: {'; '.join(found[:5])}{more}. PostgreSQL is not touched. "
         "Take a full backup now (systemctl start autobot-backup-full), and look at the disk of "
         f"{repository.host}: what was damaged cannot be restored."
     )

@@ -15,7 +15,17 @@ import time
 from pathlib import Path
 
 import autobot_backup
-from autobot_backup import BackupError, Commands, Configuration, databases, locked, sftp, write_json
+from autobot_backup import (
+    BackupError,
+    Commands,
+    Configuration,
+    databases,
+    locked,
+    read_json,
+    sftp,
+    sha256,
+    write_json,
+)
 
 RESULT = autobot_backup.STATE / "dump.json"
 PGBACKREST = Path("/etc/pgbackrest.conf")
@@ -63,8 +73,11 @@ def old(names: list[str], keep: int = KEEP) -> list[str]:
     return [name for kind in kinds.values() for name in kind[:-keep]]
 
 
-def dump(configuration: Configuration) -> list[str]:
-    """Dump all databases and the roles, and put them beside the repository."""
+def dump(configuration: Configuration, known: dict[str, str]) -> dict[str, str]:
+    """Dump all databases and the roles, and put them beside the repository.
+
+    Returns the SHA-256 of each dump that is kept; `known` has those of the older ones.
+    """
     repository = configuration.targets[0]
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     producers = {f"{stamp}-roles.sql.enc": [f"{configuration.programs}/pg_dumpall", "--roles-only"]}
@@ -85,6 +98,9 @@ def dump(configuration: Configuration) -> list[str]:
             batch += [f"put {name} {name}.part", f"rename {name}.part {name}"]
         sftp(configuration, *batch)
         sizes = {name: (Path(directory) / name).stat().st_size for name in producers}
+        checksums = dict(known)
+        for name in producers:
+            checksums[name] = sha256(Path(directory) / name)
     # ls -ln: mode, links, user, group, size, three words of time, name.
     listed = {
         line.split()[-1].rsplit("/", 1)[-1]: int(line.split()[4])
@@ -97,7 +113,7 @@ def dump(configuration: Configuration) -> list[str]:
     whole = [name for name in listed if name.endswith(".enc")]
     if rubbish := [*old(whole), *(name for name in listed if name.endswith(".part"))]:
         sftp(configuration, *(f"rm {place}/{name}" for name in rubbish))
-    return [f"{repository.place}/dump/{name}" for name in producers]
+    return {name: checksums[name] for name in whole if name in checksums and name not in rubbish}
 
 
 # -- command line --------------------------------------------------------------------------------
@@ -105,13 +121,14 @@ def dump(configuration: Configuration) -> list[str]:
 
 def do_dump(configuration: Configuration, arguments: argparse.Namespace) -> int:
     del arguments
-    start, failure, files = time.time(), "", list[str]()
+    start, failure = time.time(), ""
+    previous = read_json(RESULT)
+    files: dict[str, str] = previous.get("files", {})
     try:
         with locked():
-            files = dump(configuration)
+            files = dump(configuration, files)
     except (BackupError, OSError) as error:
         failure = str(error)
-    previous = autobot_backup.read_json(RESULT)
     write_json(
         RESULT,
         {
@@ -119,12 +136,15 @@ def do_dump(configuration: Configuration, arguments: argparse.Namespace) -> int:
             "finished": time.time(),
             "failure": failure,
             "made": previous.get("made") if failure else start,
-            "files": files or previous.get("files", []),
+            "files": files,
         },
     )
     if failure:
         raise BackupError(failure)
-    print("\n".join(f"{configuration.targets[0].host}:{file}" for file in files))
+    repository = configuration.targets[0]
+    newest = max(files).partition("-")[0]
+    for name in sorted(each for each in files if each.startswith(newest)):
+        print(f"{repository.host}:{repository.place}/dump/{name}")
     return 0
 
 
