@@ -54,7 +54,11 @@ async def test_the_server_starts_without_any_database(proxied, run_site):
             "revision": None,
             "expected_revision": EXPECTED_REVISION,
         }
-        assert ready.json() == {"status": "not_ready", "databases": {"slm": away, "autobot": away}}
+        assert ready.json() == {
+            "status": "not_ready",
+            "release": None,
+            "databases": {"slm": away, "autobot": away},
+        }
         assert_away(await site.try_login("marta"), SLM)
         await start(proxied, SLM, AUTOBOT)
         assert (await until_ok(site.client, "/health/ready", {})).status_code == 200
@@ -71,18 +75,31 @@ async def test_readiness_tells_which_database_is_away(proxied, run_site, away):
         assert states == {there: "ok", away: "unavailable"}
 
 
+async def test_a_schema_ahead_that_suits_the_code_is_ready(site):
+    site.databases[AUTOBOT].sql("UPDATE user_management_version SET version_num = '9999'")
+    ready = await site.client.get("/health/ready")
+    assert (ready.status_code, ready.json()["databases"]["autobot"]["revision"]) == (200, "9999")
+    site.databases[AUTOBOT].sql(
+        "COMMENT ON TABLE user_management_version IS 'Suits code since revision 9998.'"
+    )
+    ready = await site.client.get("/health/ready")
+    assert ready.status_code == 503
+    assert ready.json()["databases"]["autobot"]["status"] == "wrong_revision"
+
+
 async def test_readiness_tells_the_revision(site):
     ready = await site.client.get("/health/ready")
     good = {"status": "ok", "revision": EXPECTED_REVISION, "expected_revision": EXPECTED_REVISION}
     assert (ready.status_code, ready.json()) == (
         200,
-        {"status": "ready", "databases": {"slm": good, "autobot": good}},
+        {"status": "ready", "release": None, "databases": {"slm": good, "autobot": good}},
     )
     site.databases[AUTOBOT].sql("UPDATE user_management_version SET version_num = '0000'")
     ready = await site.client.get("/health/ready")
     assert ready.status_code == 503
     assert ready.json() == {
         "status": "not_ready",
+        "release": None,
         "databases": {
             "slm": good,
             "autobot": good | {"status": "wrong_revision", "revision": "0000"},
@@ -218,7 +235,7 @@ async def test_the_backend_starts_without_its_database(proxied, run_backend, sit
         }
         assert (ready.status_code, ready.json()) == (
             503,
-            {"status": "not_ready", "databases": {"autobot": away}},
+            {"status": "not_ready", "release": None, "databases": {"autobot": away}},
         )
         assert_away(await backend.try_login("marta"), AUTOBOT)
         await start(proxied, AUTOBOT)

@@ -113,9 +113,7 @@ def make(migration: str = MIGRATION, **breaks: tuple[str, str, str]) -> str:
 @contextlib.contextmanager
 def left_as_found() -> Iterator[None]:
     """Whatever was tried: the release, its schema and the directories are as before."""
-    before = {
-        (host, link): in_use(host, link) for host in ROOTS for link in ("current", "previous")
-    }
+    before = {host: (in_use(host), in_use(host, "previous")) for host in ROOTS}
     try:
         yield
     finally:
