@@ -51,7 +51,7 @@ def without_fences(text: str) -> str:
 def commands(text: str) -> Iterator[str]:
     """The lines of the shell examples, and what stands between backticks."""
     for language, body in FENCE.findall(text):
-        if language in {"sh", "console"}:
+        if language in {"bash", "console", "sh"}:
             yield from body.splitlines()
     yield from CODE.findall(without_fences(text))
 

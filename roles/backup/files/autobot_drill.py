@@ -1,0 +1,235 @@
+"""The drill: the newest backup, and a random moment, are restored into a scratch cluster.
+
+At the restore point of a backup the rows must be exactly those that were recorded when it was
+taken. At a random moment nobody has recorded anything; there the rules hold that always hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import autobot_backup
+import autobot_recovery
+from autobot_backup import BackupError, Configuration
+from autobot_recovery import SCRATCH, Backup, Catalogue, Scratch, Target, moment
+
+RESULT = autobot_backup.STATE / "drill.json"
+# The schemas that releases have had, as of the last run of site.yml.
+REVISIONS = autobot_backup.CONFIGURATION.with_name("revisions")
+# Services may set a time of their own, and their hosts' clocks may differ.
+CLOCK_TOLERANCE = 60
+
+# table -> how many rows, and two sums over hashes of them
+Content = Mapping[str, list[str]]
+
+
+def compare(recorded: Mapping[str, Content], found: Mapping[str, Content]) -> str:
+    """The first difference between what was recorded and what was restored; empty if none."""
+    for database in sorted(recorded.keys() | found.keys()):
+        if database not in found or database not in recorded:
+            where = "in the restored cluster" if database not in found else "in the record"
+            return f"The database {database} is missing {where}."
+        before, now = recorded[database], found[database]
+        for table in sorted(before.keys() | now.keys()):
+            if table not in now or table not in before:
+                where = "in the restored database" if table not in now else "in the record"
+                return f"The table {table} of {database} is missing {where}."
+            if before[table][0] != now[table][0]:
+                return (
+                    f"The table {table} of {database} has {now[table][0]} rows; "
+                    f"recorded were {before[table][0]}."
+                )
+            if before[table] != now[table]:
+                return f"Rows of the table {table} of {database} differ from what was recorded."
+    return ""
+
+
+def read_record(backup: Backup) -> dict[str, Any]:
+    """What was recorded for a backup, if it is still what the backup itself vouches for."""
+    path = autobot_backup.RECORDS / f"{backup.label}.json"
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise BackupError(
+            f"{path} is missing, so nothing says what backup {backup.label} holds. "
+            "The next backup writes one: systemctl start autobot-backup-incr."
+        ) from None
+    if hashlib.sha256(text).hexdigest() != backup.annotations.get("record"):
+        raise BackupError(
+            f"{path} is not what was written when backup {backup.label} was taken: "
+            "somebody has changed it, or the repository."
+        )
+    record: dict[str, Any] = json.loads(text)
+    return record
+
+
+def strange(revisions: list[str], known: set[str]) -> str:
+    """Why the revision of a schema cannot be right; a database that nobody migrated has none."""
+    if len(revisions) > 1:
+        return f"its schema has several revisions at once: {', '.join(revisions)}."
+    if set(revisions) <= known:
+        return ""
+    return f"its schema has the revision {revisions[0]}, which no release here has had."
+
+
+NEWEST = """
+SELECT format('SELECT %L, extract(epoch FROM max(%I)) FROM %I.%I', format('%I.%I.%I', nspname,
+    relname, attname), attname, nspname, relname)
+FROM pg_attribute
+    JOIN pg_class ON pg_class.oid = attrelid
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE relkind = 'r' AND attname IN ('created_at', 'updated_at')
+    AND atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype)
+    AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
+"""
+
+
+def newest_rows(database: str) -> dict[str, float]:
+    """Column to the newest time in it, of all columns that say when a row came or changed."""
+    with autobot_backup.Session(database, str(SCRATCH)) as session:
+        session.query("SET timezone = 'UTC'")
+        rows = [session.query(row[0])[0] for row in session.query(NEWEST)]
+    return {column: float(newest) for column, newest in rows if newest}
+
+
+def too_new(newest: Mapping[str, float], wanted: float) -> str:
+    """The first column that knows of something after the moment that was restored."""
+    for column, seconds in sorted(newest.items()):
+        if seconds > wanted + CLOCK_TOLERANCE:
+            return (
+                f"{column} has a row of {moment(seconds)}, and what was restored ends at "
+                f"{moment(wanted)}."
+            )
+    return ""
+
+
+class Drill:
+    """One drill, and what has come of it so far."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self.result: dict[str, Any] = {
+            "ok": False,
+            "finished": 0.0,
+            "seconds": 0.0,
+            "backup": "",
+            "target": "",
+            "databases": 0,
+            "tables": 0,
+            "rows": 0,
+            "failure": "",
+            "verified": self._verified(),
+        }
+
+    @staticmethod
+    def _verified() -> float | None:
+        """When a drill succeeded last."""
+        try:
+            verified: float | None = json.loads(RESULT.read_text()).get("verified")
+        except (OSError, ValueError):
+            return None
+        return verified
+
+    def run(self) -> dict[str, Any]:
+        """Both restores; the result is written whatever comes of them."""
+        try:
+            self._drill()
+            self.result["ok"] = True
+        except (BackupError, OSError, subprocess.SubprocessError) as error:
+            self.result["failure"] = " ".join(str(error).split())
+        except BaseException as error:
+            self.result["failure"] = f"It was ended before it was done ({error!r})."
+            raise
+        finally:
+            self.result["finished"] = time.time()
+            if self.result["ok"]:
+                self.result["verified"] = self.result["finished"]
+            autobot_backup.write_json(RESULT, self.result)
+        return self.result
+
+    def _drill(self) -> None:
+        autobot_recovery.archive_now(self.configuration)
+        catalogue = Catalogue(self.configuration)
+        backup = catalogue.backups[-1]
+        self.result["backup"] = backup.label
+        if backup.damaged:
+            raise BackupError(
+                f"Backup {backup.label} was taken from damaged data: pgBackRest found pages with "
+                "wrong checksums (pgbackrest info --set). Check the live server's disk."
+            )
+        if not backup.point:
+            raise BackupError(
+                f"Backup {backup.label} has no record: it was ended before that was written. "
+                "The next backup writes one: systemctl start autobot-backup-incr."
+            )
+        record = read_record(backup)
+        # Not restored, but nothing may be missing on the way to it.
+        catalogue.target("latest", time.time())
+        with Scratch(catalogue) as scratch:
+            self._at_the_record(scratch, catalogue, record, backup)
+            self._at_a_moment(scratch, catalogue)
+
+    def _restore(self, scratch: Scratch, target: Target) -> list[str]:
+        seconds = scratch.restore(target)
+        # What a restore takes is what the slower of the two took.
+        self.result["seconds"] = max(self.result["seconds"], round(seconds, 1))
+        targets = [self.result["target"], target.text]
+        self.result["target"] = ", ".join(filter(None, targets))
+        return autobot_backup.databases(str(SCRATCH))
+
+    def _at_the_record(
+        self, scratch: Scratch, catalogue: Catalogue, record: Mapping[str, Any], backup: Backup
+    ) -> None:
+        """The newest backup, at its restore point: exactly the recorded rows."""
+        names = self._restore(scratch, catalogue.target(backup.point, time.time()))
+        found = {}
+        for name in names:
+            with autobot_backup.Session(name, str(SCRATCH)) as session:
+                session.query(autobot_backup.DIGEST_SETTINGS)
+                found[name] = autobot_backup.digest(session)
+        contents = [table for database in found.values() for table in database.values()]
+        self.result["databases"] = len(found)
+        self.result["tables"] = len(contents)
+        self.result["rows"] = sum(int(table[0]) for table in contents)
+        if difference := compare(record["databases"], found):
+            raise BackupError(f"Backup {backup.label} at {backup.point}: {difference}")
+        scratch.check(names)
+
+    def _at_a_moment(self, scratch: Scratch, catalogue: Catalogue) -> None:
+        """A random moment since the oldest backup: what holds at any time."""
+        oldest = min(backup.stop for backup in catalogue.backups)
+        wanted = random.uniform(oldest, time.time())  # noqa: S311 - no secret
+        try:
+            target = catalogue.target(moment(wanted), time.time())
+        except BackupError as error:
+            raise BackupError(f"At {moment(wanted)}: {error}") from error
+        known = set(REVISIONS.read_text().split()) if REVISIONS.exists() else set()
+        for name in self._restore(scratch, target):
+            live = autobot_recovery.revisions(name) if name in autobot_backup.databases() else []
+            restored = autobot_recovery.revisions(name, str(SCRATCH))
+            fault = strange(restored, known | set(live)) or too_new(newest_rows(name), wanted)
+            if fault:
+                raise BackupError(f"At {target.text}, {name}: {fault}")
+        scratch.check(autobot_backup.databases(str(SCRATCH)))
+
+
+def do_drill(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    del arguments
+    with autobot_recovery.ended_by_signal():
+        result = Drill(configuration).run()
+    sys.stdout.write(json.dumps(result) + "\n")
+    if not result["ok"]:
+        raise BackupError(f"The drill failed. {result['failure']}")
+    return 0
+
+
+def add_commands(commands: autobot_backup.Commands) -> None:
+    commands.add("drill", do_drill, "restore into a scratch cluster, and compare")
