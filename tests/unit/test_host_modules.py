@@ -137,6 +137,7 @@ SERVER = {
     "hba_errors": 0,
     "file_errors": 0,
     "pending_restart": "",
+    "archive": None,
     "weak_verifiers": "",
 }
 OK_HEADERS = {
@@ -182,6 +183,7 @@ class TestHostProof:
             ({"hba_errors": 1}, "pg_hba"),
             ({"file_errors": 1}, "pg_file_settings"),
             ({"pending_restart": "shared_buffers"}, "shared_buffers"),
+            ({"archive": "archive_mode is off"}, "archive_mode"),
             ({"weak_verifiers": "old_role"}, "old_role"),
         ],
     )

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 CONFIGURATION = Path("/etc/autobot/backup/backup.json")
 STATE = Path("/var/lib/autobot-backup")
 RECORDS = STATE / "records"
-CHECK = STATE / "check.json"
-VERIFICATION = STATE / "verify.json"
+KEYS = CONFIGURATION.parent
 LOCK = STATE / "lock"
 
 # Another backup may be under way; a deployment waits for it instead of failing.
 LOCK_PATIENCE = 1800
 QUIET_PATIENCE = 10
+# pgBackRest's code for a repository that it could not read.
+STATUS_OTHER = 99
 
 # How values look in a digest must not depend on a server's settings.
 DIGEST_SETTINGS = """
@@ -55,6 +56,10 @@ class Repository:
     number: int
     # Where it is, as a person would look for it: host:/directory (address).
     name: str
+    host: str
+    place: str
+    # Its directory as SFTP shows it; none for another kind of repository.
+    directory: str | None
     # Whether backups are taken into it; all others get WAL only, as long as a key is exchanged.
     backup: bool
 
@@ -68,6 +73,8 @@ class Configuration:
     data_directory: str
     programs: str
     peer: str
+    # Who lets this host in at the peer: user@address.
+    peer_login: str
     max_age_seconds: int
     repositories: tuple[Repository, ...]
 
@@ -94,6 +101,8 @@ def run(
         command,
         capture_output=True,
         text=True,
+        # What is damaged may be anything.
+        errors="replace",
         env={**os.environ, "LC_ALL": "C.UTF-8"},
         timeout=timeout,
         check=False,
@@ -126,11 +135,11 @@ def pgbackrest(
     repository: Repository | None = None,
 ) -> str:
     """Run pgBackRest and return what it prints; PgBackRestError with its own words."""
-    argv = ["pgbackrest", f"--stanza={configuration.stanza}", "--log-level-console=off"]
-    argv += ["--log-level-stderr=error", *options]
+    argv = ["pgbackrest", command, f"--stanza={configuration.stanza}"]
+    argv += ["--log-level-console=off", "--log-level-stderr=error", *options]
     if repository is not None:
         argv.append(f"--repo={repository.number}")
-    done = run([*argv, command])
+    done = run(argv)
     if done.returncode:
         where = repository.name if repository else configuration.stanza
         said = errors(done.stderr) or errors(done.stdout) or f"exit status {done.returncode}"
@@ -138,11 +147,38 @@ def pgbackrest(
     return done.stdout
 
 
-def info(configuration: Configuration, repository: Repository | None = None) -> dict[str, Any]:
-    """What pgBackRest knows of the stanza: C(backup), C(db), C(archive), C(repo), C(status)."""
-    output = pgbackrest(configuration, "info", "--output=json", repository=repository)
+def sftp(configuration: Configuration, *batch: str) -> str:
+    """What SFTP's commands print at the peer; BackupError when one of them fails."""
+    command = ["sftp", "-F", "none", "-b", "-", "-i", str(KEYS / "id")]
+    for option in (
+        f"UserKnownHostsFile={KEYS / 'known_hosts'}",
+        "StrictHostKeyChecking=yes",
+        "LogLevel=ERROR",
+        "IdentitiesOnly=yes",
+        "ConnectTimeout=10",
+    ):
+        command += ["-o", option]
+    done = run([*command, configuration.peer_login], input="\n".join(batch) + "\n")
+    if done.returncode:
+        said = " ".join(done.stderr.split())
+        raise BackupError(f"sftp {configuration.peer_login} ({configuration.peer}): {said}")
+    # Each command is repeated before what it prints.
+    return "".join(
+        line for line in done.stdout.splitlines(keepends=True) if not line.startswith("sftp> ")
+    )
+
+
+def info(
+    configuration: Configuration, repository: Repository | None = None, *options: str
+) -> dict[str, Any]:
+    """What pgBackRest knows of the stanza: `backup`, `db`, `archive`, `repo`, `status`."""
+    output = pgbackrest(configuration, "info", "--output=json", *options, repository=repository)
     stanzas = json.loads(output)
     found: dict[str, Any] = stanzas[0] if stanzas else {"backup": [], "db": [], "repo": []}
+    # A repository that cannot be read is no error for it.
+    for each in found["repo"]:
+        if each["status"]["code"] == STATUS_OTHER:
+            raise BackupError(f"{' '.join(each['status']['message'].split())}.")
     return found
 
 
@@ -175,6 +211,24 @@ def locked(patience: float = LOCK_PATIENCE) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file of any size."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where there is none."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> str:
@@ -339,6 +393,11 @@ def record(label: str, point: str) -> dict[str, Any]:
     return found
 
 
+def rows(found: dict[str, Any]) -> int:
+    """How many rows a record counts."""
+    return sum(int(row[0]) for tables in found["databases"].values() for row in tables.values())
+
+
 def save_record(
     configuration: Configuration, repository: Repository, found: dict[str, Any]
 ) -> Path:
@@ -375,46 +434,37 @@ def take_backup(
     configuration: Configuration,
     kind: str,
     labels: dict[str, str] | None = None,
-    point: str = "",
+    point: str | None = None,
 ) -> list[dict[str, Any]]:
     """Take a backup into each repository, and record what is in the databases."""
     taken = []
+    annotations = [f"--annotation={key}={value}" for key, value in (labels or {}).items()]
     with locked():
         for repository in configuration.targets:
             start = time.monotonic()
-            annotations = [f"--annotation={key}={value}" for key, value in (labels or {}).items()]
             pgbackrest(
                 configuration, "backup", f"--type={kind}", *annotations, repository=repository
             )
             newest = backups(configuration, repository)[-1]
-            seconds = time.monotonic() - start
-            found = record(newest["label"], point or f"backup_{newest['label']}")
-            save_record(configuration, repository, found)
-            size = newest["info"]
             taken.append(
                 {
                     "repository": repository.name,
                     "label": newest["label"],
                     "type": newest["type"],
-                    "database_bytes": size["size"],
-                    "repository_bytes": size["repository"].get("delta", 0),
-                    "seconds": round(seconds, 1),
-                    "point": found["point"],
-                    "rows": sum(
-                        int(table[0])
-                        for database in found["databases"].values()
-                        for table in database.values()
-                    ),
+                    "database_bytes": newest["info"]["size"],
+                    "repository_bytes": newest["info"]["repository"].get("delta", 0),
+                    "seconds": round(time.monotonic() - start, 1),
                 }
             )
+        found = record(taken[0]["label"], point or f"backup_{taken[0]['label']}")
+        for repository, each in zip(configuration.targets, taken, strict=True):
+            save_record(configuration, repository, {**found, "backup": each["label"]})
+            each |= {"point": found["point"], "rows": rows(found)}
         forget_records(configuration)
     return taken
 
 
 # -- preparation, by the role --------------------------------------------------------------------
-
-
-MISSING_STANZA = {1, 3}  # info's codes: no stanza path, no stanza data
 
 
 def system_identifier() -> int:
@@ -547,7 +597,7 @@ def add_commands(commands: Commands) -> None:
     backup = commands.add("backup", do_backup, "take a backup and record what is in it")
     backup.add_argument("type", choices=["full", "diff", "incr"])
     backup.add_argument("--label", type=pair, action="append", default=[], metavar="KEY=VALUE")
-    backup.add_argument("--point", type=point_name, default="", help="name of the restore point")
+    backup.add_argument("--point", type=point_name, help="name of the restore point")
     again = commands.add(
         "record", do_record, "record what is in the databases, for the newest backup"
     )

@@ -93,7 +93,7 @@ HEADERS = {
 }
 
 FIREWALL = "firewall drops what no rule accepts"
-SERVER = "PostgreSQL: TLS, SCRAM, checksums, no error and no restart pending"
+SERVER = "PostgreSQL: TLS, SCRAM, checksums, no error and no restart pending, WAL is archived"
 SERVER_QUERY = """
 SELECT json_build_object(
   'version', current_setting('server_version'),
@@ -104,7 +104,12 @@ SELECT json_build_object(
   'pending_restart', (SELECT coalesce(string_agg(name, ', '), '')
                       FROM pg_settings WHERE pending_restart),
   'weak_verifiers', (SELECT coalesce(string_agg(rolname, ', '), '') FROM pg_authid
-                     WHERE rolcanlogin AND rolpassword NOT LIKE 'SCRAM-SHA-256$%'))
+                     WHERE rolcanlogin AND rolpassword NOT LIKE 'SCRAM-SHA-256$%'),
+  'archive', (SELECT CASE
+      WHEN current_setting('archive_mode') = 'off' THEN 'archive_mode is off'
+      WHEN last_failed_time > coalesce(last_archived_time, '-infinity')
+      THEN format('%s could not be archived at %s', last_failed_wal, last_failed_time) END
+    FROM pg_stat_archiver))
 """
 
 
@@ -166,6 +171,8 @@ def judge_server(state: dict[str, Any]) -> str:
         faults.append(f"settings wait for a restart: {state['pending_restart']}")
     if state["weak_verifiers"]:
         faults.append(f"passwords are not stored as SCRAM-SHA-256: {state['weak_verifiers']}")
+    if state["archive"]:
+        faults.append(f"{state['archive']}. Run: systemctl start autobot-backup-check")
     return "; ".join(faults)
 
 

@@ -1,0 +1,360 @@
+"""Checks that backups could be restored: reached, room, archive, age, gaps, every file's content.
+
+The result is in check.json, for monitoring. What fails is said in one sentence that names the
+repository, the host and the file, and what to do; PostgreSQL goes on in any case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import autobot_backup
+from autobot_backup import (
+    BackupError,
+    Commands,
+    Configuration,
+    PgBackRestError,
+    Repository,
+    backups,
+    pgbackrest,
+    query,
+    read_json,
+    sftp,
+    sha256,
+    write_json,
+)
+
+CHECK = autobot_backup.STATE / "check.json"
+VERIFICATION = autobot_backup.STATE / "verify.json"
+ACCEPTED = autobot_backup.STATE / "accepted-gaps.json"
+SPOOL = Path("/var/spool/pgbackrest/archive")
+
+# Every file is read once a day; the rest is asked each time.
+VERIFY_AFTER = 20 * 3600
+DUMP_MAX_AGE = 50 * 3600
+SEGMENT = re.compile(r"[0-9A-F]{24}")
+# A repository that does not answer is named soon. WAL may take longer: what pushes it may still
+# wait for an answer that does not come.
+PATIENCE = ("--io-timeout=10", "--archive-timeout=60")
+
+
+def ago(seconds: float) -> str:
+    """How long something has been, for a person."""
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
+
+
+def mebibytes(count: float) -> str:
+    return f"{count / 2**20:,.0f} MiB"
+
+
+# -- each check returns what is wrong, or nothing ------------------------------------------------
+
+
+def waiting(configuration: Configuration) -> str:
+    """How much WAL has not left the host."""
+    status = Path(configuration.data_directory) / "pg_wal" / "archive_status"
+    return f"{len(list(status.glob('*.ready')))} segments of WAL wait on {configuration.host}"
+
+
+def spooled_errors(configuration: Configuration) -> str:
+    """What pgBackRest noted when it could not push a segment."""
+    files = sorted((SPOOL / configuration.stanza / "out").glob("*.error"))
+    if not files:
+        return ""
+    # The first line is a number, the rest what happened; retries say the same again.
+    text = files[-1].read_text().partition("\n")[2].partition("[CommandError] on retry")[0]
+    return f"{files[-1].stem}: {' '.join(text.split())}"
+
+
+def room(configuration: Configuration, repository: Repository) -> str:
+    """Whether the next full backup has room, where the repository is on another host."""
+    if repository.directory is None:
+        return ""
+    said = sftp(configuration, f"df {repository.directory}")
+    numbers = said.strip().splitlines()[-1].split()
+    free = int(numbers[2]) * 1024
+    full = [each for each in backups(configuration, repository) if each["type"] == "full"]
+    needed = full[-1]["info"]["repository"]["size"] if full else 0
+    if free > needed:
+        return ""
+    return (
+        f"{repository.name} has no room: {mebibytes(free)} are free, and a full backup takes "
+        f"{mebibytes(needed)}. PostgreSQL goes on; {waiting(configuration)}. Make room on "
+        f"{repository.host} below {repository.place}, or keep fewer days (backup_keep_days)."
+    )
+
+
+def age(configuration: Configuration, repository: Repository, now: float) -> str:
+    """Whether the timers do their work."""
+    known = backups(configuration, repository)
+    if not known:
+        return (
+            f"{repository.name} has no backup. Take one: systemctl start autobot-backup-full; "
+            "see: journalctl --unit autobot-backup-full"
+        )
+    seconds = now - known[-1]["timestamp"]["stop"]
+    if seconds <= configuration.max_age_seconds:
+        return ""
+    return (
+        f"The newest backup in {repository.name}, {known[-1]['label']}, is {ago(seconds)} old. "
+        "See: systemctl list-timers 'autobot-backup-*'; journalctl --unit autobot-backup-incr"
+    )
+
+
+def dump_age(configuration: Configuration, now: float) -> str:
+    """Whether there is a logical dump that is not too old."""
+    last = read_json(autobot_backup.STATE / "dump.json")
+    known = backups(configuration, configuration.targets[0])
+    since = last.get("made") or (known[0]["timestamp"]["stop"] if known else now)
+    if now - since <= DUMP_MAX_AGE:
+        return ""
+    return (
+        f"The last logical dump of {configuration.stanza} is {ago(now - since)} old"
+        f"{': ' + last['failure'] if last.get('failure') else ''}. "
+        "See: journalctl --unit autobot-backup-dump"
+    )
+
+
+def gaps(segments: Iterable[str], segments_per_file: int) -> list[str]:
+    """The WAL segments that are missing between the first and the last of each timeline."""
+    timelines: dict[str, list[int]] = defaultdict(list)
+    for name in segments:
+        number = int(name[8:16], 16) * segments_per_file + int(name[16:], 16)
+        timelines[name[:8]].append(number)
+    missing = []
+    for timeline, numbers in sorted(timelines.items()):
+        present = set(numbers)
+        missing += [
+            f"{timeline}{number // segments_per_file:08X}{number % segments_per_file:08X}"
+            for number in range(min(present), max(present))
+            if number not in present
+        ]
+    return missing
+
+
+def archived(configuration: Configuration, repository: Repository) -> dict[str, set[str]]:
+    """The segments in a repository, by the cluster (C(17-1)) to which they belong."""
+    listed = json.loads(
+        pgbackrest(
+            configuration,
+            "repo-ls",
+            f"archive/{configuration.stanza}",
+            "--recurse",
+            "--output=json",
+            repository=repository,
+        )
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in listed:
+        name = path.rsplit("/", 1)[-1]
+        # A segment has its checksum behind it; parts and histories are no segments.
+        if SEGMENT.fullmatch(name.partition("-")[0]) and "-" in name:
+            found[path.partition("/")[0]].add(name[:24])
+    return found
+
+
+def missing_wal(configuration: Configuration, repository: Repository) -> str:
+    """Whether every point in time can be reached. pgBackRest's own verify does not ask that."""
+    ((size,),) = query(
+        "postgres", "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"
+    )
+    accepted = set(read_json(ACCEPTED).get("segments", []))
+    missing = [
+        name
+        for segments in archived(configuration, repository).values()
+        for name in gaps(segments, 2**32 // int(size))
+        if name not in accepted
+    ]
+    if not missing:
+        return ""
+    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    return (
+        f"{repository.name} lacks the WAL segment{'s' if len(missing) > 1 else ''} {shown}: "
+        "no point in time from there to the end of the next backup can be restored. "
+        "Take a backup now (systemctl start autobot-backup-full), find out who removed it, then: "
+        "runuser -u postgres -- autobot-backup accept-gaps"
+    )
+
+
+def invalid_files(configuration: Configuration, repository: Repository) -> list[str]:
+    """What pgBackRest's verify finds; its exit status does not say that it found something."""
+    done = autobot_backup.run(
+        [
+            "pgbackrest",
+            f"--stanza={configuration.stanza}",
+            f"--repo={repository.number}",
+            "--log-level-console=off",
+            "--log-level-stderr=info",
+            "--output=text",
+            "--verbose",
+            "verify",
+        ]
+    )
+    found = re.findall(r"^INFO: ((?:invalid|missing|unable) .*)$", done.stderr, re.MULTILINE)
+    found += re.findall(r"^(?:WARN|ERROR): *(.*)$", done.stderr, re.MULTILINE)
+    whole = done.returncode == 0 and re.search(r"^status: ok$", done.stdout, re.MULTILINE)
+    return found or ([] if whole else [f"verify says: {' '.join(done.stdout.split())}"])
+
+
+def unequal_copies(configuration: Configuration, repository: Repository) -> list[str]:
+    """Lists of contents that differ from their copies, which verify reads in their place."""
+    stanza = configuration.stanza
+    names = [f"archive/{stanza}/archive.info", f"backup/{stanza}/backup.info"]
+    names += [
+        f"backup/{stanza}/{each['label']}/backup.manifest"
+        for each in backups(configuration, repository)
+    ]
+
+    def read(name: str) -> str:
+        try:
+            return pgbackrest(configuration, "repo-get", name, repository=repository)
+        except PgBackRestError as error:
+            return f"{name}: {error}"
+
+    # Asked again before it is said: a backup may have written one of them just now.
+    return [
+        f"{name} and its copy differ"
+        for name in names
+        if read(name) != read(f"{name}.copy") and read(name) != read(f"{name}.copy")
+    ]
+
+
+def altered_dumps(configuration: Configuration) -> list[str]:
+    """Logical dumps that are not what was written."""
+    known: dict[str, str] = read_json(autobot_backup.STATE / "dump.json").get("files", {})
+    place = f"{configuration.targets[0].directory}/dump"
+    found = []
+    with tempfile.TemporaryDirectory(dir=autobot_backup.STATE) as directory:
+        copy = Path(directory) / "dump"
+        for name, checksum in known.items():
+            try:
+                sftp(configuration, f"get {place}/{name} {copy}")
+            except BackupError as error:
+                found.append(f"dump/{name}: {error}")
+                continue
+            if sha256(copy) != checksum:
+                found.append(f"dump/{name} has another checksum")
+    return found
+
+
+def damage(configuration: Configuration, repository: Repository) -> str:
+    """Whether every file of a repository is what was written."""
+    found = invalid_files(configuration, repository) + unequal_copies(configuration, repository)
+    if repository.directory is not None:
+        found += altered_dumps(configuration)
+    if not found:
+        return ""
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return (
+        f"{repository.name} is damaged: {'; '.join(found[:5])}{more}. PostgreSQL is not touched. "
+        "Take a full backup now (systemctl start autobot-backup-full), and look at the disk of "
+        f"{repository.host}: what was damaged cannot be restored."
+    )
+
+
+def verification(configuration: Configuration, now: float, *, force: bool) -> str:
+    """Read every file when that was long ago; what was wrong stays wrong until it is read again."""
+    last = read_json(VERIFICATION)
+    if not force and not last.get("failure") and now - last.get("finished", 0) < VERIFY_AFTER:
+        return ""
+    failure = next(
+        filter(None, (damage(configuration, each) for each in configuration.targets)), ""
+    )
+    verified = time.time() if not failure else last.get("verified")
+    write_json(VERIFICATION, {"finished": time.time(), "failure": failure, "verified": verified})
+    return failure
+
+
+def unreachable(configuration: Configuration, repository: Repository, error: BackupError) -> str:
+    return (
+        f"{repository.name} cannot be used: {error} PostgreSQL goes on; {waiting(configuration)}. "
+        f"Start {repository.host} and its SSH server, or look at its firewall and its host key "
+        "(site.yml brings both in order)."
+    )
+
+
+def first_failure(configuration: Configuration, *, force: bool) -> str:
+    """The first thing that is wrong, or nothing."""
+    now = time.time()
+    for repository in configuration.repositories:
+        try:
+            autobot_backup.info(configuration, repository, *PATIENCE[:1])
+        except BackupError as error:
+            return unreachable(configuration, repository, error)
+        if failure := room(configuration, repository):
+            return failure
+    try:
+        pgbackrest(configuration, "check", *PATIENCE)
+    except PgBackRestError as error:
+        reason = spooled_errors(configuration)
+        return (
+            f"The WAL of {configuration.host} does not reach its repositories "
+            f"({', '.join(each.name for each in configuration.repositories)}): {error} "
+            f"{reason} PostgreSQL goes on; {waiting(configuration)}. "
+            f"See: /var/log/pgbackrest/{configuration.stanza}-archive-push-async.log"
+        )
+    for repository in configuration.targets:
+        failure = age(configuration, repository, now) or missing_wal(configuration, repository)
+        if failure:
+            return failure
+    return verification(configuration, now, force=force) or dump_age(configuration, now)
+
+
+def check(configuration: Configuration, *, force: bool) -> str:
+    """Run all checks and write the result; returns what is wrong."""
+    try:
+        failure = first_failure(configuration, force=force)
+    except (BackupError, OSError, ValueError) as error:
+        failure = (
+            f"The check of {configuration.stanza} on {configuration.host} ended early: {error}"
+        )
+    write_json(
+        CHECK,
+        {
+            "ok": not failure,
+            "finished": time.time(),
+            "failure": failure,
+            "verified": read_json(VERIFICATION).get("verified"),
+        },
+    )
+    return failure
+
+
+# -- command line --------------------------------------------------------------------------------
+
+
+def do_check(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    failure = check(configuration, force=arguments.verify)
+    if failure:
+        raise BackupError(failure)
+    print(f"{', '.join(each.name for each in configuration.repositories)}: nothing is wrong")
+    return 0
+
+
+def do_accept_gaps(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    del arguments
+    ((size,),) = query(
+        "postgres", "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"
+    )
+    missing = sorted(
+        name
+        for repository in configuration.targets
+        for segments in archived(configuration, repository).values()
+        for name in gaps(segments, 2**32 // int(size))
+    )
+    write_json(ACCEPTED, {"segments": missing})
+    print(f"no longer asked for: {', '.join(missing) or 'nothing is missing'}")
+    return 0
+
+
+def add_commands(commands: Commands) -> None:
+    whole = commands.add("check", do_check, "check that the backups could be restored")
+    whole.add_argument("--verify", action="store_true", help="read every file now")
+    commands.add("accept-gaps", do_accept_gaps, "do not ask again for WAL that is missing now")

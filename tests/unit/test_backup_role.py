@@ -1,0 +1,225 @@
+"""What the role backup writes to a host, and how its program judges what it finds."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from configparser import ConfigParser
+from typing import Any
+
+import pytest
+from role_files import ROOT, render
+
+PROGRAMS = ROOT / "roles" / "backup" / "files"
+
+
+@pytest.fixture(scope="module")
+def programs() -> Any:
+    sys.path.insert(0, str(PROGRAMS))
+    try:
+        yield {
+            name: importlib.import_module(f"autobot_{name}") for name in ("backup", "check", "dump")
+        }
+    finally:
+        sys.path.remove(str(PROGRAMS))
+
+
+def configuration(**changes: Any) -> Any:
+    """pgbackrest.conf as pgBackRest reads it."""
+    keys = changes.get("backup_keys", ["one"])
+    text = render(
+        "backup",
+        "etc/pgbackrest.conf.j2",
+        **{
+            "backup_keys": keys,
+            "backup_repositories": [f"id{key}" for key in keys],
+            "backup_stanza": "people",
+            "backup_peer": "other",
+            "backup_peer_address": "192.0.2.23",
+            "backup_repository_user": "autobot-repo-people",
+            "backup_repository_directory": "/var/lib/autobot-repo/people",
+            "backup_data_directory": "/data",
+            "backup_keep_days": 28,
+            "backup_queue_max": "4GiB",
+            "backup_second": {},
+            "backup_second_repository_key": "s3-key",
+            "backup_second_repository_secret": "s3-secret",
+            **changes,
+        },
+    )
+    parser = ConfigParser(interpolation=None)
+    parser.read_string(text)
+    return parser
+
+
+def test_the_repository_is_encrypted_here_and_kept_at_the_peer() -> None:
+    written = configuration()["global"]
+    assert written["repo1-type"] == "sftp"
+    assert written["repo1-sftp-host"] == "192.0.2.23"
+    assert written["repo1-sftp-host-user"] == "autobot-repo-people"
+    assert written["repo1-sftp-host-key-check-type"] == "strict"
+    assert written["repo1-path"] == "/repo/idone"
+    assert (written["repo1-cipher-type"], written["repo1-cipher-pass"]) == ("aes-256-cbc", "one")
+    assert written["repo1-retention-full"] == "28"
+    assert not any(name.startswith("repo2-") for name in written)
+    assert dict(configuration()["people"])["pg1-path"] == "/data"
+
+
+def test_a_key_that_is_exchanged_has_a_repository_of_its_own() -> None:
+    written = configuration(backup_keys=["new", "old"])["global"]
+    assert (written["repo1-path"], written["repo1-cipher-pass"]) == ("/repo/idnew", "new")
+    assert (written["repo2-path"], written["repo2-cipher-pass"]) == ("/repo/idold", "old")
+
+
+def test_a_second_repository_in_a_directory() -> None:
+    written = configuration(backup_second={"type": "path", "path": "/mnt/backup"})["global"]
+    assert written["repo2-path"] == "/mnt/backup/people/idone"
+    assert written["repo2-cipher-pass"] == "one"
+    assert "repo2-type" not in written
+
+
+def test_a_second_repository_in_s3_comes_behind_those_of_the_keys() -> None:
+    written = configuration(
+        backup_keys=["new", "old"],
+        backup_second={
+            "type": "s3",
+            "path": "/backup",
+            "endpoint": "s3.example.net",
+            "bucket": "people",
+            "region": "here",
+            "uri_style": "path",
+        },
+    )["global"]
+    found = {name: value for name, value in written.items() if name.startswith("repo3-")}
+    assert (
+        found.items()
+        >= {
+            "repo3-type": "s3",
+            "repo3-path": "/backup/people/idnew",
+            "repo3-s3-endpoint": "s3.example.net",
+            "repo3-s3-bucket": "people",
+            "repo3-s3-region": "here",
+            "repo3-s3-uri-style": "path",
+            "repo3-s3-key": "s3-key",
+            "repo3-s3-key-secret": "s3-secret",
+            "repo3-cipher-pass": "new",
+        }.items()
+    )
+    assert "repo3-storage-ca-file" not in found
+
+
+def segment(number: int, timeline: int = 1) -> str:
+    return f"{timeline:08X}{number // 256:08X}{number % 256:08X}"
+
+
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [
+        ([2, 3, 4], []),
+        ([2, 4], [3]),
+        ([254, 255, 256, 257], []),
+        ([254, 257], [255, 256]),
+        ([7], []),
+        ([], []),
+    ],
+)
+def test_wal_that_is_missing_is_found(
+    programs: Any, present: list[int], missing: list[int]
+) -> None:
+    found = programs["check"].gaps(map(segment, present), 256)
+    assert found == [segment(number) for number in missing]
+
+
+def test_each_timeline_is_looked_at_by_itself(programs: Any) -> None:
+    names = [segment(2), segment(3), segment(9, 2), segment(11, 2)]
+    assert programs["check"].gaps(names, 256) == [segment(10, 2)]
+
+
+def test_the_newest_dumps_of_each_database_stay(programs: Any) -> None:
+    names = [f"2026112{day}T030000Z-{kind}" for day in range(9) for kind in ("a.dump", "b.dump")]
+    assert programs["dump"].old(names, keep=7) == [
+        f"2026112{day}T030000Z-{kind}" for kind in ("a.dump", "b.dump") for day in range(2)
+    ]
+
+
+def test_errors_are_told_in_one_line(programs: Any) -> None:
+    said = (
+        "ERROR: [082]: WAL segment 1 was not archived\n"
+        "       HINT: check the archive_command.\n"
+        "       HINT: use option --log-level-console=detail\n"
+    )
+    assert (
+        programs["backup"].errors(said)
+        == "[082]: WAL segment 1 was not archived HINT: check the archive_command."
+    )
+
+
+MINE, OTHER = 1, 2
+
+
+@pytest.fixture
+def host(programs: Any) -> Any:
+    """A host with one repository, as the program knows it."""
+    backup = programs["backup"]
+    place = backup.Repository(1, "other:/repo (192.0.2.2)", "other", "/repo", "/repo", True)
+    return backup.Configuration("host", "people", "/data", "/bin", "other", "x@y", 9, (place,))
+
+
+def of_cluster(identifier: int) -> dict[str, Any]:
+    """What pgBackRest says of a repository with one backup of a cluster."""
+    backup = {"database": {"id": 1, "repo-key": 1}, "timestamp": {"stop": 0}}
+    return {"db": [{"id": 1, "system-id": identifier}], "backup": [backup], "repo": []}
+
+
+@pytest.mark.parametrize(
+    ("state", "options", "done"),
+    [
+        ({"db": [], "backup": [], "repo": []}, {}, ["stanza-create", "full"]),
+        (of_cluster(MINE), {}, []),
+        (of_cluster(OTHER), {"new_cluster": True}, ["stanza-upgrade", "full"]),
+        ({**of_cluster(MINE), "backup": []}, {}, ["full"]),
+        ({"db": [], "backup": [], "repo": []}, {"check": True}, []),
+    ],
+    ids=["nothing yet", "all there", "a new cluster on purpose", "no backup yet", "only asked"],
+)
+def test_repositories_get_what_they_lack(
+    programs: Any,
+    host: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    state: dict[str, Any],
+    options: dict[str, bool],
+    done: list[str],
+) -> None:
+    backup, did = programs["backup"], list[str]()
+    monkeypatch.setattr(backup, "info", lambda *_: state)
+    monkeypatch.setattr(backup, "system_identifier", lambda: MINE)
+    monkeypatch.setattr(backup, "pgbackrest", lambda _, command: did.append(command))
+    monkeypatch.setattr(backup, "take_backup", lambda _, kind: did.append(kind))
+    said = backup.prepare(host, **{"check": False, "new_cluster": False, **options})
+    assert did == done
+    assert len(said) == (2 if options.get("check") else len(done))
+
+
+def test_the_backups_of_another_cluster_are_refused(
+    programs: Any, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = programs["backup"]
+    monkeypatch.setattr(backup, "info", lambda *_: of_cluster(OTHER))
+    monkeypatch.setattr(backup, "system_identifier", lambda: MINE)
+    with pytest.raises(backup.BackupError) as raised:
+        backup.prepare(host, check=False, new_cluster=False)
+    for word in ("other:/repo", "restore_host=host", "backup_new_cluster=host"):
+        assert word in str(raised.value)
+
+
+def test_labels_and_points_are_names(programs: Any) -> None:
+    backup = programs["backup"]
+    assert backup.pair("revision=0005") == ("revision", "0005")
+    assert backup.point_name("pre_0005-1.0.0") == "pre_0005-1.0.0"
+    for text in ("revision", "=5", "Revision=5", "revision="):
+        with pytest.raises(argparse.ArgumentTypeError):
+            backup.pair(text)
+    for text in ("", "it's", "x" * 60, "-x"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            backup.point_name(text)
