@@ -156,8 +156,9 @@ class Drill:
         return self.result
 
     def _drill(self) -> None:
-        autobot_recovery.archive_now(self.configuration)
+        # A repository that is away is named at once, not after the WAL has waited for it.
         catalogue = Catalogue(self.configuration)
+        autobot_recovery.archive_now(self.configuration)
         backup = catalogue.backups[-1]
         self.result["backup"] = backup.label
         if backup.damaged:
