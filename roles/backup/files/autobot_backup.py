@@ -149,10 +149,11 @@ def pgbackrest(
 
 def sftp(configuration: Configuration, *batch: str) -> str:
     """What SFTP's commands print at the peer; BackupError when one of them fails."""
-    command = ["sftp", "-q", "-F", "none", "-b", "-", "-i", str(KEYS / "id")]
+    command = ["sftp", "-F", "none", "-b", "-", "-i", str(KEYS / "id")]
     for option in (
         f"UserKnownHostsFile={KEYS / 'known_hosts'}",
         "StrictHostKeyChecking=yes",
+        "LogLevel=ERROR",
         "IdentitiesOnly=yes",
         "ConnectTimeout=10",
     ):

@@ -40,8 +40,8 @@ SPOOL = Path("/var/spool/pgbackrest/archive")
 VERIFY_AFTER = 20 * 3600
 DUMP_MAX_AGE = 50 * 3600
 SEGMENT = re.compile(r"[0-9A-F]{24}")
-# A repository that does not answer is named soon. WAL may take longer: what pushes it may still wait
-# for an answer that does not come.
+# A repository that does not answer is named soon. WAL may take longer: what pushes it may still
+# wait for an answer that does not come.
 PATIENCE = ("--io-timeout=10", "--archive-timeout=60")
 
 

@@ -107,8 +107,7 @@ SELECT json_build_object(
                      WHERE rolcanlogin AND rolpassword NOT LIKE 'SCRAM-SHA-256$%'),
   'archive', (SELECT CASE
       WHEN current_setting('archive_mode') = 'off' THEN 'archive_mode is off'
-      WHEN last_archived_time IS NULL THEN 'nothing has been archived yet'
-      WHEN last_failed_time > last_archived_time
+      WHEN last_failed_time > coalesce(last_archived_time, '-infinity')
       THEN format('%s could not be archived at %s', last_failed_wal, last_failed_time) END
     FROM pg_stat_archiver))
 """
