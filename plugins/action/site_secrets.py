@@ -180,7 +180,7 @@ def settle(values: Values, rotate: Mapping[str, Any]) -> Values:
     result = dict(values)
     for each in _companies(rotate):
         if values.get(each.previous):
-            result.setdefault(each.since, now)
+            result[each.since] = result.get(each.since) or now
     # What an operator has put into the file besides is theirs, also when it is empty.
     company = ("_next", "_previous", "_previous_since")
     return {name: value for name, value in result.items() if value or not name.endswith(company)}

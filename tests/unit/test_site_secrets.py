@@ -250,6 +250,13 @@ def test_a_previous_secret_is_forgotten_after_its_time(rotate: Any, stage: str) 
     assert first not in rotate(stage, hours=0).values()
 
 
+def test_a_second_rotation_comes_to_its_end_like_the_first(rotate: Any) -> None:
+    rotate("next", "promote", "settle")
+    second = rotate("next", "promote", "settle", hours=0)
+    assert second["key_previous_since"]
+    assert rotate("next", hours=0)["key_next"]
+
+
 def test_what_an_operator_has_put_there_stays(act: Act, path: Path) -> None:
     own: dict[str, Any] = {"key": "value", "switch": False, "note": "", "number": 0}
     secret = VaultSecret(b"right")
