@@ -460,3 +460,31 @@ class TestNames:
     def test_times_can_be_asked_for_again(self) -> None:
         assert moment(NOON) == "2026-01-31T12:00:00Z"
         assert parse_time(moment(NOON + 0.25)) == NOON + 0.25
+
+
+class TestSuperuser:
+    """What owners may have made in their databases is not called by a superuser."""
+
+    def test_sessions_are_guarded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        psql = tmp_path / "psql"
+        psql.write_text('#!/bin/sh\necho "$PGOPTIONS"; echo "$END"; exec cat >/dev/null\n')
+        psql.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        monkeypatch.setenv("END", autobot_backup.Session.END)
+        ((options,),) = autobot_backup.query("users", "SELECT 1")
+        assert "search_path=pg_catalog" in options
+        assert "restrict_nonsystem_relation_kind=view,foreign-table" in options
+
+    def test_a_digest_has_no_cast_of_a_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+
+        class Session:
+            def query(self, sql: str) -> list[list[str]]:
+                asked.append(sql)
+                return [["1", "2", "3"]]
+
+        monkeypatch.setattr(autobot_backup, "tables", lambda _: ["public.users"])
+        session: Any = Session()
+        assert autobot_backup.digest(session) == {"public.users": ["1", "2", "3"]}
+        assert "::text" not in asked[0]
+        assert "textin(record_out(digested.*))" in asked[0]

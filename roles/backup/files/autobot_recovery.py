@@ -612,12 +612,14 @@ def revisions(database: str, socket_directory: str | None = None) -> list[str]:
     """The revisions of a database's schema: one, or none where nobody has migrated it."""
     ((table,),) = autobot_backup.query(
         database,
-        f"SELECT coalesce(to_regclass('public.{VERSION_TABLE}')::text, '')",
+        # A view of that name is an owner's, and would be run by a superuser.
+        f"SELECT count(*) FROM pg_class WHERE oid = to_regclass('public.{VERSION_TABLE}')"
+        " AND relkind = 'r'",
         socket_directory,
     )
-    if not table:
+    if table == "0":
         return []
-    sql = f"SELECT version_num FROM {table} ORDER BY 1"
+    sql = f"SELECT version_num FROM public.{VERSION_TABLE} ORDER BY 1"
     return [row[0] for row in autobot_backup.query(database, sql, socket_directory)]
 
 
