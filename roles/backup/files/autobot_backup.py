@@ -337,7 +337,7 @@ def tables(session: Session) -> list[str]:
 
 def digest(session: Session) -> dict[str, list[str]]:
     """Of each table: how many rows, and two sums over hashes of them, which no order changes."""
-    # A row as text, without a cast: owners can make one from their row types, and it would be called.
+    # A row as text, without a cast: owners can make one from their row types, and it is called.
     # With .* it is the whole row also where a column has that name.
     text = "textin(record_out(digested.*))"
     found = {}
