@@ -1,7 +1,9 @@
 """What leads to a target, and what the drill compares: decided before anything is touched."""
 
+import contextlib
 import hashlib
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,7 +162,38 @@ class TestTargets:
     def test_latest_is_the_newest_timeline(self) -> None:
         target = Catalogue(CONFIGURATION).target("latest", NOON + 2000)
         assert (target.backup.label, target.timeline) == ("B3", 2)
-        assert target.options == ["--set=B3", "--type=default"]
+        assert target.options == ["--set=B3", "--type=default", "--target-timeline=current"]
+
+    def test_latest_is_the_timeline_that_goes_on(self, repositories: Repositories) -> None:
+        """The data directory from before the restore was put back: timeline 2 was given up."""
+        repositories.segments |= wal(1, 11, 15, 1300)
+        target = Catalogue(CONFIGURATION).target("latest", NOON + 2000)
+        assert (target.backup.label, target.timeline) == ("B2", 1)
+        assert target.options[-1] == "--target-timeline=current"
+        assert chosen(at(1000)) == ("B3", 2)
+        archive = Catalogue(CONFIGURATION).archive(target.backup)
+        assert archive.last_segment(1) == segment_name(1, 15)
+
+    def test_wal_from_before_a_timeline_may_come_after_it(self, repositories: Repositories) -> None:
+        repositories.segments[segment_name(1, 2)] = 1500
+        assert chosen("latest") == ("B3", 2)
+        # The one in which it was left is whole only where the older one went on.
+        repositories.segments[segment_name(1, 3)] = 1600
+        assert chosen("latest") == ("B2", 1)
+
+    def test_latest_has_what_the_server_goes_on_with(self) -> None:
+        catalogue = Catalogue(CONFIGURATION)
+        latest = catalogue.target("latest", NOON + 2000)
+        said = autobot_restore.left_out(latest, autobot_restore.Live(timeline=1), whole=True)
+        assert "is on timeline 1" in said
+        assert "on timeline 2" in said
+        for live in (0, 2):
+            assert not autobot_restore.left_out(
+                latest, autobot_restore.Live(timeline=live), whole=True
+            )
+        # Back to before a restore.
+        before = catalogue.target(at(500), NOON + 2000)
+        assert not autobot_restore.left_out(before, autobot_restore.Live(timeline=2), whole=True)
 
     def test_a_time_in_another_zone_is_the_same_time(self) -> None:
         assert chosen("2026-01-31T14:01:40+02:00") == chosen(at(100)) == ("B1", 1)
@@ -294,6 +327,94 @@ class TestWal:
             "archive.info": {"time": 1},
         }
         assert Archive.parse(listing) == Archive()
+
+
+class Disk(autobot_restore.Server):
+    """A server whose files are this test's, and whose systemd is made up."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        self.done: list[str] = []
+
+    def stop(self) -> None:
+        self.done.append("stop")
+
+    def start(self) -> None:
+        self.done.append("start")
+
+    def query(self, sql: str) -> str:
+        return sql
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    monkeypatch.setattr(autobot_restore, "as_postgres", lambda *command: [*map(str, command)])
+    server = Disk(replace(CONFIGURATION, data_directory=f"{tmp_path}/17/main"))
+    monkeypatch.setattr(autobot_restore, "Server", lambda _: server)
+    monkeypatch.setattr(autobot_restore, "timers_stopped", contextlib.nullcontext)
+    return server
+
+
+class TestPuttingBack:
+    """A restore that fails leaves the server as it found it."""
+
+    def plan(self, disk: Disk) -> dict[str, Any]:
+        return {
+            "kept": f"{disk.data}.before-x",
+            "repository_number": 1,
+            "options": [],
+            "whole": False,
+        }
+
+    @pytest.fixture(autouse=True)
+    def failing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = autobot_backup.run
+
+        def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+            if command[0] == "pgbackrest":
+                return subprocess.CompletedProcess(command, 1, "", "ERROR: [099]: no way")
+            return real(command, **options)
+
+        monkeypatch.setattr(autobot_backup, "run", run)
+
+    def test_the_old_data_come_back(self, disk: Disk) -> None:
+        disk.data.mkdir(parents=True)
+        (disk.data / "PG_VERSION").touch()
+        with pytest.raises(BackupError, match=r"no way The old data directory is back"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert (disk.data / "PG_VERSION").exists()
+        assert not Path(self.plan(disk)["kept"]).exists()
+        assert disk.done[-1] == "start"
+
+    def test_what_was_kept_before_is_never_in_the_way(self, disk: Disk) -> None:
+        disk.data.mkdir(parents=True)
+        (disk.data / "PG_VERSION").touch()
+        Path(self.plan(disk)["kept"]).mkdir()
+        with pytest.raises(BackupError, match="is there already"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert (disk.data / "PG_VERSION").exists()
+        assert disk.done == []
+        with pytest.raises(BackupError, match="is there already"):
+            disk.move(disk.data, Path(self.plan(disk)["kept"]))
+
+    def test_data_that_were_lost_are_no_obstacle(self, disk: Disk) -> None:
+        disk.data.parent.parent.mkdir(exist_ok=True)
+        with pytest.raises(BackupError, match=r"no way .* is missing, as it was before"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert not disk.data.exists()
+
+    def test_a_server_that_does_not_stop_keeps_its_data(
+        self, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop() -> None:
+            raise BackupError("does not stop")
+
+        disk.data.mkdir(parents=True)
+        (disk.data / "PG_VERSION").touch()
+        monkeypatch.setattr(disk, "stop", stop)
+        with pytest.raises(BackupError, match="PostgreSQL does not serve them"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert (disk.data / "PG_VERSION").exists()
 
 
 class TestServerLog:

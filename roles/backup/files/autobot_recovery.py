@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,11 @@ def segment_name(timeline: int, number: int) -> str:
     return f"{timeline:08X}{number // SEGMENTS_PER_LOG:08X}{number % SEGMENTS_PER_LOG:08X}"
 
 
+# The way to a timeline: each timeline on it and the position where it was left for the next.
+Way = list[tuple[int, int]]
+ENDLESS = 1 << 64
+
+
 @dataclass(frozen=True)
 class Backup:
     """One backup of the repository."""
@@ -117,19 +123,30 @@ class Archive:
         """When the newest WAL came in."""
         return max(self.segments.values(), default=0.0)
 
-    @property
-    def last_segment(self) -> str:
-        """The newest segment of the newest timeline."""
-        return max(self.segments, default="")
+    def last_segment(self, timeline: int) -> str:
+        """The newest segment of a timeline."""
+        return max((name for name in self.segments if int(name[:8], 16) == timeline), default="")
 
-    def timeline_at(self, wanted: float) -> int:
-        """The timeline that the server was on then: each restore begins one."""
-        return max((line for line, birth in self.births.items() if birth <= wanted), default=1)
+    def timeline_at(self, wanted: float, ways: Callable[[int], Way]) -> int | None:
+        """The timeline that the server was on then: that of the last that came in until then.
 
-
-# The way to a timeline: each timeline on it and the position where it was left for the next.
-Way = list[tuple[int, int]]
-ENDLESS = 1 << 64
+        Each restore begins one, and the highest is not always the one in use: an operator may have
+        put an older data directory back. WAL of the way to a younger timeline comes in late, too,
+        and says nothing.
+        """
+        events = [(birth, line, ENDLESS) for line, birth in self.births.items()]
+        events += [
+            (came, int(name[:8], 16), segment_number(name)) for name, came in self.segments.items()
+        ]
+        for came, line, number in sorted(events, reverse=True):
+            late = any(
+                birth <= came and (number + 1) * SEGMENT_BYTES <= dict(ways(child)).get(line, 0)
+                for child, birth in self.births.items()
+                if line < child
+            )
+            if came <= wanted and not late:
+                return line
+        return None
 
 
 def parse_history(text: str, timeline: int) -> Way:
@@ -201,20 +218,21 @@ class Target:
     def options(self) -> list[str]:
         """What pgBackRest has to be told."""
         chosen = f"--set={self.backup.label}"
+        # The backup's own may have no history file: those of a new repository begin later.
+        own = self.timeline == self.backup.timeline
+        line = f"--target-timeline={'current' if own else self.timeline}"
         if self.kind == "latest":
-            # The newest timeline is PostgreSQL's own choice.
-            return [chosen, "--type=default"]
+            # PostgreSQL's own choice would be the highest timeline, which may have been given up.
+            return [chosen, "--type=default", line]
         value = self.value
         if self.kind == "time":
             value = value.replace("T", " ").replace("Z", "+00")
-        # The backup's own may have no history file: those of a new repository begin later.
-        own = self.timeline == self.backup.timeline
         return [
             chosen,
             f"--type={self.kind}",
             f"--target={value}",
             "--target-action=promote",
-            f"--target-timeline={'current' if own else self.timeline}",
+            line,
         ]
 
 
@@ -364,7 +382,8 @@ class Catalogue:
         reasons: list[BackupError] = []
         for backup in reversed([each for each in self.backups if each.stop <= wanted]):
             archive = self.archive(backup)
-            timeline = max(archive.timeline_at(wanted), backup.timeline)
+            ways = functools.partial(self.way, backup)
+            timeline = archive.timeline_at(wanted, ways) or backup.timeline
             way = self.way(backup, timeline)
             if not on_the_way(backup, way):
                 continue

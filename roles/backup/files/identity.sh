@@ -9,11 +9,7 @@ if [ "$1" = false ]; then
     install --directory --owner=root --group=postgres --mode=0750 "$directory"
     echo made >&2
   fi
-  for file in "$directory/id" "$directory/id.pub"; do
-    if [ -L "$file" ] || { [ -e "$file" ] && [ ! -f "$file" ]; }; then
-      rm -r "$file"
-    fi
-  done
+  find "$directory" -mindepth 1 -maxdepth 1 ! -type f -exec rm -r {} +
   if [ ! -s "$directory/id" ] || [ ! -s "$directory/id.pub" ]; then
     rm -f "$directory/id" "$directory/id.pub"
     ssh-keygen -q -t ed25519 -N '' -C autobot-backup -f "$directory/id"
