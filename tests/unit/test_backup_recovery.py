@@ -217,6 +217,18 @@ class TestTargets:
         repositories.backups[0]["annotation"] = {"point": "before_import"}
         assert chosen("before_import") == ("B1", 1)
 
+    def test_a_backup_has_all_points_that_were_made_after_it(
+        self, repositories: Repositories
+    ) -> None:
+        repositories.backups[0]["annotation"] = {
+            "point": "third",
+            "point-first": "first",
+            "point-second": "second",
+            "point-third": "third",
+        }
+        assert list(Catalogue(CONFIGURATION).points) == ["first", "second", "third"]
+        assert chosen("first") == ("B1", 1)
+
     def test_the_newest_of_all_repositories_wins(self, repositories: Repositories) -> None:
         both = replace(CONFIGURATION, repositories=(NEAR, FAR))
         assert Catalogue(both).target("latest", NOON + 2000).backup.repository == NEAR

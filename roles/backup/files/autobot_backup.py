@@ -421,6 +421,8 @@ def save_record(
         "annotate",
         f"--set={found['backup']}",
         f"--annotation=point={found['point']}",
+        # The next record of this backup replaces the one above; its point stays one to go back to.
+        f"--annotation=point-{found['point']}={found['point']}",
         f"--annotation=record={checksum}",
         repository=repository,
     )

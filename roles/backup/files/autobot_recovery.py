@@ -97,8 +97,18 @@ class Backup:
 
     @property
     def point(self) -> str:
-        """The name of the restore point that was recorded after it."""
+        """The name of the restore point that was recorded after it last."""
         return self.annotations.get(POINT_ANNOTATION, "")
+
+    @property
+    def points(self) -> list[str]:
+        """All restore points that were made after it, the one that was recorded last at the end."""
+        all_points = [
+            value
+            for key, value in self.annotations.items()
+            if key.startswith(f"{POINT_ANNOTATION}-") and value != self.point
+        ]
+        return [*all_points, *filter(None, [self.point])]
 
 
 @dataclass
@@ -343,7 +353,7 @@ class Catalogue:
     @property
     def points(self) -> dict[str, Backup]:
         """Restore points by their name, each with the backup that leads to it."""
-        return {backup.point: backup for backup in self.backups if backup.point}
+        return {name: backup for backup in self.backups for name in backup.points}
 
     def target(self, text: str, now: float) -> Target:
         """What leads to `latest`, a time or a restore point; or why nothing does."""
@@ -577,6 +587,8 @@ class Scratch:
             "archive_mode=off",
             "ssl=off",
             "shared_preload_libraries=",
+            # The unit's sandbox allows no code that is made at run time.
+            "jit=off",
             # Nobody asks before recovery has ended, so the settings of the live server do not bind.
             "hot_standby=off",
             "shared_buffers=32MB",
