@@ -12,6 +12,7 @@ import pytest
 
 import autobot_backup
 import autobot_drill
+import autobot_dump
 import autobot_recovery
 import autobot_restore
 from autobot_backup import BackupError, Configuration, Repository
@@ -583,6 +584,16 @@ class TestScratch:
         with pytest.raises(BackupError, match="needs 1250000000268 MB") as caught:
             autobot_recovery.need_room(tmp_path / "not" / "yet", backup)
         assert "are free" in str(caught.value)
+
+    def test_a_dump_that_has_no_room_is_not_begun(
+        self, state: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(autobot_backup, "STATE", state)
+        monkeypatch.setattr(autobot_dump, "databases", lambda: ["users"])
+        monkeypatch.setattr(autobot_dump, "database_bytes", lambda: 10**18)
+        with pytest.raises(BackupError, match="The dump needs 1000000000268 MB"):
+            autobot_dump.dump(CONFIGURATION, {})
+        assert list(state.iterdir()) == []
 
 
 class TestNames:

@@ -34,6 +34,8 @@ LOCK = STATE / "lock"
 # Another backup may be under way; a deployment waits for it instead of failing.
 LOCK_PATIENCE = 1800
 QUIET_PATIENCE = 10
+# Beside the data itself: WAL on its way, indexes that are checked, and what the live server writes.
+SPARE_BYTES = 256 * 1024 * 1024
 # pgBackRest's code for a repository that it could not read.
 STATUS_OTHER = 99
 
@@ -226,6 +228,25 @@ def sha256(path: Path) -> str:
     return found.hexdigest()
 
 
+def megabytes(amount: float) -> str:
+    return f"{amount / 1_000_000:.0f} MB"
+
+
+def need_room(path: Path, amount: int, what: str) -> tuple[int, int]:
+    """Bytes that something needs, and bytes that are free; refused when there are too few."""
+    there = path
+    while not there.exists():
+        there = there.parent
+    state = os.statvfs(there)
+    needed, free = amount + SPARE_BYTES, state.f_bavail * state.f_frsize
+    if needed > free:
+        raise BackupError(
+            f"{what} needs {megabytes(needed)} below {path}, and only {megabytes(free)} are "
+            "free. Remove what is not needed, or give it a larger disk."
+        )
+    return needed, free
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """What a file holds; nothing where there is none."""
     try:
@@ -320,6 +341,12 @@ def databases(socket_directory: str | None = None) -> list[str]:
         socket_directory,
     )
     return [name for (name,) in rows]
+
+
+def database_bytes() -> int:
+    """The size of all databases; their dumps are compressed and smaller."""
+    ((size,),) = query("postgres", "SELECT sum(pg_database_size(oid)) FROM pg_database")
+    return int(size)
 
 
 def tables(session: Session) -> list[str]:

@@ -37,8 +37,6 @@ HISTORY_NAME = re.compile(r"(?:.*/)?([0-9A-F]{8})\.history(?:\.\w+)?")
 TIME_START = re.compile(r"\d{4}-\d\d-\d\d")
 # The annotation of a backup that names the restore point that was recorded after it.
 POINT_ANNOTATION = "point"
-# Beside the data itself: WAL on its way, indexes that are checked, and what the live server writes.
-SPARE_BYTES = 256 * 1024 * 1024
 # How long WAL may take to reach the repository before it counts as stuck.
 ARCHIVE_PATIENCE = 60
 MISSED_TARGET = "recovery ended before configured recovery target was reached"
@@ -48,10 +46,6 @@ def moment(seconds: float) -> str:
     """A time as it can be asked for again."""
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
     return text.replace(".000000", "").replace("+00:00", "Z")
-
-
-def megabytes(amount: float) -> str:
-    return f"{amount / 1_000_000:.0f} MB"
 
 
 def lsn(text: str) -> int:
@@ -418,23 +412,9 @@ def missing(gap: Gap) -> BackupError:
     )
 
 
-def free_bytes(path: Path) -> int:
-    """What is free where a directory is, or would be."""
-    while not path.exists():
-        path = path.parent
-    state = os.statvfs(path)
-    return state.f_bavail * state.f_frsize
-
-
 def need_room(path: Path, backup: Backup) -> tuple[int, int]:
     """Bytes that a restore needs, and bytes that are free; refused when there are too few."""
-    needed, free = int(backup.size * 1.25) + SPARE_BYTES, free_bytes(path)
-    if needed > free:
-        raise BackupError(
-            f"The restore needs {megabytes(needed)} below {path}, and only {megabytes(free)} are "
-            "free. Remove what is not needed, or give it a larger disk."
-        )
-    return needed, free
+    return autobot_backup.need_room(path, int(backup.size * 1.25), "The restore")
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
