@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -366,6 +367,46 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     monkeypatch.setattr(autobot_restore, "Server", lambda _: server)
     monkeypatch.setattr(autobot_restore, "timers_stopped", contextlib.nullcontext)
     return server
+
+
+class TestOwnWal:
+    """What the repository has not, from this host's disk."""
+
+    @pytest.fixture
+    def directories(self, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        """What an earlier restore and this one have set aside; both are of the same cluster."""
+        found = [Path(f"{disk.data}.before-{name}") for name in ("earlier", "now")]
+        for directory in (disk.data, *found):
+            (directory / "pg_wal").mkdir(parents=True)
+        monkeypatch.setattr(disk, "system_identifier", lambda _: "7")
+        return found
+
+    def write(self, directory: Path, name: str, number: int | None = None) -> None:
+        """A segment, and where it says that it is in the WAL."""
+        if number is None:
+            number = autobot_recovery.segment_number(name)
+        page = struct.pack("=HHIQ", 0xD116, 2, int(name[:8], 16), number * SEGMENT_BYTES)
+        (directory / "pg_wal" / name).write_bytes(page + bytes(100))
+
+    def test_all_that_was_set_aside_is_used(self, disk: Disk, directories: list[Path]) -> None:
+        earlier, now = directories
+        self.write(earlier, segment_name(1, 4))
+        self.write(earlier, segment_name(1, 5))
+        self.write(now, segment_name(1, 6))
+        self.write(now, segment_name(2, 7))
+        # Only named ahead, for what will be written.
+        self.write(now, segment_name(1, 8), 2)
+        names = autobot_restore.copy_own_wal(disk, now, 1, segment_name(1, 4))
+        assert names == [segment_name(1, 5), segment_name(1, 6)]
+        assert sorted(path.name for path in (disk.data / "pg_wal").iterdir()) == names
+
+    def test_a_gap_is_refused(self, disk: Disk, directories: list[Path]) -> None:
+        for number in (5, 7):
+            self.write(directories[1], segment_name(1, number))
+        with pytest.raises(BackupError, match=segment_name(1, 6)):
+            autobot_restore.copy_own_wal(disk, directories[1], 1, segment_name(1, 4))
+        with pytest.raises(BackupError, match=segment_name(1, 4)):
+            autobot_restore.copy_own_wal(disk, directories[1], 1, segment_name(1, 3))
 
 
 class TestPuttingBack:

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,6 +235,16 @@ class Server:
         """Remove the data directory."""
         self.files("rm", "--recursive", "--force", "--one-file-system", "--", self.data)
 
+    def holds(self, segment: Path) -> bool:
+        """Whether a segment is what its name says, not one that waits to be written again."""
+        first = autobot_backup.run(
+            as_postgres("od", "--address-radix=n", "--format=u8", "--read-bytes=16", "--", segment),
+            cwd="/",
+        ).stdout.split()
+        # A page begins with its kind and timeline; then comes where it is in the WAL.
+        position = autobot_recovery.segment_number(segment.name) * autobot_recovery.SEGMENT_BYTES
+        return first[1:] == [str(position)]
+
     def new_log(self) -> str:
         """What it has logged since it was last started here."""
         log = as_postgres("tail", f"--bytes=+{self._logged + 1}", "--", self.log)
@@ -283,22 +293,54 @@ def timers_stopped() -> Iterator[None]:
             autobot_backup.run(["systemctl", "start", *timers])
 
 
+def own_wal(
+    server: Server, directories: Sequence[Path], timeline: int, last: str
+) -> dict[str, Path]:
+    """Segments of a timeline after the last in the repository, from this cluster's directories."""
+    found: dict[str, Path] = {}
+    identifier = server.system_identifier(server.data)
+    for data in directories:
+        own = data / "pg_wal"
+        if not own.is_dir() or server.system_identifier(data) != identifier:
+            continue
+        for path in own.iterdir():
+            if (
+                re.fullmatch(r"[0-9A-F]{24}", path.name)
+                and int(path.name[:8], 16) == timeline
+                and path.name > last
+                and path.name not in found
+                and server.holds(path)
+            ):
+                found[path.name] = path
+    return dict(sorted(found.items()))
+
+
+def missing_own(found: Iterable[str], last: str) -> str:
+    """The first segment that is missing between the repository's last and those of this host."""
+    number = autobot_recovery.segment_number(last) if last else None
+    for name in found:
+        here = autobot_recovery.segment_number(name)
+        if number is not None and here != number + 1:
+            return autobot_recovery.segment_name(int(name[:8], 16), number + 1)
+        number = here
+    return ""
+
+
 def copy_own_wal(server: Server, kept: Path, timeline: int, last: str) -> list[str]:
     """Give recovery the WAL that this host has and the repository has not; the segments' names."""
-    own = kept / "pg_wal"
-    if not own.is_dir() or server.system_identifier(kept) != server.system_identifier(server.data):
-        return []
-    names = sorted(
-        path.name
-        for path in own.iterdir()
-        if re.fullmatch(r"[0-9A-F]{24}", path.name)
-        and int(path.name[:8], 16) == timeline
-        and path.name > last
-    )
-    for name in names:
-        target = server.data / "pg_wal" / name
-        server.files("cp", "--", own / name, target)
-    return names
+    # The newest first; an earlier restore may have left what was never archived.
+    earlier = sorted(kept.parent.glob(f"{server.data.name}.before-*"), reverse=True)
+    directories = [kept, *(each for each in earlier if each != kept)]
+    found = own_wal(server, directories, timeline, last)
+    if gap := missing_own(found, last):
+        raise BackupError(
+            f"The WAL segment {gap} is neither in the repository nor on this host, and later ones "
+            "are here. What they hold cannot be brought back: ask for a time before they were "
+            "written."
+        )
+    for name, path in found.items():
+        server.files("cp", "--", path, server.data / "pg_wal" / name)
+    return list(found)
 
 
 def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[str, Any]:
