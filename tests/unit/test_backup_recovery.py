@@ -1,7 +1,10 @@
 """What leads to a target, and what the drill compares: decided before anything is touched."""
 
+import contextlib
 import hashlib
 import json
+import struct
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 
 import autobot_backup
 import autobot_drill
+import autobot_dump
 import autobot_recovery
 import autobot_restore
 from autobot_backup import BackupError, Configuration, Repository
@@ -160,7 +164,38 @@ class TestTargets:
     def test_latest_is_the_newest_timeline(self) -> None:
         target = Catalogue(CONFIGURATION).target("latest", NOON + 2000)
         assert (target.backup.label, target.timeline) == ("B3", 2)
-        assert target.options == ["--set=B3", "--type=default"]
+        assert target.options == ["--set=B3", "--type=default", "--target-timeline=current"]
+
+    def test_latest_is_the_timeline_that_goes_on(self, repositories: Repositories) -> None:
+        """The data directory from before the restore was put back: timeline 2 was given up."""
+        repositories.segments |= wal(1, 11, 15, 1300)
+        target = Catalogue(CONFIGURATION).target("latest", NOON + 2000)
+        assert (target.backup.label, target.timeline) == ("B2", 1)
+        assert target.options[-1] == "--target-timeline=current"
+        assert chosen(at(1000)) == ("B3", 2)
+        archive = Catalogue(CONFIGURATION).archive(target.backup)
+        assert archive.last_segment(1) == segment_name(1, 15)
+
+    def test_wal_from_before_a_timeline_may_come_after_it(self, repositories: Repositories) -> None:
+        repositories.segments[segment_name(1, 2)] = 1500
+        assert chosen("latest") == ("B3", 2)
+        # The one in which it was left is whole only where the older one went on.
+        repositories.segments[segment_name(1, 3)] = 1600
+        assert chosen("latest") == ("B2", 1)
+
+    def test_latest_has_what_the_server_goes_on_with(self) -> None:
+        catalogue = Catalogue(CONFIGURATION)
+        latest = catalogue.target("latest", NOON + 2000)
+        said = autobot_restore.left_out(latest, autobot_restore.Live(timeline=1), whole=True)
+        assert "is on timeline 1" in said
+        assert "on timeline 2" in said
+        for live in (0, 2):
+            assert not autobot_restore.left_out(
+                latest, autobot_restore.Live(timeline=live), whole=True
+            )
+        # Back to before a restore.
+        before = catalogue.target(at(500), NOON + 2000)
+        assert not autobot_restore.left_out(before, autobot_restore.Live(timeline=2), whole=True)
 
     def test_a_time_in_another_zone_is_the_same_time(self) -> None:
         assert chosen("2026-01-31T14:01:40+02:00") == chosen(at(100)) == ("B1", 1)
@@ -183,6 +218,18 @@ class TestTargets:
     ) -> None:
         repositories.backups[0]["annotation"] = {"point": "before_import"}
         assert chosen("before_import") == ("B1", 1)
+
+    def test_a_backup_has_all_points_that_were_made_after_it(
+        self, repositories: Repositories
+    ) -> None:
+        repositories.backups[0]["annotation"] = {
+            "point": "third",
+            "point-first": "first",
+            "point-second": "second",
+            "point-third": "third",
+        }
+        assert list(Catalogue(CONFIGURATION).points) == ["first", "second", "third"]
+        assert chosen("first") == ("B1", 1)
 
     def test_the_newest_of_all_repositories_wins(self, repositories: Repositories) -> None:
         both = replace(CONFIGURATION, repositories=(NEAR, FAR))
@@ -294,6 +341,134 @@ class TestWal:
             "archive.info": {"time": 1},
         }
         assert Archive.parse(listing) == Archive()
+
+
+class Disk(autobot_restore.Server):
+    """A server whose files are this test's, and whose systemd is made up."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        self.done: list[str] = []
+
+    def stop(self) -> None:
+        self.done.append("stop")
+
+    def start(self) -> None:
+        self.done.append("start")
+
+    def query(self, sql: str) -> str:
+        return sql
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    monkeypatch.setattr(autobot_restore, "as_postgres", lambda *command: [*map(str, command)])
+    server = Disk(replace(CONFIGURATION, data_directory=f"{tmp_path}/17/main"))
+    monkeypatch.setattr(autobot_restore, "Server", lambda _: server)
+    monkeypatch.setattr(autobot_restore, "timers_stopped", contextlib.nullcontext)
+    return server
+
+
+class TestOwnWal:
+    """What the repository has not, from this host's disk."""
+
+    @pytest.fixture
+    def directories(self, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        """What an earlier restore and this one have set aside; both are of the same cluster."""
+        found = [Path(f"{disk.data}.before-{name}") for name in ("earlier", "now")]
+        for directory in (disk.data, *found):
+            (directory / "pg_wal").mkdir(parents=True)
+        monkeypatch.setattr(disk, "system_identifier", lambda _: "7")
+        return found
+
+    def write(self, directory: Path, name: str, number: int | None = None) -> None:
+        """A segment, and where it says that it is in the WAL."""
+        if number is None:
+            number = autobot_recovery.segment_number(name)
+        page = struct.pack("=HHIQ", 0xD116, 2, int(name[:8], 16), number * SEGMENT_BYTES)
+        (directory / "pg_wal" / name).write_bytes(page + bytes(100))
+
+    def test_all_that_was_set_aside_is_used(self, disk: Disk, directories: list[Path]) -> None:
+        earlier, now = directories
+        self.write(earlier, segment_name(1, 4))
+        self.write(earlier, segment_name(1, 5))
+        self.write(now, segment_name(1, 6))
+        self.write(now, segment_name(2, 7))
+        # Only named ahead, for what will be written.
+        self.write(now, segment_name(1, 8), 2)
+        names = autobot_restore.copy_own_wal(disk, now, 1, segment_name(1, 4))
+        assert names == [segment_name(1, 5), segment_name(1, 6)]
+        assert sorted(path.name for path in (disk.data / "pg_wal").iterdir()) == names
+
+    def test_a_gap_is_refused(self, disk: Disk, directories: list[Path]) -> None:
+        for number in (5, 7):
+            self.write(directories[1], segment_name(1, number))
+        with pytest.raises(BackupError, match=segment_name(1, 6)):
+            autobot_restore.copy_own_wal(disk, directories[1], 1, segment_name(1, 4))
+        with pytest.raises(BackupError, match=segment_name(1, 4)):
+            autobot_restore.copy_own_wal(disk, directories[1], 1, segment_name(1, 3))
+
+
+class TestPuttingBack:
+    """A restore that fails leaves the server as it found it."""
+
+    def plan(self, disk: Disk) -> dict[str, Any]:
+        return {
+            "kept": f"{disk.data}.before-x",
+            "repository_number": 1,
+            "options": [],
+            "whole": False,
+        }
+
+    @pytest.fixture(autouse=True)
+    def failing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = autobot_backup.run
+
+        def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+            if command[0] == "pgbackrest":
+                return subprocess.CompletedProcess(command, 1, "", "ERROR: [099]: no way")
+            return real(command, **options)
+
+        monkeypatch.setattr(autobot_backup, "run", run)
+
+    def test_the_old_data_come_back(self, disk: Disk) -> None:
+        disk.data.mkdir(parents=True)
+        (disk.data / "PG_VERSION").touch()
+        with pytest.raises(BackupError, match=r"no way The old data directory is back"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert (disk.data / "PG_VERSION").exists()
+        assert not Path(self.plan(disk)["kept"]).exists()
+        assert disk.done[-1] == "start"
+
+    def test_what_was_kept_before_is_never_in_the_way(self, disk: Disk) -> None:
+        disk.data.mkdir(parents=True)
+        (disk.data / "PG_VERSION").touch()
+        Path(self.plan(disk)["kept"]).mkdir()
+        with pytest.raises(BackupError, match="is there already"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert (disk.data / "PG_VERSION").exists()
+        assert disk.done == []
+        with pytest.raises(BackupError, match="is there already"):
+            disk.move(disk.data, Path(self.plan(disk)["kept"]))
+
+    def test_data_that_were_lost_are_no_obstacle(self, disk: Disk) -> None:
+        disk.data.parent.parent.mkdir(exist_ok=True)
+        with pytest.raises(BackupError, match=r"no way .* is missing, as it was before"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert not disk.data.exists()
+
+    def test_a_server_that_does_not_stop_keeps_its_data(
+        self, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop() -> None:
+            raise BackupError("does not stop")
+
+        disk.data.mkdir(parents=True)
+        (disk.data / "PG_VERSION").touch()
+        monkeypatch.setattr(disk, "stop", stop)
+        with pytest.raises(BackupError, match="PostgreSQL does not serve them"):
+            autobot_restore.restore_cluster(CONFIGURATION, self.plan(disk))
+        assert (disk.data / "PG_VERSION").exists()
 
 
 class TestServerLog:
@@ -451,6 +626,16 @@ class TestScratch:
             autobot_recovery.need_room(tmp_path / "not" / "yet", backup)
         assert "are free" in str(caught.value)
 
+    def test_a_dump_that_has_no_room_is_not_begun(
+        self, state: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(autobot_backup, "STATE", state)
+        monkeypatch.setattr(autobot_dump, "databases", lambda: ["users"])
+        monkeypatch.setattr(autobot_dump, "database_bytes", lambda: 10**18)
+        with pytest.raises(BackupError, match="The dump needs 1000000000268 MB"):
+            autobot_dump.dump(CONFIGURATION, {})
+        assert list(state.iterdir()) == []
+
 
 class TestNames:
     def test_names_and_texts_are_quoted(self) -> None:
@@ -460,3 +645,31 @@ class TestNames:
     def test_times_can_be_asked_for_again(self) -> None:
         assert moment(NOON) == "2026-01-31T12:00:00Z"
         assert parse_time(moment(NOON + 0.25)) == NOON + 0.25
+
+
+class TestSuperuser:
+    """What owners may have made in their databases is not called by a superuser."""
+
+    def test_sessions_are_guarded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        psql = tmp_path / "psql"
+        psql.write_text('#!/bin/sh\necho "$PGOPTIONS"; echo "$END"; exec cat >/dev/null\n')
+        psql.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        monkeypatch.setenv("END", autobot_backup.Session.END)
+        ((options,),) = autobot_backup.query("users", "SELECT 1")
+        assert "search_path=pg_catalog" in options
+        assert "restrict_nonsystem_relation_kind=view,foreign-table" in options
+
+    def test_a_digest_has_no_cast_of_a_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+
+        class Session:
+            def query(self, sql: str) -> list[list[str]]:
+                asked.append(sql)
+                return [["1", "2", "3"]]
+
+        monkeypatch.setattr(autobot_backup, "tables", lambda _: ["public.users"])
+        session: Any = Session()
+        assert autobot_backup.digest(session) == {"public.users": ["1", "2", "3"]}
+        assert "::text" not in asked[0]
+        assert "textin(record_out(digested.*))" in asked[0]

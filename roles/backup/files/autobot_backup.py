@@ -34,12 +34,18 @@ LOCK = STATE / "lock"
 # Another backup may be under way; a deployment waits for it instead of failing.
 LOCK_PATIENCE = 1800
 QUIET_PATIENCE = 10
+# Beside the data itself: WAL on its way, indexes that are checked, and what the live server writes.
+SPARE_BYTES = 256 * 1024 * 1024
 # pgBackRest's code for a repository that it could not read.
 STATUS_OTHER = 99
 
+# Owners make what they like in their databases, and a superuser's session must not call it: names
+# mean PostgreSQL's own things, and a view in the place of a table is refused by the server.
+GUARDED = "-c search_path=pg_catalog -c restrict_nonsystem_relation_kind=view,foreign-table"
+
 # How values look in a digest must not depend on a server's settings.
 DIGEST_SETTINGS = """
-SET search_path = pg_catalog; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD';
+SET timezone = 'UTC'; SET datestyle = 'ISO, YMD';
 SET intervalstyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 1;
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
 """
@@ -222,6 +228,25 @@ def sha256(path: Path) -> str:
     return found.hexdigest()
 
 
+def megabytes(amount: float) -> str:
+    return f"{amount / 1_000_000:.0f} MB"
+
+
+def need_room(path: Path, amount: int, what: str) -> tuple[int, int]:
+    """Bytes that something needs, and bytes that are free; refused when there are too few."""
+    there = path
+    while not there.exists():
+        there = there.parent
+    state = os.statvfs(there)
+    needed, free = amount + SPARE_BYTES, state.f_bavail * state.f_frsize
+    if needed > free:
+        raise BackupError(
+            f"{what} needs {megabytes(needed)} below {path}, and only {megabytes(free)} are "
+            "free. Remove what is not needed, or give it a larger disk."
+        )
+    return needed, free
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """What a file holds; nothing where there is none."""
     try:
@@ -265,7 +290,12 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "LC_ALL": "C.UTF-8", "PGAPPNAME": "autobot-backup"},
+            env={
+                **os.environ,
+                "LC_ALL": "C.UTF-8",
+                "PGAPPNAME": "autobot-backup",
+                "PGOPTIONS": GUARDED,
+            },
         )
 
     def __enter__(self) -> Self:
@@ -313,6 +343,12 @@ def databases(socket_directory: str | None = None) -> list[str]:
     return [name for (name,) in rows]
 
 
+def database_bytes() -> int:
+    """The size of all databases; their dumps are compressed and smaller."""
+    ((size,),) = query("postgres", "SELECT sum(pg_database_size(oid)) FROM pg_database")
+    return int(size)
+
+
 def tables(session: Session) -> list[str]:
     """The permanent tables of a database, quoted and with their schema."""
     return [
@@ -328,11 +364,14 @@ def tables(session: Session) -> list[str]:
 
 def digest(session: Session) -> dict[str, list[str]]:
     """Of each table: how many rows, and two sums over hashes of them, which no order changes."""
+    # A row as text, without a cast: owners can make one from their row types, and it is called.
+    # With .* it is the whole row also where a column has that name.
+    text = "textin(record_out(digested.*))"
     found = {}
     for table in tables(session):
         (row,) = session.query(
-            "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0),"
-            f" coalesce(sum(hashtextextended(t::text, 1)::numeric), 0) FROM {table} t"
+            f"SELECT count(*), coalesce(sum(hashtextextended({text}, 0)::numeric), 0),"
+            f" coalesce(sum(hashtextextended({text}, 1)::numeric), 0) FROM {table} digested"
         )
         found[table] = row
     return found
@@ -409,6 +448,8 @@ def save_record(
         "annotate",
         f"--set={found['backup']}",
         f"--annotation=point={found['point']}",
+        # The next record of this backup replaces the one above; its point stays one to go back to.
+        f"--annotation=point-{found['point']}={found['point']}",
         f"--annotation=record={checksum}",
         repository=repository,
     )

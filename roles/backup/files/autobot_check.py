@@ -23,6 +23,8 @@ from autobot_backup import (
     PgBackRestError,
     Repository,
     backups,
+    database_bytes,
+    need_room,
     pgbackrest,
     query,
     read_json,
@@ -231,6 +233,9 @@ def altered_dumps(configuration: Configuration) -> list[str]:
     known: dict[str, str] = read_json(autobot_backup.STATE / "dump.json").get("files", {})
     place = f"{configuration.targets[0].directory}/dump"
     found = []
+    # One at a time is read back, on the disk that PostgreSQL's own files are on.
+    if known:
+        need_room(autobot_backup.STATE, database_bytes(), "The check of the logical dumps")
     with tempfile.TemporaryDirectory(dir=autobot_backup.STATE) as directory:
         copy = Path(directory) / "dump"
         for name, checksum in known.items():

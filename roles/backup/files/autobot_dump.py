@@ -19,8 +19,10 @@ from autobot_backup import (
     BackupError,
     Commands,
     Configuration,
+    database_bytes,
     databases,
     locked,
+    need_room,
     read_json,
     sftp,
     sha256,
@@ -88,6 +90,8 @@ def dump(configuration: Configuration, known: dict[str, str]) -> dict[str, str]:
             "--no-password",
             f"--dbname={name}",
         ]
+    # PostgreSQL's own files are on that disk, too.
+    need_room(autobot_backup.STATE, database_bytes(), "The dump")
     with tempfile.TemporaryDirectory(dir=autobot_backup.STATE) as directory:
         for name, producer in producers.items():
             encrypted(producer, Path(directory) / name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +37,6 @@ HISTORY_NAME = re.compile(r"(?:.*/)?([0-9A-F]{8})\.history(?:\.\w+)?")
 TIME_START = re.compile(r"\d{4}-\d\d-\d\d")
 # The annotation of a backup that names the restore point that was recorded after it.
 POINT_ANNOTATION = "point"
-# Beside the data itself: WAL on its way, indexes that are checked, and what the live server writes.
-SPARE_BYTES = 256 * 1024 * 1024
 # How long WAL may take to reach the repository before it counts as stuck.
 ARCHIVE_PATIENCE = 60
 MISSED_TARGET = "recovery ended before configured recovery target was reached"
@@ -47,10 +46,6 @@ def moment(seconds: float) -> str:
     """A time as it can be asked for again."""
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
     return text.replace(".000000", "").replace("+00:00", "Z")
-
-
-def megabytes(amount: float) -> str:
-    return f"{amount / 1_000_000:.0f} MB"
 
 
 def lsn(text: str) -> int:
@@ -66,6 +61,11 @@ def segment_number(name: str) -> int:
 
 def segment_name(timeline: int, number: int) -> str:
     return f"{timeline:08X}{number // SEGMENTS_PER_LOG:08X}{number % SEGMENTS_PER_LOG:08X}"
+
+
+# The way to a timeline: each timeline on it and the position where it was left for the next.
+Way = list[tuple[int, int]]
+ENDLESS = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,18 @@ class Backup:
 
     @property
     def point(self) -> str:
-        """The name of the restore point that was recorded after it."""
+        """The name of the restore point that was recorded after it last."""
         return self.annotations.get(POINT_ANNOTATION, "")
+
+    @property
+    def points(self) -> list[str]:
+        """All restore points that were made after it, the one that was recorded last at the end."""
+        all_points = [
+            value
+            for key, value in self.annotations.items()
+            if key.startswith(f"{POINT_ANNOTATION}-") and value != self.point
+        ]
+        return [*all_points, *filter(None, [self.point])]
 
 
 @dataclass
@@ -117,19 +127,30 @@ class Archive:
         """When the newest WAL came in."""
         return max(self.segments.values(), default=0.0)
 
-    @property
-    def last_segment(self) -> str:
-        """The newest segment of the newest timeline."""
-        return max(self.segments, default="")
+    def last_segment(self, timeline: int) -> str:
+        """The newest segment of a timeline."""
+        return max((name for name in self.segments if int(name[:8], 16) == timeline), default="")
 
-    def timeline_at(self, wanted: float) -> int:
-        """The timeline that the server was on then: each restore begins one."""
-        return max((line for line, birth in self.births.items() if birth <= wanted), default=1)
+    def timeline_at(self, wanted: float, ways: Callable[[int], Way]) -> int | None:
+        """The timeline that the server was on then: that of the last that came in until then.
 
-
-# The way to a timeline: each timeline on it and the position where it was left for the next.
-Way = list[tuple[int, int]]
-ENDLESS = 1 << 64
+        Each restore begins one, and the highest is not always the one in use: an operator may have
+        put an older data directory back. WAL of the way to a younger timeline comes in late, too,
+        and says nothing.
+        """
+        events = [(birth, line, ENDLESS) for line, birth in self.births.items()]
+        events += [
+            (came, int(name[:8], 16), segment_number(name)) for name, came in self.segments.items()
+        ]
+        for came, line, number in sorted(events, reverse=True):
+            late = any(
+                birth <= came and (number + 1) * SEGMENT_BYTES <= dict(ways(child)).get(line, 0)
+                for child, birth in self.births.items()
+                if line < child
+            )
+            if came <= wanted and not late:
+                return line
+        return None
 
 
 def parse_history(text: str, timeline: int) -> Way:
@@ -201,20 +222,21 @@ class Target:
     def options(self) -> list[str]:
         """What pgBackRest has to be told."""
         chosen = f"--set={self.backup.label}"
+        # The backup's own may have no history file: those of a new repository begin later.
+        own = self.timeline == self.backup.timeline
+        line = f"--target-timeline={'current' if own else self.timeline}"
         if self.kind == "latest":
-            # The newest timeline is PostgreSQL's own choice.
-            return [chosen, "--type=default"]
+            # PostgreSQL's own choice would be the highest timeline, which may have been given up.
+            return [chosen, "--type=default", line]
         value = self.value
         if self.kind == "time":
             value = value.replace("T", " ").replace("Z", "+00")
-        # The backup's own may have no history file: those of a new repository begin later.
-        own = self.timeline == self.backup.timeline
         return [
             chosen,
             f"--type={self.kind}",
             f"--target={value}",
             "--target-action=promote",
-            f"--target-timeline={'current' if own else self.timeline}",
+            line,
         ]
 
 
@@ -325,7 +347,7 @@ class Catalogue:
     @property
     def points(self) -> dict[str, Backup]:
         """Restore points by their name, each with the backup that leads to it."""
-        return {backup.point: backup for backup in self.backups if backup.point}
+        return {name: backup for backup in self.backups for name in backup.points}
 
     def target(self, text: str, now: float) -> Target:
         """What leads to `latest`, a time or a restore point; or why nothing does."""
@@ -364,7 +386,8 @@ class Catalogue:
         reasons: list[BackupError] = []
         for backup in reversed([each for each in self.backups if each.stop <= wanted]):
             archive = self.archive(backup)
-            timeline = max(archive.timeline_at(wanted), backup.timeline)
+            ways = functools.partial(self.way, backup)
+            timeline = archive.timeline_at(wanted, ways) or backup.timeline
             way = self.way(backup, timeline)
             if not on_the_way(backup, way):
                 continue
@@ -389,23 +412,9 @@ def missing(gap: Gap) -> BackupError:
     )
 
 
-def free_bytes(path: Path) -> int:
-    """What is free where a directory is, or would be."""
-    while not path.exists():
-        path = path.parent
-    state = os.statvfs(path)
-    return state.f_bavail * state.f_frsize
-
-
 def need_room(path: Path, backup: Backup) -> tuple[int, int]:
     """Bytes that a restore needs, and bytes that are free; refused when there are too few."""
-    needed, free = int(backup.size * 1.25) + SPARE_BYTES, free_bytes(path)
-    if needed > free:
-        raise BackupError(
-            f"The restore needs {megabytes(needed)} below {path}, and only {megabytes(free)} are "
-            "free. Remove what is not needed, or give it a larger disk."
-        )
-    return needed, free
+    return autobot_backup.need_room(path, int(backup.size * 1.25), "The restore")
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
@@ -558,6 +567,8 @@ class Scratch:
             "archive_mode=off",
             "ssl=off",
             "shared_preload_libraries=",
+            # The unit's sandbox allows no code that is made at run time.
+            "jit=off",
             # Nobody asks before recovery has ended, so the settings of the live server do not bind.
             "hot_standby=off",
             "shared_buffers=32MB",
@@ -612,12 +623,14 @@ def revisions(database: str, socket_directory: str | None = None) -> list[str]:
     """The revisions of a database's schema: one, or none where nobody has migrated it."""
     ((table,),) = autobot_backup.query(
         database,
-        f"SELECT coalesce(to_regclass('public.{VERSION_TABLE}')::text, '')",
+        # A view of that name is an owner's, and would be run by a superuser.
+        f"SELECT count(*) FROM pg_class WHERE oid = to_regclass('public.{VERSION_TABLE}')"
+        " AND relkind = 'r'",
         socket_directory,
     )
-    if not table:
+    if table == "0":
         return []
-    sql = f"SELECT version_num FROM {table} ORDER BY 1"
+    sql = f"SELECT version_num FROM public.{VERSION_TABLE} ORDER BY 1"
     return [row[0] for row in autobot_backup.query(database, sql, socket_directory)]
 
 

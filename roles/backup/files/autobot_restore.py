@@ -12,11 +12,11 @@ import json
 import os
 import pwd
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,18 +64,55 @@ def databases_of(configuration: Configuration, backup: autobot_recovery.Backup) 
     return sorted(each["name"] for each in entry["database-ref"] if each["name"] != "postgres")
 
 
-def archive_before(configuration: Configuration) -> str:
-    """Bring what the live server has into the repository; why that did not work, if it did not."""
+@dataclass(frozen=True)
+class Live:
+    """The live server as a plan has to know it."""
+
+    # Why what was committed last has not reached the repository, if it has not.
+    stuck: str = ""
+    # The one that it writes; 0 where there is no server, or one that nobody backs up.
+    timeline: int = 0
+
+
+def archive_before(configuration: Configuration) -> Live:
+    """Bring what the live server has into the repository, and see which timeline it is on."""
     clusters = Catalogue(configuration).clusters
     if not autobot_recovery.lives(configuration):
-        return ""
+        return Live()
+    timeline = 0
     try:
         # A host that was set up anew has a cluster that nobody backs up.
         if autobot_backup.system_identifier() in clusters:
+            ((line,),) = autobot_backup.query(
+                "postgres", "SELECT timeline_id FROM pg_control_checkpoint()"
+            )
+            timeline = int(line)
             autobot_recovery.archive_now(configuration)
     except BackupError as error:
-        return str(error)
-    return ""
+        return Live(str(error), timeline)
+    return Live(timeline=timeline)
+
+
+def left_out(target: autobot_recovery.Target, live: Live, *, whole: bool) -> str:
+    """Why a target close to now would not have what the live server has committed."""
+    # A younger one began after the time that is wanted: that is what going back is for.
+    if not whole or live.timeline in (0, target.timeline):
+        return ""
+    if target.kind != "latest" and live.timeline > target.timeline:
+        return ""
+    return (
+        f"PostgreSQL is on timeline {live.timeline}, and {target.text} in the repository is on "
+        f"timeline {target.timeline}, which does not have what PostgreSQL has committed since. "
+        "Take a backup (systemctl start autobot-backup-full), then ask for latest or a later time."
+    )
+
+
+def is_there(name: str, *, database: bool) -> bool:
+    """Whether a database or a directory has that name."""
+    if not database:
+        return os.path.lexists(name)
+    sql = f"SELECT 1 FROM pg_database WHERE datname = {literal(name)}"
+    return bool(autobot_backup.query("postgres", sql))
 
 
 def make_plan(
@@ -85,13 +122,12 @@ def make_plan(
     database: str = "",
     beside: bool = False,
     stamp: str = "",
-    stuck: str = "",
+    live: Live = Live(),
 ) -> dict[str, Any]:
-    """What a restore would do; BackupError where it cannot. Nothing is touched.
-
-    `stuck` says why what was committed last has not reached the repository, if it has not.
-    """
+    """What a restore would do; BackupError where it cannot. Nothing is touched."""
     now = time.time()
+    if beside and not database:
+        raise BackupError("Only a database can be left beside the live one: name it.")
     catalogue = Catalogue(configuration)
     target = catalogue.target(to, now)
     backup = target.backup
@@ -99,9 +135,12 @@ def make_plan(
     whole = target.kind == "latest" or (
         target.kind == "time" and autobot_recovery.parse_time(to) > archive.end - DOUBT_SECONDS
     )
-    if stuck and whole:
+    if problem := left_out(target, live, whole=whole):
+        raise BackupError(problem)
+    if live.stuck and whole:
         raise BackupError(
-            f"{stuck} Or stop PostgreSQL: what it has not archived is then taken from its disk."
+            f"{live.stuck} Or stop PostgreSQL: what it has not archived is then taken from its"
+            " disk."
         )
     present = databases_of(configuration, backup)
     if database and database not in present:
@@ -120,6 +159,9 @@ def make_plan(
     else:
         restored, kept = str(data), f"{data}.before-{stamp}"
         lost = f"everything that was written after {target.text}; it stays in {kept}"
+    fresh = restored if beside else kept
+    if is_there(fresh, database=bool(database)):
+        raise BackupError(kept_already(fresh))
     if target.kind == "latest" and not beside:
         lost = "what is not in the repository and not in this host's own WAL"
     return {
@@ -137,7 +179,7 @@ def make_plan(
         "whole": whole,
         "stamp": stamp,
         "archive_end": moment(archive.end),
-        "archive_last": archive.last_segment,
+        "archive_last": archive.last_segment(target.timeline),
         "database": database,
         "beside": beside,
         "restored": restored,
@@ -176,12 +218,37 @@ class Server:
     def alive(self) -> bool:
         return autobot_recovery.lives(self.configuration)
 
+    def files(self, *command: str | Path, said: str | None = None) -> None:
+        """Change files as postgres does: in its directories a link could lead root anywhere."""
+        done = autobot_backup.run(as_postgres(*command), input=said, cwd="/")
+        if done.returncode:
+            raise BackupError(f"{command[0]}: {autobot_recovery.complaint(done)}")
+
+    def move(self, source: Path, target: Path) -> None:
+        """Give a directory another name, which nothing has."""
+        self.files("mv", "--no-clobber", "--no-target-directory", source, target)
+        # mv counts it as done when there was something.
+        if os.path.lexists(source):
+            raise BackupError(f"{source} could not be renamed: {target} is there already.")
+
+    def remove(self) -> None:
+        """Remove the data directory."""
+        self.files("rm", "--recursive", "--force", "--one-file-system", "--", self.data)
+
+    def holds(self, segment: Path) -> bool:
+        """Whether a segment is what its name says, not one that waits to be written again."""
+        first = autobot_backup.run(
+            as_postgres("od", "--address-radix=n", "--format=u8", "--read-bytes=16", "--", segment),
+            cwd="/",
+        ).stdout.split()
+        # A page begins with its kind and timeline; then comes where it is in the WAL.
+        position = autobot_recovery.segment_number(segment.name) * autobot_recovery.SEGMENT_BYTES
+        return first[1:] == [str(position)]
+
     def new_log(self) -> str:
         """What it has logged since it was last started here."""
-        with contextlib.suppress(OSError), self.log.open(errors="replace") as stream:
-            stream.seek(self._logged)
-            return stream.read()
-        return ""
+        log = as_postgres("tail", f"--bytes=+{self._logged + 1}", "--", self.log)
+        return autobot_backup.run(log, cwd="/").stdout
 
     def start(self) -> None:
         with contextlib.suppress(OSError):
@@ -226,37 +293,71 @@ def timers_stopped() -> Iterator[None]:
             autobot_backup.run(["systemctl", "start", *timers])
 
 
-def copy_own_wal(server: Server, kept: Path, last: str) -> list[str]:
+def own_wal(
+    server: Server, directories: Sequence[Path], timeline: int, last: str
+) -> dict[str, Path]:
+    """Segments of a timeline after the last in the repository, from this cluster's directories."""
+    found: dict[str, Path] = {}
+    identifier = server.system_identifier(server.data)
+    for data in directories:
+        own = data / "pg_wal"
+        if not own.is_dir() or server.system_identifier(data) != identifier:
+            continue
+        for path in own.iterdir():
+            if (
+                re.fullmatch(r"[0-9A-F]{24}", path.name)
+                and int(path.name[:8], 16) == timeline
+                and path.name > last
+                and path.name not in found
+                and server.holds(path)
+            ):
+                found[path.name] = path
+    return dict(sorted(found.items()))
+
+
+def missing_own(found: Iterable[str], last: str) -> str:
+    """The first segment that is missing between the repository's last and those of this host."""
+    number = autobot_recovery.segment_number(last) if last else None
+    for name in found:
+        here = autobot_recovery.segment_number(name)
+        if number is not None and here != number + 1:
+            return autobot_recovery.segment_name(int(name[:8], 16), number + 1)
+        number = here
+    return ""
+
+
+def copy_own_wal(server: Server, kept: Path, timeline: int, last: str) -> list[str]:
     """Give recovery the WAL that this host has and the repository has not; the segments' names."""
-    own = kept / "pg_wal"
-    if not own.is_dir() or server.system_identifier(kept) != server.system_identifier(server.data):
-        return []
-    names = sorted(
-        path.name
-        for path in own.iterdir()
-        if re.fullmatch(r"[0-9A-F]{24}", path.name)
-        and path.name[:8] == last[:8]
-        and path.name > last
-    )
-    for name in names:
-        target = server.data / "pg_wal" / name
-        shutil.copyfile(own / name, target)
-        target.chmod(0o600)
-        shutil.chown(target, "postgres", "postgres")
-    return names
+    # The newest first; an earlier restore may have left what was never archived.
+    earlier = sorted(kept.parent.glob(f"{server.data.name}.before-*"), reverse=True)
+    directories = [kept, *(each for each in earlier if each != kept)]
+    found = own_wal(server, directories, timeline, last)
+    if gap := missing_own(found, last):
+        raise BackupError(
+            f"The WAL segment {gap} is neither in the repository nor on this host, and later ones "
+            "are here. What they hold cannot be brought back: ask for a time before they were "
+            "written."
+        )
+    for name, path in found.items():
+        server.files("cp", "--", path, server.data / "pg_wal" / name)
+    return list(found)
 
 
 def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[str, Any]:
     """Put the cluster as it was at the target in the place of the live one."""
     server = Server(configuration)
     kept = Path(plan["kept"])
+    if os.path.lexists(kept):
+        raise BackupError(kept_already(kept))
+    # Else it was lost, and nothing is kept.
+    there = os.path.lexists(server.data)
     with timers_stopped():
         begin = time.monotonic()
-        server.stop()
-        server.data.rename(kept)
         try:
-            server.data.mkdir(mode=0o700)
-            shutil.chown(server.data, "postgres", "postgres")
+            server.stop()
+            if there:
+                server.move(server.data, kept)
+            server.files("mkdir", "--parents", "--mode=0700", "--", server.data)
             done = autobot_backup.run(
                 as_postgres(
                     "pgbackrest",
@@ -271,23 +372,26 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
             )
             if done.returncode:
                 raise BackupError(f"pgbackrest restore: {autobot_backup.errors(done.stderr)}")
-            own = copy_own_wal(server, kept, plan["archive_last"]) if plan["whole"] else []
+            own = (
+                copy_own_wal(server, kept, plan["timeline"], plan["archive_last"])
+                if plan["whole"]
+                else []
+            )
             try:
                 server.recover()
             except BackupError as error:
                 if not (plan["complete"] and autobot_recovery.MISSED_TARGET in str(error)):
                     raise
-                with (server.data / "postgresql.auto.conf").open("a") as settings:
-                    settings.write("recovery_target_time = ''\n")
+                server.files(
+                    *("tee", "--append", "--", server.data / "postgresql.auto.conf"),
+                    said="recovery_target_time = ''\n",
+                )
                 server.recover()
         except BaseException as error:
-            put_back(server, kept)
+            came = put_back(server, kept, there=there)
             if not isinstance(error, BackupError | OSError):
                 raise
-            raise BackupError(
-                f"{error} The old data directory is back in its place, and PostgreSQL serves it: "
-                "nothing has changed."
-            ) from error
+            raise BackupError(f"{error} {came}") from error
         seconds = time.monotonic() - begin
         log = server.new_log()
     # What follows only asks.
@@ -303,14 +407,34 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
     }
 
 
-def put_back(server: Server, kept: Path) -> None:
-    """The old data directory in its place, and its server running."""
-    server.stop()
-    if kept.exists():
-        if server.data.exists():
-            shutil.rmtree(server.data)
-        kept.rename(server.data)
-    server.start()
+def kept_already(kept: Path | str) -> str:
+    return (
+        f"{kept} is there already. Choose another restore_stamp, or remove it. Nothing was touched."
+    )
+
+
+def put_back(server: Server, kept: Path, *, there: bool) -> str:
+    """The old data directory in its place, and its server running; what came of that.
+
+    `there`: there was one. What is in its place is removed only when it was set aside before.
+    """
+    try:
+        server.stop()
+        if os.path.lexists(kept):
+            server.remove()
+            server.move(kept, server.data)
+        elif not there:
+            server.remove()
+            return f"{server.data} is missing, as it was before."
+        server.start()
+        server.query("SELECT 1")
+    except BackupError as error:
+        where = kept if os.path.lexists(kept) else server.data
+        return f"The old data are in {where}, and PostgreSQL does not serve them: {error}"
+    return (
+        "The old data directory is back in its place, and PostgreSQL serves it: "
+        "nothing has changed."
+    )
 
 
 # -- one database --------------------------------------------------------------------------------
@@ -330,10 +454,10 @@ def restore_database(configuration: Configuration, plan: dict[str, Any]) -> dict
     begin = time.monotonic()
     database = plan["database"]
     arriving = plan["restored"] if plan["beside"] else f"{database}_restored"
-    if autobot_backup.query(
-        "postgres", f"SELECT 1 FROM pg_database WHERE datname = {literal(arriving)}"
-    ):
-        # What a restore left that was ended half way.
+    # What a restore left that was killed half way: connections refused, and a copy that is not
+    # whole. One beside the live database is somebody's.
+    allow_connections(database)
+    if not plan["beside"] and is_there(arriving, database=True):
         autobot_backup.query("postgres", f"DROP DATABASE {identifier(arriving)} WITH (FORCE)")
     catalogue = Catalogue(configuration)
     with Scratch(catalogue) as scratch:
@@ -367,6 +491,9 @@ def copy(configuration: Configuration, database: str) -> None:
         done = subprocess.run(
             restore, stdin=source.stdout, capture_output=True, text=True, check=False, cwd="/"
         )
+        # A dump that nobody reads ends.
+        if source.stdout is not None:
+            source.stdout.close()
         _, said = source.communicate()
     if done.returncode or source.returncode:
         with contextlib.suppress(BackupError):
@@ -389,9 +516,9 @@ def swap(database: str, arriving: str, kept: str) -> None:
     if not present:
         autobot_backup.query("postgres", f"ALTER DATABASE {new} RENAME TO {old}")
         return
-    with autobot_backup.Session("postgres") as session:
-        session.query(f"ALTER DATABASE {old} ALLOW_CONNECTIONS false")
-        try:
+    try:
+        with autobot_backup.Session("postgres") as session:
+            session.query(f"ALTER DATABASE {old} ALLOW_CONNECTIONS false")
             session.query(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                 f"WHERE datname = {literal(database)}"
@@ -400,10 +527,20 @@ def swap(database: str, arriving: str, kept: str) -> None:
                 f"BEGIN; ALTER DATABASE {old} RENAME TO {aside}; "
                 f"ALTER DATABASE {new} RENAME TO {old}; COMMIT"
             )
-        except BackupError:
-            autobot_backup.query("postgres", f"ALTER DATABASE {old} ALLOW_CONNECTIONS true")
-            raise
-        session.query(f"ALTER DATABASE {aside} ALLOW_CONNECTIONS true")
+    finally:
+        # Also after a signal, which may have come on either side of the renames.
+        allow_connections(database, kept)
+
+
+def allow_connections(*names: str) -> None:
+    """Let databases be connected to that refuse it."""
+    for name in names:
+        if autobot_backup.query(
+            "postgres",
+            f"SELECT 1 FROM pg_database WHERE NOT datallowconn AND datname = {literal(name)}",
+        ):
+            sql = f"ALTER DATABASE {identifier(name)} ALLOW_CONNECTIONS true"
+            autobot_backup.query("postgres", sql)
 
 
 # -- what came of it -----------------------------------------------------------------------------
@@ -458,14 +595,14 @@ def verify(
 
 def do_plan(configuration: Configuration, arguments: argparse.Namespace) -> int:
     become_postgres()
-    stuck = archive_before(configuration) if arguments.archive else ""
+    live = archive_before(configuration) if arguments.archive else Live()
     plan = make_plan(
         configuration,
         arguments.to,
         database=arguments.database,
         beside=arguments.beside,
         stamp=arguments.stamp,
-        stuck=stuck,
+        live=live,
     )
     sys.stdout.write(json.dumps(plan) + "\n")
     return 0
@@ -486,7 +623,12 @@ def do_restore(configuration: Configuration, arguments: argparse.Namespace) -> i
     with autobot_recovery.ended_by_signal():
         bring = restore_database if plan["database"] else restore_cluster
         result = bring(configuration, plan)
-    result = {**plan, **result, **verify(configuration, plan, arguments.revision)}
+    try:
+        verified = verify(configuration, plan, arguments.revision)
+    except (BackupError, OSError, subprocess.SubprocessError) as error:
+        # It was restored; what has to follow must not be left out for this.
+        verified = {"databases": {}, "problems": [f"What was restored could not be read: {error}"]}
+    result = {**plan, **result, **verified}
     sys.stdout.write(json.dumps(result) + "\n")
     return 1 if result["problems"] else 0
 
