@@ -17,12 +17,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from browsing import AXE, Desk, NewDesk
-from lab import Administrator, Site, bearer
-from lab_fixtures import administrator, close_connections, figure, refuse_to_judge_less, site
+from lab import Site
+from lab_fixtures import (
+    administrator,
+    api,
+    close_connections,
+    figure,
+    people,
+    refuse_to_judge_less,
+    site,
+)
 from people import People
 from watch import Watch
 
-__all__ = ["administrator", "close_connections", "figure", "site"]
+__all__ = ["administrator", "api", "close_connections", "figure", "people", "site"]
 
 HERE = Path(__file__).parent
 # A run of the whole directory that collects fewer tests than this proves less than it says.
@@ -118,22 +126,3 @@ def admin(desk: Desk, people: People) -> Desk:
     desk.begin_as(people.administrator())
     desk.is_at("slm")
     return desk
-
-
-@pytest.fixture
-def api(site: Site, administrator: Administrator) -> Iterator[httpx2.Client]:
-    """The API, as the first administrator, who prepares and looks behind the screen."""
-    with site.client() as client:
-        login = administrator.login(client)
-        assert login.status_code == 200, login.text
-        client.headers.update(bearer(login))
-        yield client
-        client.post("/api/slm-auth/logout")
-
-
-@pytest.fixture
-def people(site: Site, api: httpx2.Client) -> Iterator[People]:
-    """Makes people for this test, and removes them after it."""
-    made = People(site, api)
-    yield made
-    made.remove()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 import testinfra
 from testinfra.host import Host
 
-from lab import CONTROL_SOCKETS, HOSTS, SSH_CONFIG, Administrator, Site, bearer
-from lab_fixtures import administrator, close_connections, figure, refuse_to_judge_less, site
+from lab import CONTROL_SOCKETS, HOSTS, SSH_CONFIG
+from lab_fixtures import (
+    administrator,
+    api,
+    close_connections,
+    figure,
+    refuse_to_judge_less,
+    site,
+)
 
-__all__ = ["administrator", "close_connections", "figure", "site"]
+__all__ = ["administrator", "api", "close_connections", "figure", "site"]
 
 HERE = Path(__file__).parent
 # A run of the whole directory that collects fewer tests than this proves less than it says.
@@ -37,15 +41,3 @@ def hosts() -> dict[str, Host]:
         )
         for name in HOSTS
     }
-
-
-@pytest.fixture
-def api(site: Site, administrator: Administrator) -> Iterator[httpx2.Client]:
-    """The SLM server's API, logged in as the first administrator."""
-    with site.client() as client:
-        login = administrator.login(client)
-        assert login.status_code == 200, login.text
-        client.headers.update(bearer(login))
-        yield client
-        with contextlib.suppress(httpx2.HTTPError):
-            client.post("/api/slm-auth/logout")

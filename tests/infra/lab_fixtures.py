@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from lab import CONTROL_SOCKETS, Administrator, Figure, LabError, Site
+from lab import CONTROL_SOCKETS, Administrator, Figure, LabError, Site, bearer
+from people import People
 
-__all__ = ["administrator", "close_connections", "figure", "refuse_to_judge_less", "site"]
+__all__ = [
+    "administrator",
+    "api",
+    "close_connections",
+    "figure",
+    "people",
+    "refuse_to_judge_less",
+    "site",
+]
 
 
 def asks_for_all(config: pytest.Config, directory: Path) -> bool:
@@ -64,3 +75,24 @@ def site() -> Site:
 def administrator(site: Site) -> Administrator:
     """The first SLM administrator with a password that lasts."""
     return Administrator(site)
+
+
+@pytest.fixture
+def api(site: Site, administrator: Administrator) -> Iterator[httpx2.Client]:
+    """The SLM server's API, logged in as the first administrator."""
+    with site.client() as client:
+        login = administrator.login(client)
+        assert login.status_code == 200, login.text
+        client.headers.update(bearer(login))
+        yield client
+        # A test may leave a session that has ended.
+        with contextlib.suppress(httpx2.HTTPError):
+            client.post("/api/slm-auth/logout")
+
+
+@pytest.fixture
+def people(site: Site, api: httpx2.Client) -> Iterator[People]:
+    """Makes people for this test, and removes them after it."""
+    made = People(site, api)
+    yield made
+    made.remove()
