@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,)
 
-.PHONY: help up down test services topology lint bench lock
+.PHONY: help up down test unit lint bench lock
 
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -19,20 +19,13 @@ down: ## end the lab and leave nothing behind
 
 test: ## everything: lint, unit, API against a real PostgreSQL, and the whole topology
 	@scripts/bootstrap test
-	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
+	pytest --numprocesses auto tests/integration tests/api
+	molecule test
+
+unit:
 	npm --prefix service/admin_ui test
 	pytest tests/unit
-	$(MAKE) --no-print-directory --jobs=2 services topology
-
-# Side by side: the topology waits more than it computes, and the services' tests take what it leaves.
-# What they print is shown when they have ended.
-services:
-	@mkdir -p build
-	nice -n 19 pytest --numprocesses auto tests/integration tests/api > build/services.log 2>&1; \
-	    status=$$?; cat build/services.log; exit $$status
-
-topology:
-	molecule test
 
 lint: ## every static check
 	@scripts/bootstrap lint
