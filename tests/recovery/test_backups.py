@@ -307,3 +307,13 @@ def test_an_operator_takes_a_backup_and_reads_what_was_made(figure: Figure) -> N
     assert "incr backup" in run.output
     assert "of autobot_users in slm:/var/lib/autobot-repo/autobot_users/repo/" in run.output
     figure("playbooks/backup.yml, one host", f"{run.seconds:.0f} s")
+
+
+def test_failed_logins_do_not_shut_the_host_out(repository: Repository, site: Site) -> None:
+    """As after the loss of a VM, whose new key the peer does not know yet."""
+    key = "/etc/ssh/ssh_host_ed25519_key"
+    stranger = ["ssh", "-i", key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+    for _ in range(6):
+        on(repository.owner, *stranger, f"nobody@{site.addresses[repository.peer]}", "true")
+    found = on(repository.owner, "pgbackrest", "info", user="postgres")
+    assert "status: ok" in found.stdout, found.text
