@@ -68,7 +68,7 @@ def test_files_are_handed_on_while_they_come_and_nothing_else_is() -> None:
     files = {address: inside for address, inside in locations if address.endswith("/import")}
     assert files.keys() == {"= /api/slm-users/import", "= /api/autobot-users/import"}
     for inside in files.values():
-        assert "proxy_pass http://unix:/run/autobot-auth/auth.sock:;" in inside
+        assert "proxy_pass http://autobot_auth;" in inside
         assert "client_max_body_size 0;" in inside
         assert "proxy_request_buffering off;" in inside
     assert text.count("client_max_body_size 64k;") == 1
@@ -94,7 +94,10 @@ def locations(text: str) -> dict[str, str]:
 def test_without_pages_the_service_answers_everywhere() -> None:
     text = site()
     assert list(locations(text)) == ["/", "^~ /.problem/"]
-    assert "proxy_pass http://unix:/run/autobot-auth/auth.sock:;" in locations(text)["/"]
+    assert "proxy_pass http://autobot_auth;" in locations(text)["/"]
+    # One that is closed before it was read is sent once more.
+    assert text.count("server unix:/run/autobot-auth/auth.sock max_fails=0;") == 2
+    assert "proxy_next_upstream error;" in text
     assert "root " not in text
 
 
