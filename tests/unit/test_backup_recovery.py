@@ -309,9 +309,7 @@ class TestWal:
 
     def test_a_segment_in_which_a_timeline_was_left_may_be_of_either(self) -> None:
         way = [(1, 3 * SEGMENT_BYTES + 0x50), (2, ENDLESS)]
-        backup = Backup(
-            "B", "full", NEAR, "17-1", 0, 0, segment_name(1, 1), segment_name(1, 1), 1, 1
-        )
+        backup = Backup("B", NEAR, "17-1", 0, 0, segment_name(1, 1), segment_name(1, 1), 1, 1)
         names = [segment_name(1, 1), segment_name(1, 2), segment_name(2, 4)]
         archive = Archive(dict.fromkeys(names, 5.0))
         assert find_gap(archive, backup, way) == Gap(segment_name(2, 3), 5.0)
@@ -320,16 +318,14 @@ class TestWal:
             assert find_gap(archive, backup, way) is None
 
     def test_wal_of_a_timeline_that_is_not_on_the_way_fills_no_gap(self) -> None:
-        backup = Backup(
-            "B", "full", NEAR, "17-1", 0, 0, segment_name(1, 1), segment_name(1, 1), 1, 1
-        )
+        backup = Backup("B", NEAR, "17-1", 0, 0, segment_name(1, 1), segment_name(1, 1), 1, 1)
         archive = Archive(
             dict.fromkeys([segment_name(1, 1), segment_name(2, 2), segment_name(1, 3)], 5.0)
         )
         assert find_gap(archive, backup, [(1, ENDLESS)]) == Gap(segment_name(1, 2), 5.0)
 
     def test_a_backup_that_was_complete_later_is_not_on_the_way(self) -> None:
-        backup = Backup("B", "full", NEAR, "17-1", 0, 0, segment_name(1, 7), "", 0x7000100, 1)
+        backup = Backup("B", NEAR, "17-1", 0, 0, segment_name(1, 7), "", 0x7000100, 1)
         assert not on_the_way(backup, [(1, 0x3000050), (2, ENDLESS)])
         assert on_the_way(backup, [(1, 0x8000000), (2, ENDLESS)])
 
@@ -563,7 +559,7 @@ class TestDrill:
         path = state / "records" / "B3.json"
         path.write_text('{"databases": {}}')
         checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-        backup = Backup("B3", "full", NEAR, "17-1", 0, 0, "", "", 1, 1)
+        backup = Backup("B3", NEAR, "17-1", 0, 0, "", "", 1, 1)
         vouched = replace(backup, annotations={"record": checksum})
         assert autobot_drill.read_record(vouched) == {"databases": {}}
         with pytest.raises(BackupError, match="has changed it"):
@@ -621,7 +617,7 @@ class TestScratch:
             assert list((state / "scratch").iterdir()) == []
 
     def test_too_little_room_is_told_in_numbers(self, tmp_path: Path) -> None:
-        backup = Backup("B", "full", NEAR, "17-1", 0, 0, "", "", 1, 10**18)
+        backup = Backup("B", NEAR, "17-1", 0, 0, "", "", 1, 10**18)
         with pytest.raises(BackupError, match="needs 1250000000268 MB") as caught:
             autobot_recovery.need_room(tmp_path / "not" / "yet", backup)
         assert "are free" in str(caught.value)

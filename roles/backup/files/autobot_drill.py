@@ -213,13 +213,14 @@ class Drill:
         except BackupError as error:
             raise BackupError(f"At {moment(wanted)}: {error}") from error
         known = set(REVISIONS.read_text().split()) if REVISIONS.exists() else set()
-        for name in self._restore(scratch, target):
-            live = autobot_recovery.revisions(name) if name in autobot_backup.databases() else []
+        names, alive = self._restore(scratch, target), autobot_backup.databases()
+        for name in names:
+            live = autobot_recovery.revisions(name) if name in alive else []
             restored = autobot_recovery.revisions(name, str(SCRATCH))
             fault = strange(restored, known | set(live)) or too_new(newest_rows(name), wanted)
             if fault:
                 raise BackupError(f"At {target.text}, {name}: {fault}")
-        scratch.check(autobot_backup.databases(str(SCRATCH)))
+        scratch.check(names)
 
 
 def do_drill(configuration: Configuration, arguments: argparse.Namespace) -> int:

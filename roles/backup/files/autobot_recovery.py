@@ -73,7 +73,6 @@ class Backup:
     """One backup of the repository."""
 
     label: str
-    kind: str
     repository: autobot_backup.Repository
     archive: str
     start: float
@@ -260,7 +259,6 @@ def parse_backups(state: Mapping[str, Any], repository: autobot_backup.Repositor
     return [
         Backup(
             label=entry["label"],
-            kind=entry["type"],
             repository=repository,
             archive=archive["id"],
             start=entry["timestamp"]["start"],

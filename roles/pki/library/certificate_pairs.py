@@ -205,7 +205,8 @@ class Pair:
 
     def _begin(self) -> None:
         """An empty directory for a pair. What a run left there that was killed goes."""
-        shutil.rmtree(self._next, ignore_errors=True)
+        if self._next.exists():
+            shutil.rmtree(self._next)
         for path in (self._pairs, self._next):
             path.mkdir(exist_ok=True)
             path.chmod(0o755)
