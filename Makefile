@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,)
 
-.PHONY: help up down test unit lint bench lock
+.PHONY: help up down test topology checks unit lint bench lock
 
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -19,9 +19,15 @@ down: ## end the lab and leave nothing behind
 
 test: ## everything: lint, unit, API against a real PostgreSQL, and the whole topology
 	@scripts/bootstrap test
-	$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
 	pytest --numprocesses auto tests/integration tests/api
+	$(MAKE) --no-print-directory --jobs=3 topology checks
+
+topology:
 	molecule test
+
+# Beside the deployment of the topology, and over before that is judged.
+checks:
+	@$(MAKE) --no-print-directory --output-sync lint unit
 
 unit:
 	npm --prefix service/admin_ui test

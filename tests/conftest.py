@@ -43,8 +43,8 @@ def provisioned(
         return ProvisionedDatabase(postgres, population, name)
 
     yield make
-    for name in made:
-        postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    if made:
+        postgres.sql("".join(f"DROP DATABASE {name} WITH (FORCE);\n" for name in made))
 
 
 @pytest.fixture(scope="session")

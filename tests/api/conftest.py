@@ -5,7 +5,8 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from user_management.services import OPERATOR, RequestContext, UserService
 
 # The lowest that bcrypt takes: what is tested here are rules, not hashes.
 BCRYPT_COST = 4
+_idle: defaultdict[Callable[[], FastAPI], list[FastAPI]] = defaultdict(list)
 PASSWORD = "violet-anchor-77-meadow"
 ADMINISTRATOR = "captain"
 
@@ -353,10 +355,28 @@ async def running(
     mingle with those that a test looks at.
     """
     settings = settings_for(databases, **changes)
-    with nullcontext() if seals else patch("slm_server.app.sealing", lambda _: nullcontext()):
-        app = create_app(settings)
-    async with app.router.lifespan_context(app), client_of(app, "https://slm.example") as client:
+    create = create_app if seals else create_app_that_does_not_seal
+    async with started(create, settings) as app, client_of(app, "https://slm.example") as client:
         yield Site(app, settings, client, databases)
+
+
+def create_app_that_does_not_seal() -> FastAPI:
+    with patch("slm_server.app.sealing", lambda _: nullcontext()):
+        return create_app()
+
+
+@asynccontextmanager
+async def started(create: Callable[[], FastAPI], settings: Settings) -> AsyncIterator[FastAPI]:
+    """An application with these settings.
+
+    FastAPI takes longer to make one than most tests to run: one that has served a test serves the
+    next. What a test does to it ends with its settings and resources, which each start makes anew.
+    """
+    app = _idle[create].pop() if _idle[create] else create()
+    with patch("user_management.middleware.application.load_settings", lambda: settings):
+        async with app.router.lifespan_context(app):
+            yield app
+    _idle[create].append(app)
 
 
 @asynccontextmanager
@@ -369,9 +389,8 @@ async def running_backend(database: Any, **changes: Any) -> AsyncIterator[Backen
     }
     values |= connection(Population.AUTOBOT, database.backend)
     settings = Settings(**(values | changes))
-    app = create_backend(settings)
     async with (
-        app.router.lifespan_context(app),
+        started(create_backend, settings) as app,
         client_of(app, "https://backend.example") as client,
     ):
         yield Backend(app, settings, client)

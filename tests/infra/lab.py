@@ -33,6 +33,8 @@ HOSTS = ("slm", "redis", "backend")
 # The password that the tests gave the first SLM administrator: the one-time password works once.
 TESTS_FILE = STATE / "tests.json"
 
+# Seconds for which the tests use one session of the administrator; its token lasts half an hour.
+FRESH = 600
 CONTROL_SOCKETS = tempfile.mkdtemp(prefix="autobot-tests-")
 MULTIPLEX = (
     *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
@@ -478,6 +480,8 @@ class Administrator:
         self.site = site
         self.username = site.one_time["slm"]["username"]
         self.password = self._settle()
+        self._authorization: dict[str, str] = {}
+        self._fresh_until = 0.0
 
     def _settle(self) -> str:
         """Change the one-time password, or find that an earlier run has."""
@@ -508,6 +512,19 @@ class Administrator:
 
     def login(self, client: httpx2.Client) -> httpx2.Response:
         return _login(client, self.username, self.password)
+
+    def authorization(self, client: httpx2.Client) -> dict[str, str]:
+        """The header of a session that goes on for a while: a login for each test takes long."""
+        if time.monotonic() > self._fresh_until or self._has_ended(client):
+            login = self.login(client)
+            assert login.status_code == 200, login.text
+            self._authorization = bearer(login)
+            self._fresh_until = time.monotonic() + FRESH
+        return self._authorization
+
+    def _has_ended(self, client: httpx2.Client) -> bool:
+        me = client.get("/api/slm-auth/me", headers=self._authorization)
+        return me.status_code != 200
 
 
 def _login(client: httpx2.Client, username: str, password: str) -> httpx2.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from lab import CONTROL_SOCKETS, Administrator, Figure, LabError, Site, bearer
+from lab import CONTROL_SOCKETS, Administrator, Figure, LabError, Site
 from people import People
 
 __all__ = [
@@ -81,13 +80,8 @@ def administrator(site: Site) -> Administrator:
 def api(site: Site, administrator: Administrator) -> Iterator[httpx2.Client]:
     """The SLM server's API, logged in as the first administrator."""
     with site.client() as client:
-        login = administrator.login(client)
-        assert login.status_code == 200, login.text
-        client.headers.update(bearer(login))
+        client.headers.update(administrator.authorization(client))
         yield client
-        # A test may leave a session that has ended.
-        with contextlib.suppress(httpx2.HTTPError):
-            client.post("/api/slm-auth/logout")
 
 
 @pytest.fixture

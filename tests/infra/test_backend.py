@@ -15,7 +15,6 @@ from lab import (
     Administrator,
     Figure,
     Site,
-    ansible,
     bearer,
     connect,
     host_down,
@@ -343,32 +342,6 @@ def test_a_network_that_is_cut_under_load_leaves_nothing_behind(
         f" then {connections()[0]} connections",
     )
     assert pid() == before
-
-
-def test_a_deployment_of_the_backend_fails_no_request(
-    site: Site, client: httpx2.Client, marta: dict[str, str], figure: Figure
-) -> None:
-    headers = token(log_in(client, marta["username"]))
-    before = pid()
-    release = unique("tests")
-    try:
-        with load(
-            site.backend_client,
-            lambda each: each.get("/api/auth/me", headers=headers),
-            lambda each: each.get("/api/auth/check", headers=headers),
-            lambda each: log_in(each, marta["username"]),
-        ) as seen:
-            run = ansible(*DEPLOY, "--extra-vars", json.dumps({"release_id": release}))
-            if seen.answers.total() < 500:
-                seen.wait_for(500 - seen.answers.total())
-        assert run.status == 0, run.tail()
-        assert must("backend", "readlink", "/opt/autobot/auth/current").endswith(release)
-        assert pid() != before
-    finally:
-        back = ansible(*DEPLOY)
-    assert back.status == 0, back.tail()
-    figure("requests during a deployment", f"{dict(seen.answers)}, slowest {seen.slowest:.1f} s")
-    assert set(seen.answers) == {200}
 
 
 PROMOTE = "UPDATE users SET is_platform_admin = true"

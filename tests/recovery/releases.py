@@ -94,6 +94,18 @@ def pids() -> dict[str, str]:
     }
 
 
+def sockets() -> dict[str, str]:
+    """Since when each service's socket listens: who waits at one that is restarted is refused."""
+    return {
+        host: must(
+            host,
+            *("systemctl", "show", "--property=ActiveEnterTimestampMonotonic", "--value"),
+            f"{unit}.socket",
+        )
+        for host, unit in UNITS.items()
+    }
+
+
 def make(migration: str = MIGRATION, **breaks: tuple[str, str, str]) -> str:
     """A release like the one that serves, with a migration; of a host one module is changed."""
     release = unique("tests")

@@ -21,7 +21,7 @@ from lab import (
     superuser,
     wait_until,
 )
-from releases import DATABASES, HALF, ROOTS, in_use, left_as_found, make, pids, revisions
+from releases import DATABASES, HALF, ROOTS, in_use, left_as_found, make, pids, revisions, sockets
 from traffic import Traffic
 
 # The part of a deployment in which services change.
@@ -127,7 +127,7 @@ def test_a_migration_that_waits_for_a_session_gives_up_and_names_it(
 def test_the_hosts_go_back_without_the_controller_and_the_next_run_completes(
     site: Site, at_work: Callable[[], AbstractContextManager[Traffic]], figure: Figure
 ) -> None:
-    old, release = in_use("slm"), make()
+    old, release, listening = in_use("slm"), make(), sockets()
     variables = {"release_id": release, "release_confirm_seconds": 15}
     with at_work() as traffic:
         for task in (
@@ -153,6 +153,7 @@ def test_the_hosts_go_back_without_the_controller_and_the_next_run_completes(
         completed = run(CHANGE, release)
         assert completed.status == 0, completed.tail()
         assert_serves(site, release)
+    assert sockets() == listening
     figure("traffic while controllers die", traffic.summary)
     traffic.judge()
 

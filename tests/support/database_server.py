@@ -224,17 +224,23 @@ class PostgresServer:
         source = f"TEMPLATE {template}" if template else ""
         if int(self.bin.parent.name) >= 15:
             source += " STRATEGY file_copy"
-        self.sql(f"CREATE DATABASE {name} OWNER {owner} {source}")
         self.sql(
             f"""
+            CREATE DATABASE {name} OWNER {owner} {source};
             REVOKE ALL ON DATABASE {name} FROM PUBLIC;
             GRANT CONNECT ON DATABASE {name} TO {others};
-            ALTER SCHEMA public OWNER TO {owner};
-            REVOKE ALL ON SCHEMA public FROM PUBLIC;
-            GRANT USAGE ON SCHEMA public TO {others};
-            """,
-            database=name,
+            """
         )
+        # Of its schema a template has the privileges already.
+        if template is None:
+            self.sql(
+                f"""
+                ALTER SCHEMA public OWNER TO {owner};
+                REVOKE ALL ON SCHEMA public FROM PUBLIC;
+                GRANT USAGE ON SCHEMA public TO {others};
+                """,
+                database=name,
+            )
 
 
 @dataclass(frozen=True)

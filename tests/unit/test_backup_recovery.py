@@ -521,19 +521,10 @@ class TestComparison:
         for word in words:
             assert word in difference
 
-    @pytest.mark.parametrize(
-        ("revisions", "fault"),
-        [
-            ([], ""),
-            (["0005"], ""),
-            (["0004", "0005"], "several revisions"),
-            (["0666"], "0666"),
-        ],
-    )
-    def test_a_schema_is_one_that_there_was(self, revisions: list[str], fault: str) -> None:
-        found = autobot_drill.strange(revisions, {"0004", "0005"})
-        assert fault in found
-        assert (found == "") is (fault == "")
+    @pytest.mark.parametrize("revisions", [[], ["0005"], ["0666"]])
+    def test_a_schema_has_one_revision_or_none(self, revisions: list[str]) -> None:
+        assert autobot_drill.strange(revisions) == ""
+        assert "several revisions" in autobot_drill.strange([*revisions, "0007", "0008"])
 
     def test_a_row_from_after_the_moment_is_a_fault(self) -> None:
         newest = {"public.users.created_at": NOON + 5.0, "public.roles.created_at": NOON - 50.0}

@@ -38,10 +38,14 @@ remember)
     cp -P current undo.new/current
     if [ -L previous ]; then cp -P previous undo.new/previous; fi
     echo "$unit" >undo.new/unit
+    mkdir undo.new/files
     for file; do
-        if [ -e "$file" ]; then echo "$file"; else echo "$file" >>undo.new/absent; fi
-    done >undo.new/files
-    tar --create --file=undo.new/files.tar --absolute-names --files-from=undo.new/files
+        if [ -e "$file" ]; then
+            cp --archive --parents "$file" undo.new/files
+        else
+            echo "$file" >>undo.new/absent
+        fi
+    done
     mv undo.new undo
     ;;
 switch)
@@ -96,7 +100,12 @@ back)
     failed=$(readlink current)
     socket=/etc/systemd/system/$unit.socket
     before=$(cksum <"$socket")
-    tar --extract --file=undo/files.tar --absolute-names
+    # What is as it was is not written: a socket whose unit looks new is restarted by the next run,
+    # and those who wait at it are turned away.
+    find undo/files -type f -printf '%P\n' | while read -r file; do
+        cmp --quiet "undo/files/$file" "/$file" ||
+            cp --archive --remove-destination "undo/files/$file" "/$file"
+    done
     if [ -e undo/absent ]; then xargs rm -f <undo/absent; fi
     if [ -L undo/previous ]; then point previous "$(readlink undo/previous)"; else rm -f previous; fi
     point current "$(readlink undo/current)"
