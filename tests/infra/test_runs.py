@@ -35,7 +35,6 @@ class Runs:
     killed: list[str]
     completed: Run
     exposed: set[str]
-    unchanged: Run
     second: Run
     checked: Run
 
@@ -56,7 +55,7 @@ def damage() -> None:
 
 @pytest.fixture(scope="session")
 def runs(site: Site) -> Runs:
-    """Kill a run in the middle of its work; then run to the end, again, and in check mode."""
+    """Kill a run in the middle of its work; then run to the end, and again in check mode."""
     damage()
     killed = []
     with ansible_process("site.yml") as process:
@@ -68,7 +67,6 @@ def runs(site: Site) -> Runs:
                 break
     with watched_processes(site.secrets) as exposed:
         completed = ansible("site.yml", "-vvv", "--diff")
-    unchanged = ansible("site.yml")
     start = time.monotonic()
     with ansible_process("site.yml", "--check", "--diff") as first:
         assert first.stdout is not None
@@ -77,7 +75,7 @@ def runs(site: Site) -> Runs:
         output += first.stdout.read()
         first.wait()
     checked = Run(first.returncode, output, time.monotonic() - start)
-    return Runs(killed, completed, exposed, unchanged, second, checked)
+    return Runs(killed, completed, exposed, second, checked)
 
 
 def test_a_killed_run_is_completed_by_the_next(runs: Runs, hosts: dict[str, Host]) -> None:
@@ -96,13 +94,6 @@ def test_what_a_killed_run_wrote_is_in_force_after_the_next(runs: Runs) -> None:
     assert value != [[OLD_VALUE]]
 
 
-def test_a_run_without_a_change_changes_nothing(runs: Runs, figure: Figure) -> None:
-    assert runs.unchanged.status == 0, runs.unchanged.tail()
-    assert runs.unchanged.changed == dict.fromkeys(EVERYWHERE, 0), runs.unchanged.tail()
-    tasks = {host: counters["ok"] for host, counters in runs.unchanged.recap.items()}
-    figure("run without a change", f"{runs.unchanged.seconds:.0f} s, tasks {tasks}")
-
-
 def test_check_mode_finds_no_change_and_no_error(runs: Runs, figure: Figure) -> None:
     assert runs.checked.status == 0, runs.checked.tail()
     assert runs.checked.changed == dict.fromkeys(EVERYWHERE, 0), runs.checked.tail()
@@ -119,7 +110,7 @@ def test_a_second_run_says_so_and_stops(runs: Runs) -> None:
 
 def test_no_secret_is_in_the_output_of_a_run(site: Site, runs: Runs) -> None:
     assert "EXEC" in runs.completed.output, "the run was not verbose"
-    for run in (runs.completed, runs.unchanged, runs.checked):
+    for run in (runs.completed, runs.checked):
         shown = [
             number
             for number, line in enumerate(run.output.splitlines(), 1)

@@ -81,11 +81,11 @@ def drill() -> dict[str, object]:
 
 
 @pytest.fixture
-def a_drill_succeeds_again() -> Iterator[None]:
+def left_whole() -> Iterator[None]:
     """Each test leaves a repository that can be restored."""
     yield
-    result = drill()
-    assert result["ok"], result
+    checked = program("check")
+    assert checked.status == 0, checked.text
 
 
 def serving() -> list[list[str]]:
@@ -118,7 +118,7 @@ def test_what_makes_no_sense_changes_nothing(arguments: dict[str, object], messa
     assert serving() == before
 
 
-@pytest.mark.usefixtures("a_drill_succeeds_again")
+@pytest.mark.usefixtures("left_whole")
 def test_what_cannot_be_reached_is_refused_before_anything_is_touched() -> None:
     before = serving()
     for wanted, message in [
@@ -168,7 +168,7 @@ def little_room() -> Iterator[None]:
         must("redis", "umount", SCRATCH)
 
 
-@pytest.mark.usefixtures("a_drill_succeeds_again")
+@pytest.mark.usefixtures("left_whole")
 def test_a_flipped_byte_is_named_and_the_old_data_serve_on(newest: Newest) -> None:
     identity = (
         "SELECT timeline_id, system_identifier FROM pg_control_checkpoint(), pg_control_system()"
@@ -192,7 +192,7 @@ def test_a_flipped_byte_is_named_and_the_old_data_serve_on(newest: Newest) -> No
     assert "autobot-backup-incr.timer" in timers
 
 
-@pytest.mark.usefixtures("a_drill_succeeds_again")
+@pytest.mark.usefixtures("left_whole")
 def test_missing_wal_is_named(newest: Newest) -> None:
     for _ in range(2):
         must("redis", "autobot-backup", "plan", "--archive", "--to=latest", user="postgres")
@@ -214,7 +214,7 @@ def test_missing_wal_is_named(newest: Newest) -> None:
         must("slm", "mv", "/root/tests-lost", lost)
 
 
-@pytest.mark.usefixtures("a_drill_succeeds_again")
+@pytest.mark.usefixtures("left_whole")
 def test_a_row_that_is_not_what_it_was_is_named(newest: Newest) -> None:
     path = f"{STATE}/records/{newest.label}.json"
     text = must("redis", "cat", path) + "\n"
@@ -246,7 +246,6 @@ def test_a_row_that_is_not_what_it_was_is_named(newest: Newest) -> None:
         vouch(text)
 
 
-@pytest.mark.usefixtures("a_drill_succeeds_again")
 def test_a_drill_that_was_killed_leaves_nothing_to_the_next() -> None:
     must("redis", "systemctl", "start", "--no-block", "autobot-backup-drill")
     wait_until(
@@ -266,3 +265,5 @@ def test_a_drill_that_was_killed_leaves_nothing_to_the_next() -> None:
     )
     must("redis", "systemctl", "reset-failed", "autobot-backup-drill")
     assert must("redis", "ls", SCRATCH) != ""
+    result = drill()
+    assert result["ok"], result
