@@ -276,6 +276,7 @@ def _forget_others(output: Path, keep: Path) -> None:
     for path in output.glob("release-*"):
         if path != keep:
             path.unlink()
+    # What killed builds left: where it cannot go, the release is as good.
     for path in output.glob("tmp*"):
         shutil.rmtree(path, ignore_errors=True)
 

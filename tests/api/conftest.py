@@ -32,9 +32,10 @@ from user_management.services import OPERATOR, RequestContext, UserService
 
 # The lowest that bcrypt takes: what is tested here are rules, not hashes.
 BCRYPT_COST = 4
-_idle: defaultdict[Callable[[], FastAPI], list[FastAPI]] = defaultdict(list)
 PASSWORD = "violet-anchor-77-meadow"
 ADMINISTRATOR = "captain"
+# Applications that serve no test at the moment, by what makes them.
+_idle: defaultdict[Callable[[], FastAPI], list[FastAPI]] = defaultdict(list)
 
 
 def new_signing_key() -> str:

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
-import uvicorn
+from web_server import served
 
 from autobot_backend.app import create_app as create_backend
 from autobot_backend.openapi import EXAMPLES as BACKEND_EXAMPLES
@@ -241,17 +240,12 @@ async def test_there_is_no_other_way_to_it(admin, path):
 async def fuzz(app, headers, schema: Path, *arguments: str) -> str:
     """Let schemathesis try the served application, all checks on; its report."""
     await asyncio.to_thread(schema.write_text, json.dumps(app.openapi()))
-    # Named, so that asyncio turns Nagle's algorithm off: with it each answer waits 40 ms.
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
+    async with served(app) as url:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "schemathesis.cli", "--config-file", str(FUZZING / "schemathesis.toml")),
             *("run", str(schema)),
-            *("--url", f"http://127.0.0.1:{listener.getsockname()[1]}"),
+            *("--url", url),
             *("--header", f"Authorization: {headers['Authorization']}"),
             # checks.py has a better one.
             *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
@@ -262,8 +256,6 @@ async def fuzz(app, headers, schema: Path, *arguments: str) -> str:
             stderr=asyncio.subprocess.STDOUT,
         )
         report, _ = await process.communicate()
-        server.should_exit = True
-        await serving
     assert process.returncode == 0, report.decode()
     return report.decode()
 

@@ -7,15 +7,14 @@ import json
 import os
 import resource
 import signal
-import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import httpx2
 import pytest
-import uvicorn
 from typer.testing import CliRunner
+from web_server import served
 
 from slm_server import importing
 from slm_server.api.transfer import FILES
@@ -66,19 +65,13 @@ def refused(response, status, code):
 
 
 @asynccontextmanager
-async def served(site):
-    """The application behind a real server, as a client that sees answers while they come."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(site.app, lifespan="off", log_config=None, access_log=False)
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx2.AsyncClient(
-            base_url=address, headers=site.client.headers, timeout=60
-        ) as client:
-            yield client
-        server.should_exit = True
-        await serving
+async def watching(site):
+    """A client that sees answers while they come."""
+    async with (
+        served(site.app) as url,
+        httpx2.AsyncClient(base_url=url, headers=site.client.headers, timeout=60) as client,
+    ):
+        yield client
 
 
 @pytest.fixture
@@ -316,7 +309,7 @@ async def test_a_database_that_goes_away_in_the_middle_ends_the_report(proxied, 
         await each.proxy.start()
     async with run_site(proxied) as site:
         site.client.headers.update(await site.administrate())
-        async with served(site) as client, streaming(client) as report:
+        async with watching(site) as client, streaming(client) as report:
             first = await anext(report)
             assert json.loads(first)["outcome"] == "created"
             await proxied[AUTOBOT].proxy.stop()
@@ -364,7 +357,7 @@ async def free(client):
 
 
 async def test_an_import_ends_when_its_client_goes_away(logged_in, autobot):
-    async with served(logged_in) as client:
+    async with watching(logged_in) as client:
         async with streaming(client) as report:
             await anext(report)
         await free(client)
@@ -399,7 +392,7 @@ def started(monkeypatch):
 async def test_an_import_ends_before_its_first_row_when_its_client_goes_away(
     logged_in, autobot, started
 ):
-    async with served(logged_in) as client, users_locked(autobot):
+    async with watching(logged_in) as client, users_locked(autobot):
         with pytest.raises(httpx2.ReadTimeout):
             await client.post(
                 "/api/autobot-users/import?format=csv", content=rows(1), headers=CSV, timeout=2
@@ -409,7 +402,7 @@ async def test_an_import_ends_before_its_first_row_when_its_client_goes_away(
 
 
 async def test_an_import_gives_way_to_others_and_cannot_fill_the_memory(logged_in, started):
-    async with served(logged_in) as client, streaming(client) as report:
+    async with watching(logged_in) as client, streaming(client) as report:
         await anext(report)
         assert os.getpriority(os.PRIO_PROCESS, started[0].pid) == 10
         limit, _ = resource.prlimit(started[0].pid, resource.RLIMIT_AS)
@@ -417,7 +410,7 @@ async def test_an_import_gives_way_to_others_and_cannot_fill_the_memory(logged_i
 
 
 async def test_an_import_whose_process_is_ended_says_so(logged_in, started):
-    async with served(logged_in) as client, streaming(client) as report:
+    async with watching(logged_in) as client, streaming(client) as report:
         await anext(report)
         started[0].terminate()
         lines = [json.loads(line) async for line in report]

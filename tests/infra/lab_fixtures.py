@@ -61,6 +61,7 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 def close_connections() -> Iterator[None]:
     """Close the shared SSH connections at the end."""
     yield
+    # SSH removes the sockets of connections that end meanwhile.
     shutil.rmtree(CONTROL_SOCKETS, ignore_errors=True)
 
 

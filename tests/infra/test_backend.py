@@ -31,11 +31,6 @@ PASSWORD = "violet-anchor-77-meadow"
 FRONTEND = "https://172.16.168.21"
 # All the connections that one backend has: those of its pool, and those that read callers.
 MOST_CONNECTIONS = 14
-# The plays that a deployment of the backend alone needs.
-DEPLOY = (
-    *("playbooks/preflight.yml", "playbooks/controller.yml"),
-    *("playbooks/unpack.yml", "playbooks/services.yml"),
-)
 # Packets to PostgreSQL vanish, those of existing connections too.
 CUT = """
 table inet tests_cut {

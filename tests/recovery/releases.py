@@ -86,24 +86,22 @@ def revisions() -> dict[str, str]:
     return {host: superuser(host, name, query)[0][0] for host, name in DATABASES.items()}
 
 
-def pids() -> dict[str, str]:
-    """The processes that serve."""
+def shown(name: str, kind: str) -> dict[str, str]:
+    """A property of each service's unit of a kind, as systemd has it."""
     return {
-        host: must(host, "systemctl", "show", "--property=MainPID", "--value", unit)
+        host: must(host, "systemctl", "show", f"--property={name}", "--value", f"{unit}.{kind}")
         for host, unit in UNITS.items()
     }
+
+
+def pids() -> dict[str, str]:
+    """The processes that serve."""
+    return shown("MainPID", "service")
 
 
 def sockets() -> dict[str, str]:
     """Since when each service's socket listens: who waits at one that is restarted is refused."""
-    return {
-        host: must(
-            host,
-            *("systemctl", "show", "--property=ActiveEnterTimestampMonotonic", "--value"),
-            f"{unit}.socket",
-        )
-        for host, unit in UNITS.items()
-    }
+    return shown("ActiveEnterTimestampMonotonic", "socket")
 
 
 def make(migration: str = MIGRATION, **breaks: tuple[str, str, str]) -> str:
