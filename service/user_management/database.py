@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from user_management.config import DatabaseSettings
 from user_management.errors import DatabaseUnavailable
+from user_management.moments import able_to_read_any_moment
 from user_management.population import Population
 from user_management.tenancy import SCOPE, enter_scope, restrict
 
@@ -35,7 +36,7 @@ SlmSession = NewType("SlmSession", AsyncSession)
 AutobotSession = NewType("AutobotSession", AsyncSession)
 
 # The schema that this release works with: Alembic's head.
-EXPECTED_REVISION: Final = "0005"
+EXPECTED_REVISION: Final = "0006"
 VERSION_TABLE: Final = "user_management_version"
 # What its comment says: the oldest code that the schema suits (migrations/env.py writes it).
 SUITS: Final = "Suits code since revision {}."
@@ -128,7 +129,7 @@ def _connector(
     async def log_in(host: str, port: int) -> asyncpg.Connection:
         for password in list(passwords):
             try:
-                return await asyncpg.connect(
+                connection = await asyncpg.connect(
                     **arguments,
                     host=host,
                     port=port,
@@ -143,6 +144,8 @@ def _connector(
                 refusal = error
                 if passwords[0] == password:
                     passwords.rotate(-1)
+            else:
+                return await able_to_read_any_moment(connection)
         raise refusal
 
     async def connect() -> asyncpg.Connection:

@@ -1,14 +1,18 @@
 """The chain over the audit log: what it finds when the owner of a database edits the log."""
 
 import asyncio
+import json
 import re
+import uuid
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg as driver
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
+from sqlalchemy.dialects.postgresql import asyncpg
 
 from user_management.database import Database
 from user_management.models import AuditLog
@@ -170,9 +174,92 @@ CHANGES = {
         [
             *("created_at + interval '1 microsecond'", "created_at - interval '1 year'"),
             *("'infinity'", "'-infinity'", "'0044-03-15 BC'", "'20000-01-01'"),
+            # The same day and time of the other era.
+            "(created_at::text || ' BC')::timestamptz",
         ]
     ),
 }
+
+
+# What PostgreSQL can hold in each column, as SQL of the column's type.
+TEXTS = st.one_of(
+    st.sampled_from(
+        ["", "null", "NULL", '","outcome":"', "\\", '"', "\\u0000", "\x1f", "\x7f", " "]
+    ),
+    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20),
+).map(lambda value: "'" + value.replace("'", "''") + "'")
+MOMENTS = st.one_of(
+    st.sampled_from(["'infinity'", "'-infinity'", "'294276-12-31 23:59:59.999999+00'"]),
+    st.builds(
+        "make_timestamptz({}, {}, {}, 1, 1, {}, '{}')".format,
+        st.sampled_from([-4000, -2026, -10, -1, 1, 10, 2026, 12026, 20261]),
+        st.sampled_from([1, 11]),
+        st.sampled_from([1, 11]),
+        st.sampled_from(["0", "1", "1.000001", "10"]),
+        st.sampled_from(["UTC", "Asia/Tokyo"]),
+    ),
+)
+DETAILS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([1.5, 1e300, "", "a", "1", "null"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["", "a", "b", 'a":1,"b']), inner, max_size=3)
+    ),
+    max_leaves=4,
+).map(lambda value: "'" + json.dumps(value).replace("'", "''") + "'")
+UUIDS = st.sampled_from([f"'{uuid.UUID(int=number)}'" for number in range(3)])
+VALUES = {
+    **dict.fromkeys(["id", "org_id", "user_id", "resource_id"], UUIDS),
+    **dict.fromkeys(
+        ["action", "resource_type", "outcome", "ip_address", "user_agent"],
+        TEXTS,
+    ),
+    "details": DETAILS,
+    "created_at": MOMENTS,
+}
+
+
+@settings(
+    max_examples=1500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data(), name=st.sampled_from(sorted(VALUES)))
+async def test_no_two_values_of_a_column_have_one_form(asked, data, name):
+    """The form is injective: rows that differ have different bytes, and so different hashes."""
+    value = VALUES[name] | st.just("NULL")
+    first, second = data.draw(value), data.draw(value)
+    form = next(each for each in content_columns() if each.name == name).element
+    column = AuditLog.__table__.c[name]
+    kind = column.type.compile(asyncpg.dialect())
+
+    def of(value: str) -> str:
+        said = str(form.compile(dialect=asyncpg.dialect(), compile_kwargs={"literal_binds": True}))
+        return said.replace(str(column), f"({value})::{kind}")
+
+    forms, alike = await asked(
+        f"ARRAY[{of(first)}, {of(second)}]",
+        f"{first}::{kind} IS NOT DISTINCT FROM {second}::{kind}",
+    )
+    one, other = (canonical({name: each}) for each in forms)
+    assert one != other or alike
+
+
+@pytest.fixture
+async def asked(databases):
+    """Ask the server for the values of two expressions."""
+    arguments = databases[Population.SLM].service.connect_arguments()
+    connection = await driver.connect(**arguments)
+
+    async def ask(*expressions: str):
+        return await connection.fetchrow(f"SELECT {', '.join(expressions)}")
+
+    yield ask
+    await connection.close()
+
+
+def test_every_value_is_tried():
+    assert set(VALUES) == {column.name for column in AuditLog.__table__.columns}
 
 
 def test_every_column_is_tried():
@@ -225,6 +312,14 @@ async def altered(chain_of):
     await chain.anchor()
     chain.sql("CREATE TABLE copy AS TABLE audit_logs")
     return chain
+
+
+async def test_a_row_that_is_hidden_in_the_other_era(sealed):
+    sealed.sql(
+        f"UPDATE audit_logs SET created_at = (created_at::text || ' BC')::timestamptz"
+        f" WHERE {row_at(4)}"
+    )
+    assert await sealed.found() == [("altered", 4)]
 
 
 async def test_a_removed_row(sealed):

@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
+from user_management.database import EXPECTED_REVISION
+
 ROOT = Path(__file__).parents[2]
+# This release's, and the three after it.
+OURS, FIRST, SECOND, THIRD = (f"{int(EXPECTED_REVISION) + number:04}" for number in range(4))
+# The oldest code that this release's schema suits: no contract came since.
+OLDEST = "0005"
 COMMENT = "SELECT obj_description('user_management_version'::regclass)"
 REVISION = "SELECT version_num FROM user_management_version"
 BADGES = """
@@ -34,9 +40,9 @@ def upgrade():
 def downgrade():
     pass
 """
-CONTRACT = """
-contract = "0006"
-loses = {}
+CONTRACT = f"""
+contract = "{FIRST}"
+loses = {{}}
 
 def upgrade():
     op.execute("ALTER TABLE users DROP COLUMN bio")
@@ -60,9 +66,9 @@ def release(tmp_path: Path, slm_database: Any) -> Release:
         shutil.copytree(
             ROOT / "migrations",
             directory / "migrations",
-            ignore=shutil.ignore_patterns("__pycache__", "000[6-9]*"),
+            ignore=shutil.ignore_patterns("__pycache__"),
         )
-        for number, body in enumerate(revisions, 6):
+        for number, body in enumerate(revisions, int(FIRST)):
             (directory / "migrations" / "versions" / f"{number:04}_later.py").write_text(
                 "from alembic import op\n"
                 f"revision = '{number:04}'\ndown_revision = '{number - 1:04}'\n{body}"
@@ -90,20 +96,20 @@ def assert_done(done: subprocess.CompletedProcess[str]) -> None:
 def test_a_schema_says_since_when_code_runs_on_it(release: Release, slm_database: Any) -> None:
     newest = release("newest", BADGES, CONTRACT, NOTHING)
     seen = []
-    for revision in ("0006", "0007", "0008"):
+    for revision in (FIRST, SECOND, THIRD):
         assert_done(newest("upgrade", revision))
         seen.append(slm_database.sql(COMMENT))
-    assert seen == [f"Suits code since revision {since}." for since in ("0005", "0006", "0006")]
-    assert_done(newest("downgrade", "0006"))
-    assert slm_database.sql(COMMENT) == "Suits code since revision 0005."
+    assert seen == [f"Suits code since revision {since}." for since in (OLDEST, FIRST, FIRST)]
+    assert_done(newest("downgrade", FIRST))
+    assert slm_database.sql(COMMENT) == f"Suits code since revision {OLDEST}."
 
 
 def test_the_release_before_finds_nothing_to_do(release: Release, slm_database: Any) -> None:
     assert_done(release("new", BADGES)("upgrade", "head"))
     done = release("old")("upgrade", "head")
     assert_done(done)
-    assert "revision 0006, which suits this release" in done.stderr
-    assert slm_database.sql(REVISION) == "0006"
+    assert f"revision {FIRST}, which suits this release" in done.stderr
+    assert slm_database.sql(REVISION) == FIRST
 
 
 def test_a_release_that_a_contract_has_left_behind_is_refused(release: Release) -> None:
@@ -121,8 +127,8 @@ def test_the_release_in_use_is_not_left_behind(
     newest = release("newest", NOTHING, CONTRACT)
     done = newest("-x", f"serving={tmp_path / 'serving'}", "upgrade", "head")
     assert done.returncode != 0
-    assert "Deploy a release of revision 0006 first" in done.stderr + done.stdout
-    assert slm_database.sql(REVISION) == "0005"
+    assert f"Deploy a release of revision {FIRST} first" in done.stderr + done.stdout
+    assert slm_database.sql(REVISION) == OURS
     release("between", NOTHING)
     assert_done(newest("-x", f"serving={tmp_path / 'between'}", "upgrade", "head"))
 
@@ -141,22 +147,22 @@ def test_a_downgrade_that_loses_rows_says_how_many_of_which(
         "INSERT INTO badges VALUES ('a'), ('b');"
         "INSERT INTO users (username, email, badge) VALUES ('ada', 'ada@x', 'a')"
     )
-    for target in ("0005", "-2", "base"):
+    for target in (OURS, "-2", "base"):
         done = newest("downgrade", target)
         assert done.returncode != 0
         assert "2 of badges" in done.stderr + done.stdout
         assert "1 of users" in done.stderr + done.stdout
-        assert slm_database.sql(REVISION) == "0007"
-    assert_done(newest("downgrade", "0006"))
-    assert_done(newest("-x", "lose_rows=true", "downgrade", "0005"))
-    assert slm_database.sql(REVISION) == "0005"
+        assert slm_database.sql(REVISION) == SECOND
+    assert_done(newest("downgrade", FIRST))
+    assert_done(newest("-x", "lose_rows=true", "downgrade", OURS))
+    assert slm_database.sql(REVISION) == OURS
 
 
 def test_a_downgrade_that_loses_nothing_is_done(release: Release, slm_database: Any) -> None:
     newest = release("newest", BADGES)
     assert_done(newest("upgrade", "head"))
     slm_database.sql("INSERT INTO users (username, email) VALUES ('ada', 'ada@x')")
-    assert_done(newest("downgrade", "0005"))
+    assert_done(newest("downgrade", OURS))
     assert slm_database.sql("SELECT username FROM users") == "ada"
 
 
@@ -165,7 +171,7 @@ def test_what_a_contract_took_away_is_lost_already(release: Release, slm_databas
     newest = release("newest", BADGES, NOTHING, gone)
     assert_done(newest("upgrade", "head"))
     slm_database.sql("INSERT INTO users (username, email) VALUES ('ada', 'ada@x')")
-    assert_done(newest("downgrade", "0005"))
+    assert_done(newest("downgrade", OURS))
 
 
 def test_half_a_migration_leaves_nothing(release: Release, slm_database: Any) -> None:
@@ -174,4 +180,4 @@ def test_half_a_migration_leaves_nothing(release: Release, slm_database: Any) ->
     assert done.returncode != 0
     assert "already exists" in done.stderr + done.stdout
     assert slm_database.sql("SELECT to_regclass('badges') IS NULL") == "t"
-    assert slm_database.sql(REVISION) == "0005"
+    assert slm_database.sql(REVISION) == OURS

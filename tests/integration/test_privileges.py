@@ -195,6 +195,7 @@ EVERYBODYS_FUNCTIONS = {
     "user_search_text(character varying,character varying,character varying)",
     "audit_anchor_only_grows()",
     "auth_session_stays_ended()",
+    "refuse_moment()",
 }
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 from lab import must, on, superuser, unique
+from user_management.database import EXPECTED_REVISION
 
 ROOTS = {"slm": "/opt/autobot/slm-server", "backend": "/opt/autobot/auth"}
 UNITS = {"slm": "autobot-slm-backend", "backend": "autobot-auth"}
@@ -29,13 +30,16 @@ for pattern, change in changes.items():
         assert not isinstance(change, list) or text != path.read_text(), path
         path.write_text(text)
 """
-MIGRATION = '''"""A table and a column. Revision ID: 0006"""
+# The schema of the release that serves, and the one that the next brings.
+SCHEMA = EXPECTED_REVISION
+NEXT_SCHEMA = f"{int(SCHEMA) + 1:04}"
+MIGRATION = f'''"""A table and a column. Revision ID: {NEXT_SCHEMA}"""
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
-loses = {"tests_badges": "true", "users": "tests_badge IS NOT NULL"}
+revision = "{NEXT_SCHEMA}"
+down_revision = "{SCHEMA}"
+loses = {{"tests_badges": "true", "users": "tests_badge IS NOT NULL"}}
 
 
 def upgrade() -> None:
@@ -67,11 +71,11 @@ fi
 if [ -n "$4" ]; then ln -s "releases/$4" previous; fi
 rm -rf releases/tests_*
 """
-UNDO = """
+UNDO = f"""
 DROP TABLE IF EXISTS tests_badges;
 ALTER TABLE users DROP COLUMN IF EXISTS tests_badge;
-UPDATE user_management_version SET version_num = '0005';
-COMMENT ON TABLE user_management_version IS 'Suits code since revision 0005.'
+UPDATE user_management_version SET version_num = '{SCHEMA}';
+COMMENT ON TABLE user_management_version IS 'Suits code since revision {SCHEMA}.'
 """
 
 

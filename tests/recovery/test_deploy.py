@@ -21,7 +21,19 @@ from lab import (
     superuser,
     wait_until,
 )
-from releases import DATABASES, HALF, ROOTS, in_use, left_as_found, make, pids, revisions, sockets
+from releases import (
+    DATABASES,
+    HALF,
+    NEXT_SCHEMA,
+    ROOTS,
+    SCHEMA,
+    in_use,
+    left_as_found,
+    make,
+    pids,
+    revisions,
+    sockets,
+)
 from traffic import Traffic
 
 # The part of a deployment in which services change.
@@ -88,7 +100,7 @@ def test_a_release_that_fails_on_one_host_goes_back_on_all(site: Site) -> None:
         assert "does not answer" in reason
     assert links() == before
     # The schema has gone ahead, and the old release runs on it.
-    assert revisions() == {"slm": "0006", "redis": "0006"}
+    assert revisions() == {"slm": NEXT_SCHEMA, "redis": NEXT_SCHEMA}
     assert_serves(site, old)
 
 
@@ -97,7 +109,7 @@ def test_half_a_migration_leaves_the_old_release(site: Site) -> None:
     failed = run(CHANGE, make(HALF))
     assert failed.status == 2
     assert_said(failed, "autobot_users was not migrated: FAILED: division by zero")
-    assert revisions() == {"slm": "0006", "redis": "0005"}
+    assert revisions() == {"slm": NEXT_SCHEMA, "redis": SCHEMA}
     assert_serves(site, old)
     assert pids() == before
 
@@ -118,7 +130,7 @@ def test_a_migration_that_waits_for_a_session_gives_up_and_names_it(
     assert failed.status == 2
     assert_said(failed, "autobot_users was not migrated: FAILED: A table stays locked by process")
     assert_said(failed, "(postgres, tests-hold)")
-    assert revisions() == {"slm": "0006", "redis": "0005"}
+    assert revisions() == {"slm": NEXT_SCHEMA, "redis": SCHEMA}
     assert_serves(site, old)
     figure("traffic while a migration waits", traffic.summary)
     traffic.judge()
@@ -146,7 +158,7 @@ def test_the_hosts_go_back_without_the_controller_and_the_next_run_completes(
                 else:
                     raise AssertionError(f"there was no {task}")
                 kill(process.pid)
-            assert revisions() == {"slm": "0006", "redis": "0006"}
+            assert revisions() == {"slm": NEXT_SCHEMA, "redis": NEXT_SCHEMA}
             wait_until(lambda: in_use("slm") == old, 30, "the host goes back by itself")
             assert in_use("backend") == old
             assert_serves(site, old)
@@ -176,9 +188,11 @@ def test_no_request_fails_while_a_release_comes_and_goes(
         superuser("redis", "autobot_users", ROWS)
         back = ansible("playbooks/rollback.yml", "--extra-vars", "rollback_schema=true")
         assert back.status == 2, back.tail()
-        assert_said(back, "would lose what these rows hold: 2 of tests_badges (0006: true)")
+        assert_said(
+            back, f"would lose what these rows hold: 2 of tests_badges ({NEXT_SCHEMA}: true)"
+        )
         assert_serves(site, old)
-        assert revisions() == {"slm": "0005", "redis": "0006"}
+        assert revisions() == {"slm": SCHEMA, "redis": NEXT_SCHEMA}
 
         unknown = ansible("playbooks/rollback.yml", "--extra-vars", "rollback_to=1.0.0-unknown")
         assert unknown.status == 2
@@ -190,7 +204,7 @@ def test_no_request_fails_while_a_release_comes_and_goes(
             *("--extra-vars", f"rollback_to={old} rollback_schema=true rollback_lose_rows=true"),
         )
         assert lost.status == 0, lost.tail()
-        assert revisions() == {"slm": "0005", "redis": "0005"}
+        assert revisions() == {"slm": SCHEMA, "redis": SCHEMA}
         assert links() == dict.fromkeys(ROOTS, (old, release))
     assert before == dict.fromkeys(ROOTS, before["slm"])
     figure("traffic during a deployment and three rollbacks", traffic.summary)

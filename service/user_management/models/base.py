@@ -1,7 +1,7 @@
 """What all tables share: metadata, column types, time stamps."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from sqlalchemy import DateTime, Dialect, MetaData, String, Text, TypeDecorator, func, text
@@ -19,9 +19,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is not None and value.tzinfo is None:
             raise ValueError("A naive datetime has no place in time: use datetime.now(UTC).")
         return value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return value if value is None else value.astimezone(UTC)
 
 
 Str12 = Annotated[str, mapped_column(String(12))]

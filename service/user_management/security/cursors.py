@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from user_management.errors import InvalidValue
+from user_management.moments import Clamped
 
 # The order of every list that is not asked for in another one.
 NEWEST_FIRST: Final = "-created_at"
@@ -21,6 +22,9 @@ _POSITION: Final = struct.Struct(">q16s")
 _NEVER: Final = -(2**63)
 # Between a position and its text: also an empty one is told from none.
 _TEXT: Final = b":"
+# Between a position and a moment that Python has no word for.
+_MOMENT: Final = b"@"
+_MICROSECONDS: Final = struct.Struct(">q")
 _MAC_LENGTH: Final = 8
 
 
@@ -81,16 +85,21 @@ def _pack(position: Position) -> bytes:
     value, identifier = position
     if isinstance(value, str):
         return _POSITION.pack(0, identifier.bytes) + _TEXT + value.encode()
+    if isinstance(value, Clamped):
+        beyond = _MOMENT + _MICROSECONDS.pack(value.microseconds)
+        return _POSITION.pack(0, identifier.bytes) + beyond
     microseconds = _NEVER if value is None else (value - _EPOCH) // timedelta(microseconds=1)
     return _POSITION.pack(microseconds, identifier.bytes)
 
 
 def _unpack(body: bytes) -> Position:
     microseconds, identifier = _POSITION.unpack_from(body)
-    text = body[_POSITION.size :]
+    rest = body[_POSITION.size :]
     value: datetime | str | None
-    if text:
-        value = text.removeprefix(_TEXT).decode()
+    if rest.startswith(_MOMENT):
+        value = Clamped.of(*_MICROSECONDS.unpack(rest.removeprefix(_MOMENT)))
+    elif rest:
+        value = rest.removeprefix(_TEXT).decode()
     elif microseconds == _NEVER:
         value = None
     else:

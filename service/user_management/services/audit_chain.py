@@ -12,7 +12,18 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, exists, func, insert, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    case,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,6 +38,8 @@ LOOKBACK: Final = timedelta(hours=1)
 
 _ONE_SEALER: Final = 0x41554449545345  # a key of our own among the database's advisory locks
 _EPOCH: Final = func.to_timestamp(0)
+_YEAR_1: Final[ColumnElement[Any]] = literal_column("timestamptz '0001-01-01 00:00:00+00'")
+_FORM: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +77,22 @@ def content_columns() -> list[ColumnElement[str]]:
     The server writes them, so that nothing is lost on the way: a number in `details` may have
     more digits than Python's, and a time may lie outside Python's calendar.
     """
-    utc = func.timezone("UTC", AuditLog.created_at)
-    created_at = func.to_char(utc, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     return [
-        created_at.label(column.name)
+        _moment(column).label(column.name)
         if column is AuditLog.__table__.c.created_at
         else cast(column, Text).label(column.name)
         for column in AuditLog.__table__.columns
     ]
+
+
+def _moment(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """A time as text, no two alike: `to_char` drops the era, and has no word for infinity."""
+    utc = func.timezone("UTC", column)
+    return case(
+        (~func.isfinite(column), cast(column, Text)),
+        (column < _YEAR_1, func.to_char(utc, f"{_FORM} BC")),
+        else_=func.to_char(utc, _FORM),
+    )
 
 
 def canonical(content: dict[str, str | None]) -> bytes:

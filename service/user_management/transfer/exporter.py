@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.csvsafe import safe_cell
 from user_management.models import Role, User, UserCredential, UserRole
+from user_management.moments import Clamped
 from user_management.security.cursors import Position
 from user_management.services.audit_reading import SessionFactory
 from user_management.services.user_search import FILTERED, Conditions, UserFilter, filtering
@@ -108,8 +109,10 @@ def _line(columns: list[str], row: Any) -> str:
     return json.dumps(members, default=_plain, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> str:
-    """UUIDs and times, which JSON lacks."""
+def _plain(value: Any) -> str | None:
+    """UUIDs and times, which JSON lacks. No import takes a moment that no calendar has."""
+    if isinstance(value, Clamped):
+        return None
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
@@ -130,4 +133,4 @@ def _cell(value: Any) -> str:
         case dict():
             return safe_cell(json.dumps(value, ensure_ascii=False))
         case _:
-            return safe_cell(_plain(value))
+            return safe_cell(_plain(value) or "")

@@ -13,6 +13,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from user_management.models import Organization, Team, TeamRole
+from user_management.moments import able_to_read_any_moment
 from user_management.transfer.candidates import DeletedRow, Membership, Row, read_row
 from user_management.transfer.sources import (
     Source,
@@ -101,13 +102,14 @@ async def _connect(url: str, password: SecretStr | None) -> asyncpg.Connection:
     verified = None
     if "sslmode" not in options:
         verified = ssl.create_default_context(cafile=options.get("sslrootcert", [None])[0])
-    return await asyncpg.connect(
+    connection = await asyncpg.connect(
         parts._replace(scheme="postgresql").geturl(),
         password=password.get_secret_value() if password else None,
         ssl=verified,
         timeout=CONNECT_TIMEOUT,
         server_settings={"application_name": "slm import"},
     )
+    return await able_to_read_any_moment(connection)
 
 
 async def _slm_rows(connection: asyncpg.Connection) -> AsyncIterator[Row]:
