@@ -6,14 +6,17 @@ from collections import Counter
 
 import typer
 
-from slm_server.cli.common import JsonOption, connected, fail
+from slm_server.cli.common import connected, fail
+from slm_server.cli.output import JsonOption
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
 from user_management.services import HousekeepingService
 
 
-def run(as_json: JsonOption = False) -> None:
+def run(
+    as_json: JsonOption = False,
+) -> None:
     """Remove from both databases what nobody needs any more.
 
     Sessions that ended 30 days ago, failed logins that count no more, requests that nobody will
