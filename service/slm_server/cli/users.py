@@ -18,7 +18,7 @@ from slm_server.cli.common import (
 from slm_server.cli.output import FormatOption, JsonOption, WideOption, show, show_one
 from user_management.schemas.sessions import OneTimePasswordResponse
 from user_management.schemas.users import UserCreate, UserResponse, UserUpdate
-from user_management.services import AccountService, UserService
+from user_management.services import AccountService, ErasureService, UserService
 from user_management.services.pages import PageRequest
 from user_management.services.user_search import UserFilter
 
@@ -126,6 +126,24 @@ def delete(
 
     run(population, work)
     typer.echo(f"Deleted: {user}.")
+
+
+@app.command()
+def purge(
+    population: PopulationOption,
+    user: UserArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase what is known of a deleted user: names, address, picture, passwords, sessions.
+
+    The row and its id stay, for what refers to them. It cannot be undone.
+    """
+    confirm(f"Erase for good what is known of {user} of the {population} users?", yes=yes)
+
+    async def work(connection: Connection) -> UUID:
+        return await ErasureService(connection.session, connection.context).erase(user)
+
+    typer.echo(f"Erased: {run(population, work)}.")
 
 
 @app.command("reset-password")
