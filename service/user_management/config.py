@@ -228,6 +228,8 @@ class Settings(BaseSettings):
     session_absolute_hours: Annotated[int, Field(ge=1, le=30 * 24)] = 12
     session_idle_minutes: Annotated[int, Field(ge=1, le=30 * 24 * 60)] = 60
     password_history: Annotated[int, Field(ge=0, le=24)] = 5
+    # Then what is known of them is erased.
+    deleted_users_kept_days: Annotated[int, Field(ge=1, le=36_500)] = 90
     login_failures_per_pair: _Failures = 5
     login_failures_per_account: _Failures = 100
     login_failures_per_address: _Failures = 100

@@ -235,6 +235,7 @@ ELSEWHERE = {
     AuditAction.ACCOUNT_LOCKED: "test_limits.py",
     AuditAction.PASSWORD_RESET_COMPLETED: "test_password_life_cycle.py",
     AuditAction.SUSPICIOUS_ACTIVITY: "test_refresh.py",
+    AuditAction.USER_ERASED: "test_housekeeping.py",
 }
 
 EVENTS = [

@@ -12,7 +12,8 @@ from user_management.models import RateLimit
 from user_management.population import Population
 from user_management.services import HousekeepingService, housekeeping
 
-TABLES = ("auth_sessions", "rate_limits", "idempotency_records", "password_history")
+TABLES = ("auth_sessions", "rate_limits", "idempotency_records", "password_history", "users")
+KEPT = timedelta(days=90)
 ADA = "00000000-0000-0000-0000-000000000001"
 USERS = f"""
     INSERT INTO users (id, username, email) VALUES ('{ADA}', 'ada', 'ada@autobot.local');
@@ -109,6 +110,73 @@ def test_of_former_passwords_each_user_keeps_the_newest_24(command, database):
     assert database.sql(kept).splitlines() == ["ada|24|24", "bob|24|24"]
 
 
+DELETED = (
+    "UPDATE users SET username = 'ada', email = 'ada@autobot.local', display_name = 'Ada',"
+    " bio = 'b', avatar_url = 'https://x/a', preferences = '{{\"x\": 1}}', password_hash = 'h',"
+    f" last_login_at = now(), deleted_at = now() - interval '{{days}} days' WHERE id = '{ADA}';"
+    f"INSERT INTO password_history (user_id, password_hash) VALUES ('{ADA}', 'h');"
+    f"INSERT INTO user_credentials (user_id) VALUES ('{ADA}')"
+)
+ERASED = f"deleted-{ADA}|{ADA}@deleted.invalid|||" + "|{}||t"
+KNOWN = (
+    "SELECT username, email, display_name, bio, avatar_url, preferences, password_hash,"
+    f" deleted_at IS NOT NULL FROM users WHERE id = '{ADA}'"
+)
+
+
+@pytest.mark.parametrize(("days", "is_erased"), [(89, False), (91, True)])
+def test_of_a_deleted_user_only_the_id_stays_after_90_days(command, database, days, is_erased):
+    database.sql(DELETED.format(days=days))
+    add_sessions(database, "now()")
+    before = database.sql(KNOWN)
+    assert report(command("--json"))[database.population]["users"] == is_erased
+    assert database.sql(KNOWN) == (ERASED if is_erased else before)
+    for table in ("password_history", "user_credentials", "auth_sessions"):
+        assert count(database, table) == (not is_erased)
+    events = "SELECT resource_id, details FROM audit_logs WHERE action = 'user_erased'"
+    assert database.sql(events) == (f"{ADA}|{{}}" if is_erased else "")
+    assert report(command("--json"))[database.population]["users"] == 0
+
+
+def test_how_long_is_a_setting(command, database, monkeypatch):
+    monkeypatch.setenv("DELETED_USERS_KEPT_DAYS", "7")
+    database.sql(DELETED.format(days=8))
+    assert report(command("--json"))[database.population]["users"] == 1
+
+
+def test_a_user_who_is_not_deleted_is_never_erased(command, database):
+    database.sql("UPDATE users SET created_at = now() - interval '9 years'")
+    assert report(command("--json"))[database.population]["users"] == 0
+
+
+@pytest.fixture
+def purge(command, database):
+    """Erase a deleted user by hand; the finished run."""
+    assert command
+    arguments = ["users", "purge", "-p", database.population, "--yes"]
+    return lambda name: CliRunner().invoke(app, [*arguments, name])
+
+
+def test_who_asks_for_it_is_erased_at_once(purge, database):
+    assert "There is no user eve, nor was there one" in purge("eve").stderr
+    assert "ada is not deleted. Delete the user first" in purge("ada").stderr
+    database.sql(DELETED.format(days=0))
+    assert purge("ADA@autobot.local").stdout == f"Erased: {ADA}.\n"
+    assert database.sql(KNOWN) == ERASED
+    # Twice changes nothing, and the name is anybody's again.
+    assert purge(ADA).exit_code == 0
+    database.sql("INSERT INTO users (username, email) VALUES ('ada', 'ada@autobot.local')")
+
+
+def test_several_who_had_the_name_are_told_apart_by_their_ids(purge, database):
+    database.sql(DELETED.format(days=0))
+    database.sql("INSERT INTO users (username, email, deleted_at) VALUES ('ada', 'ada2@x', now())")
+    done = purge("ada")
+    assert done.exit_code == 1
+    assert ADA in done.stderr
+    assert database.sql("SELECT count(*) FROM users WHERE username = 'ada'") == "2"
+
+
 def test_many_rows_go_batch_by_batch(command, database, monkeypatch, statements):
     monkeypatch.setattr(housekeeping, "BATCH", 10)
     add_sessions(database, "now() - interval '31 days'", number=25)
@@ -135,15 +203,15 @@ async def test_a_row_in_use_is_neither_removed_nor_waited_for(site):
     async with database.session() as user:
         await user.execute(update(RateLimit).values(failures=2))
         async with database.session() as session:
-            assert (await HousekeepingService(session).run())["rate_limits"] == 0
+            assert (await HousekeepingService(session, KEPT).run())["rate_limits"] == 0
     async with database.session() as session:
-        assert (await HousekeepingService(session).run())["rate_limits"] == 1
+        assert (await HousekeepingService(session, KEPT).run())["rate_limits"] == 1
 
 
 def test_people_read_one_line_for_each_database(command, database):
     add_sessions(database, "now() - interval '31 days'")
     lines = command().stdout.splitlines()
-    nothing = "rate_limits 0, idempotency_records 0, password_history 0"
+    nothing = "rate_limits 0, idempotency_records 0, password_history 0, users 0"
     assert sorted(lines) == sorted(
         f"{population}: removed auth_sessions {int(population is database.population)}, {nothing}"
         for population in Population

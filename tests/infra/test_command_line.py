@@ -58,3 +58,14 @@ def test_the_shell_completes_the_command() -> None:
         ' COMP_WORDS=(slm aud) COMP_CWORD=1; _slm_completion; echo "${COMPREPLY[@]}"',
     )
     assert completed.split() == ["audit"]
+
+
+def test_a_command_that_is_interrupted_is_over() -> None:
+    # It waits for rows from a pipe that nobody writes to.
+    waits = (
+        "pipe=$(mktemp -u) && mkfifo $pipe && exec 4<>$pipe && rm $pipe;"
+        "timeout --preserve-status --signal=TERM 5 slm import -p slm --from csv - <&4"
+    )
+    assert on("slm", "sh", "-c", waits).status == 143
+    units = must("slm", "systemctl", "list-units", "--all", "--no-legend", "slm-command-*")
+    assert units == ""

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from slm_server.cli.common import connected, fail
+from slm_server.cli.common import connected, fail, password_line
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
@@ -47,7 +46,7 @@ def create(
     """
     try:
         new = UserCreate(username=username, email=email, is_admin=True)
-        password = sys.stdin.readline().rstrip("\n") if password_stdin else None
+        password = password_line() if password_stdin else None
         result = asyncio.run(_create(load_settings(), population, new, password))
     except ValidationError as error:
         fail("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))

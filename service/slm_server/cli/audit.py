@@ -12,16 +12,8 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from slm_server.audit_export import export, shaped
-from slm_server.cli.common import (
-    Connection,
-    JsonOption,
-    LimitOption,
-    PopulationOption,
-    connected,
-    fail,
-    run,
-    show,
-)
+from slm_server.cli.common import Connection, LimitOption, PopulationOption, connected, fail, run
+from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.models import AuditAction, AuditResourceType
@@ -72,6 +64,8 @@ def list_command(
     since: Since = None,
     until: Until = None,
     limit: LimitOption = 50,
+    form: FormatOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List events, newest first."""
@@ -90,7 +84,7 @@ def list_command(
         page = await AuditReader(connection.session).list(wanted, PageRequest(limit))
         return [shaped(entry) for entry in page.items]
 
-    show(run(population, work), _COLUMNS, as_json=as_json)
+    show(run(population, work), _COLUMNS, form, as_json=as_json, wide=wide)
 
 
 @app.command("export")

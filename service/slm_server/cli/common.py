@@ -1,20 +1,16 @@
-"""What all commands share: sessions for the services, and how things are shown and refused."""
+"""What all commands share: sessions for the services, and how things are asked and refused."""
 
 import asyncio
-import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
 import typer
-from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from pydantic import ValidationError
 from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,7 +26,6 @@ T = TypeVar("T")
 
 PopulationOption = Annotated[Population, typer.Option("--population", "-p", help="Whose.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,40 +128,18 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def show(
-    items: Iterable[BaseModel], columns: Sequence[str], *, as_json: bool, title: str | None = None
-) -> None:
-    """Print a list: a table of some fields for people, whole objects for scripts."""
-    if as_json:
-        typer.echo(json.dumps([item.model_dump(mode="json") for item in items], indent=2))
-        return
-    table = Table(*columns, title=title)
-    for item in items:
-        table.add_row(*(cell(getattr(item, column)) for column in columns))
-    Console().print(table)
+def password_line() -> str:
+    """The password on the first line of standard input, without the end of the line.
 
-
-def show_one(item: BaseModel, *, as_json: bool) -> None:
-    """Print one object: field by field for people, as JSON for scripts."""
-    if as_json:
-        typer.echo(item.model_dump_json(indent=2))
-        return
-    table = Table(show_header=False)
-    for name in type(item).model_fields:
-        table.add_row(name, cell(getattr(item, name)))
-    Console().print(table)
-
-
-def cell(value: Any) -> Text:
-    """A value as plain text: what people typed is never taken for markup or a control sequence."""
-    if value is None:
-        text = "-"
-    elif isinstance(value, bool):
-        text = "yes" if value else "no"
-    elif isinstance(value, datetime):
-        text = value.isoformat(sep=" ", timespec="seconds")
-    elif isinstance(value, list):
-        text = ", ".join(getattr(each, "name", None) or str(each) for each in value)
-    else:
-        text = str(value)
-    return Text("".join(character if character.isprintable() else "�" for character in text))
+    Ends the command with a sentence where there is none, or one that nobody can type.
+    """
+    line = sys.stdin.readline()
+    for end in ("\r\n", "\n", "\r"):
+        if line.endswith(end):
+            line = line.removesuffix(end)
+            break
+    if not line:
+        fail("There is no password on standard input.")
+    if any(unicodedata.category(character) == "Cc" for character in line):
+        fail("The password on standard input has a control character (a tab, perhaps): remove it.")
+    return line

@@ -12,7 +12,8 @@ import typer
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from slm_server.cli.common import JsonOption, connected, show
+from slm_server.cli.common import connected
+from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
 from user_management.config import Settings, load_settings
 from user_management.database import EXPECTED_REVISION, Schema, read_schema
 from user_management.errors import ConfigurationError, DatabaseUnavailable
@@ -43,13 +44,17 @@ class Check(BaseModel):
     advice: str = ""
 
 
-def examine(as_json: JsonOption = False) -> None:
+def examine(
+    form: FormatOption = None,
+    wide: WideOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check configuration, databases, certificates and clock, and say what to do.
 
     Ends with status 1 when something failed; warnings alone do not.
     """
     checks = asyncio.run(_checks())
-    show(checks, ("check", "state", "found", "advice"), as_json=as_json)
+    show(checks, ("check", "state", "found", "advice"), form, as_json=as_json, wide=wide)
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(1)
 

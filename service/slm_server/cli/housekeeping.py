@@ -3,21 +3,26 @@
 import asyncio
 import json
 from collections import Counter
+from datetime import timedelta
 
 import typer
 
-from slm_server.cli.common import JsonOption, connected, fail
+from slm_server.cli.common import connected, fail
+from slm_server.cli.output import JsonOption
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
 from user_management.services import HousekeepingService
 
 
-def run(as_json: JsonOption = False) -> None:
+def run(
+    as_json: JsonOption = False,
+) -> None:
     """Remove from both databases what nobody needs any more.
 
     Sessions that ended 30 days ago, failed logins that count no more, requests that nobody will
-    repeat after 24 hours, and of each user all former passwords but the newest 24.
+    repeat after 24 hours, of each user all former passwords but the newest 24, and what is known of
+    users who were deleted DELETED_USERS_KEPT_DAYS ago.
     """
     removed: dict[Population, dict[str, int]] = {}
     failures: list[str] = []
@@ -38,10 +43,11 @@ def run(as_json: JsonOption = False) -> None:
 
 async def _clean(settings: Settings, population: Population) -> dict[str, int]:
     removed: Counter[str] = Counter()
+    kept = timedelta(days=settings.deleted_users_kept_days)
     while True:
         # Each batch is a transaction of its own: it stays done, and holds up nobody for long.
         async with connected(settings, population) as connection:
-            batch = await HousekeepingService(connection.session).run()
+            batch = await HousekeepingService(connection.session, kept).run()
         removed.update(batch)
         if not any(batch.values()):
             return dict(removed)

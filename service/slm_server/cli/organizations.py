@@ -4,16 +4,8 @@ from typing import Annotated
 
 import typer
 
-from slm_server.cli.common import (
-    Connection,
-    JsonOption,
-    LimitOption,
-    confirm,
-    find_organization,
-    run,
-    show,
-    show_one,
-)
+from slm_server.cli.common import Connection, LimitOption, confirm, find_organization, run
+from slm_server.cli.output import FormatOption, JsonOption, WideOption, show, show_one
 from user_management.population import Population
 from user_management.schemas.organizations import (
     OrganizationCreate,
@@ -34,6 +26,8 @@ _COLUMNS = ("slug", "name", "max_users", "is_active", "id")
 def list_organizations(
     search: Annotated[str | None, typer.Option(help="A part of the name or slug.")] = None,
     limit: LimitOption = 100,
+    form: FormatOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List organizations, newest first."""
@@ -42,7 +36,7 @@ def list_organizations(
         page = await _service(connection).list(OrganizationFilter(search), PageRequest(limit))
         return [OrganizationResponse.of(organization) for organization in page.items]
 
-    show(run(Population.AUTOBOT, work), _COLUMNS, as_json=as_json)
+    show(run(Population.AUTOBOT, work), _COLUMNS, form, as_json=as_json, wide=wide)
 
 
 @app.command()
@@ -50,6 +44,7 @@ def create(
     name: Annotated[str, typer.Argument(help="Its name.")],
     slug: Annotated[str | None, typer.Option(help="Made from the name unless given.")] = None,
     max_users: MaxUsersOption = -1,
+    form: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create an organization."""
@@ -58,12 +53,15 @@ def create(
         new = OrganizationCreate(name=name, slug=slug, max_users=max_users)
         return OrganizationResponse.of(await _service(connection).create(new))
 
-    show_one(run(Population.AUTOBOT, work), as_json=as_json)
+    show_one(run(Population.AUTOBOT, work), form, as_json=as_json)
 
 
 @app.command()
 def update(
-    organization: OrganizationArgument, max_users: MaxUsersOption, as_json: JsonOption = False
+    organization: OrganizationArgument,
+    max_users: MaxUsersOption,
+    form: FormatOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Change how many users an organization may have."""
 
@@ -72,7 +70,7 @@ def update(
         changes = OrganizationUpdate(max_users=max_users)
         return OrganizationResponse.of(await _service(connection).update(org_id, changes))
 
-    show_one(run(Population.AUTOBOT, work), as_json=as_json)
+    show_one(run(Population.AUTOBOT, work), form, as_json=as_json)
 
 
 @app.command()

@@ -6,16 +6,14 @@ import typer
 
 from slm_server.cli.common import (
     Connection,
-    JsonOption,
     LimitOption,
     PopulationOption,
     confirm,
     find_role,
     find_user,
     run,
-    show,
-    show_one,
 )
+from slm_server.cli.output import FormatOption, JsonOption, WideOption, show, show_one
 from slm_server.cli.users import UserArgument
 from user_management.permissions import Permission
 from user_management.schemas.roles import RoleCreate, RoleDetails
@@ -31,7 +29,11 @@ _COLUMNS = ("name", "priority", "is_system", "user_count", "permissions")
 
 @app.command("list")
 def list_roles(
-    population: PopulationOption, limit: LimitOption = 100, as_json: JsonOption = False
+    population: PopulationOption,
+    limit: LimitOption = 100,
+    form: FormatOption = None,
+    wide: WideOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List roles, newest first."""
 
@@ -39,7 +41,7 @@ def list_roles(
         page = await _service(connection).list(None, PageRequest(limit))
         return [_details(role) for role in page.items]
 
-    show(run(population, work), _COLUMNS, as_json=as_json)
+    show(run(population, work), _COLUMNS, form, as_json=as_json, wide=wide)
 
 
 @app.command()
@@ -47,6 +49,7 @@ def create(
     population: PopulationOption,
     name: Annotated[str, typer.Argument(help="Its name.")],
     permission: Annotated[list[Permission], typer.Option(help="One of its permissions; repeat.")],
+    form: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a role."""
@@ -55,7 +58,7 @@ def create(
         new = RoleCreate(name=name, permissions=frozenset(permission))
         return _details(await _service(connection).create(new))
 
-    show_one(run(population, work), as_json=as_json)
+    show_one(run(population, work), form, as_json=as_json)
 
 
 @app.command()

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import typer
 
-from slm_server.cli.common import Connection, JsonOption, PopulationOption, find_user, run, show
+from slm_server.cli.common import Connection, PopulationOption, find_user, run
+from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
 from slm_server.cli.users import UserArgument
 from user_management.schemas.sessions import SessionResponse
 from user_management.services import AccountService
@@ -17,7 +18,11 @@ _COLUMNS = ("id", "created_at", "refreshed_at", "expires_at", "ip_address", "use
 
 @app.command("list")
 def list_sessions(
-    population: PopulationOption, user: UserArgument, as_json: JsonOption = False
+    population: PopulationOption,
+    user: UserArgument,
+    form: FormatOption = None,
+    wide: WideOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the sessions of a user that go on."""
 
@@ -26,7 +31,7 @@ def list_sessions(
         found = await _service(connection).sessions(user_id)
         return [SessionResponse.of(session, current=None) for session in found]
 
-    show(run(population, work), _COLUMNS, as_json=as_json)
+    show(run(population, work), _COLUMNS, form, as_json=as_json, wide=wide)
 
 
 @app.command()

@@ -7,15 +7,13 @@ import typer
 
 from slm_server.cli.common import (
     Connection,
-    JsonOption,
     LimitOption,
     confirm,
     find_organization,
     find_user,
     run,
-    show,
-    show_one,
 )
+from slm_server.cli.output import FormatOption, JsonOption, WideOption, show, show_one
 from slm_server.cli.users import UserArgument
 from user_management.models import TeamRole
 from user_management.population import Population
@@ -38,6 +36,8 @@ def list_teams(
         str | None, typer.Option(help="Only those of this organization: slug or id.")
     ] = None,
     limit: LimitOption = 100,
+    form: FormatOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List teams, newest first."""
@@ -48,7 +48,7 @@ def list_teams(
         page = await _service(connection).list(wanted, PageRequest(limit))
         return [TeamResponse.of(found.team, found.member_count) for found in page.items]
 
-    show(run(Population.AUTOBOT, work), _COLUMNS, as_json=as_json)
+    show(run(Population.AUTOBOT, work), _COLUMNS, form, as_json=as_json, wide=wide)
 
 
 @app.command()
@@ -57,6 +57,7 @@ def create(
     organization: Annotated[
         str | None, typer.Option(help="Slug or id; the default organization unless given.")
     ] = None,
+    form: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a team."""
@@ -67,7 +68,7 @@ def create(
         made = await _service(connection).create(new)
         return TeamResponse.of(made.team, made.member_count)
 
-    show_one(run(Population.AUTOBOT, work), as_json=as_json)
+    show_one(run(Population.AUTOBOT, work), form, as_json=as_json)
 
 
 @app.command()
@@ -85,14 +86,20 @@ def delete(
 
 
 @app.command()
-def members(team: TeamArgument, limit: LimitOption = 100, as_json: JsonOption = False) -> None:
+def members(
+    team: TeamArgument,
+    limit: LimitOption = 100,
+    form: FormatOption = None,
+    wide: WideOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """List the members of a team."""
 
     async def work(connection: Connection) -> list[MemberResponse]:
         page = await _service(connection).list_members(team, None, PageRequest(limit))
         return [MemberResponse.of(member) for member in page.items]
 
-    show(run(Population.AUTOBOT, work), _MEMBER_COLUMNS, as_json=as_json)
+    show(run(Population.AUTOBOT, work), _MEMBER_COLUMNS, form, as_json=as_json, wide=wide)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, TextIO
@@ -12,11 +12,10 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
-from slm_server.cli.common import JsonOption, PopulationOption, cell, fail
+from slm_server.cli.common import PopulationOption, fail, password_line
+from slm_server.cli.output import JsonOption, cell, print_rows
 from user_management.config import Settings, load_settings
 from user_management.database import Database
 from user_management.errors import ConfigurationError, DomainError
@@ -176,7 +175,7 @@ def _stream(name: str) -> Iterator[BinaryIO]:
 def _password(settings: Settings, *, from_stdin: bool) -> SecretStr | None:
     """None: the source asks for none, or libpq's password file has it."""
     if from_stdin:
-        return SecretStr(sys.stdin.readline().rstrip("\n"))
+        return SecretStr(password_line())
     if settings.source_database_password is None and sys.stdin.isatty():
         return SecretStr(
             typer.prompt(
@@ -189,9 +188,9 @@ def _password(settings: Settings, *, from_stdin: bool) -> SecretStr | None:
 class _Report:
     """Tells people and programs what becomes of each row. Keeps only what is shown to people."""
 
-    def __init__(self, lines: list[TextIO], tables: Console | None, advance: Callable[[], None]):
+    def __init__(self, lines: list[TextIO], advance: Callable[[], None], *, for_people: bool):
         self._lines = lines
-        self._tables = tables
+        self._for_people = for_people
         self._advance = advance
         self._remarkable: list[Outcome] = []
         self._unshown = 0
@@ -210,37 +209,31 @@ class _Report:
     ) -> None:
         """Sum up."""
         self._write(summary_line(population, kind, summary, applied=applied))
-        if self._tables is not None:
-            self._show(self._tables, summary, applied=applied)
+        if self._for_people:
+            self._show(summary, applied=applied)
 
     def _write(self, line: str) -> None:
         for stream in self._lines:
             stream.write(line)
 
-    def _show(self, console: Console, summary: Summary, *, applied: bool) -> None:
+    def _show(self, summary: Summary, *, applied: bool) -> None:
         if self._remarkable:
-            console.print(
-                _table(["source", "name", "outcome", "reason"], map(_cells, self._remarkable))
-            )
+            columns = ("source", "name", "outcome", "reason")
+            print_rows(columns, list(map(_cells, self._remarkable)), wide=True)
         if self._unshown:
-            console.print(f"… and {self._unshown} more: --report FILE has them all.")
+            typer.echo(f"… and {self._unshown} more: --report FILE has them all.")
         counts = {resource: summary.of(resource) for resource in IMPORTED}
         used = {resource: each for resource, each in counts.items() if any(each.values())}
-        console.print(
-            _table(
-                ["", *Verdict],
-                ([resource, *map(str, each.values())] for resource, each in used.items()),
-            )
+        print_rows(
+            ("", *Verdict),
+            [[resource, *map(str, each.values())] for resource, each in used.items()],
         )
         for quota in summary.over_quota:
-            console.print(
-                Text(
-                    f"The organization {quota.slug} may have {quota.limit} users "
-                    f"and has {quota.users}."
-                )
+            typer.echo(
+                f"The organization {quota.slug} may have {quota.limit} users and has {quota.users}."
             )
         if not applied:
-            console.print("Nothing was written. Add --apply to do it.")
+            typer.echo("Nothing was written. Add --apply to do it.")
 
 
 @contextmanager
@@ -254,7 +247,7 @@ def _report(path: Path | None, *, as_json: bool) -> Iterator[_Report]:
             except OSError as error:
                 fail(f"{path} cannot be written: {error.strerror}.")
         advance = stack.enter_context(_progress())
-        yield _Report(lines, None if as_json else Console(), advance)
+        yield _Report(lines, advance, for_people=not as_json)
 
 
 @contextmanager
@@ -270,12 +263,7 @@ def _progress() -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(*columns)
-    for cells in rows:
-        table.add_row(*map(cell, cells))
-    return table
-
-
 def _cells(outcome: Outcome) -> list[str]:
-    return [outcome.place, outcome.name, outcome.verdict, outcome.reason or ""]
+    return [
+        cell(each) for each in (outcome.place, outcome.name, outcome.verdict, outcome.reason or "")
+    ]

@@ -8,19 +8,17 @@ import typer
 
 from slm_server.cli.common import (
     Connection,
-    JsonOption,
     LimitOption,
     PopulationOption,
     confirm,
-    fail,
     find_user,
+    password_line,
     run,
-    show,
-    show_one,
 )
+from slm_server.cli.output import FormatOption, JsonOption, WideOption, show, show_one
 from user_management.schemas.sessions import OneTimePasswordResponse
 from user_management.schemas.users import UserCreate, UserResponse, UserUpdate
-from user_management.services import AccountService, UserService
+from user_management.services import AccountService, ErasureService, UserService
 from user_management.services.pages import PageRequest
 from user_management.services.user_search import UserFilter
 
@@ -37,6 +35,8 @@ def list_users(
     role: Annotated[str | None, typer.Option(help="Only those with this role.")] = None,
     active: Annotated[bool | None, typer.Option("--active/--disabled")] = None,
     limit: LimitOption = 100,
+    form: FormatOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List users, newest first."""
@@ -46,12 +46,15 @@ def list_users(
         page = await _service(connection).list(wanted, PageRequest(limit))
         return [UserResponse.of(user) for user in page.items]
 
-    show(run(population, work), _COLUMNS, as_json=as_json)
+    show(run(population, work), _COLUMNS, form, as_json=as_json, wide=wide, identifying=2)
 
 
 @app.command("show")
 def show_user(
-    population: PopulationOption, user: UserArgument, as_json: JsonOption = False
+    population: PopulationOption,
+    user: UserArgument,
+    form: FormatOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show one user."""
 
@@ -59,7 +62,7 @@ def show_user(
         user_id = await find_user(connection.session, user)
         return UserResponse.of(await _service(connection).get(user_id))
 
-    show_one(run(population, work), as_json=as_json)
+    show_one(run(population, work), form, as_json=as_json)
 
 
 @app.command()
@@ -77,6 +80,7 @@ def create(
             "Otherwise it is asked for; leave it empty for a user without one.",
         ),
     ] = False,
+    form: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a user."""
@@ -93,7 +97,7 @@ def create(
         )
         return UserResponse.of(await _service(connection).create(new))
 
-    show_one(run(population, work), as_json=as_json)
+    show_one(run(population, work), form, as_json=as_json)
 
 
 @app.command()
@@ -124,9 +128,30 @@ def delete(
     typer.echo(f"Deleted: {user}.")
 
 
+@app.command()
+def purge(
+    population: PopulationOption,
+    user: UserArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase what is known of a deleted user: names, address, picture, passwords, sessions.
+
+    The row and its id stay, for what refers to them. It cannot be undone.
+    """
+    confirm(f"Erase for good what is known of {user} of the {population} users?", yes=yes)
+
+    async def work(connection: Connection) -> UUID:
+        return await ErasureService(connection.session, connection.context).erase(user)
+
+    typer.echo(f"Erased: {run(population, work)}.")
+
+
 @app.command("reset-password")
 def reset_password(
-    population: PopulationOption, user: UserArgument, as_json: JsonOption = False
+    population: PopulationOption,
+    user: UserArgument,
+    form: FormatOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Replace a user's password by a one-time password; their sessions end at once."""
 
@@ -135,7 +160,7 @@ def reset_password(
         made = await _accounts(connection).reset_password(user_id)
         return OneTimePasswordResponse(one_time_password=made.password, expires_at=made.expires_at)
 
-    show_one(run(population, work), as_json=as_json)
+    show_one(run(population, work), form, as_json=as_json)
 
 
 @app.command()
@@ -161,7 +186,7 @@ def _switch(population: PopulationOption, user: str, *, is_active: bool) -> None
 def _first_password(*, from_stdin: bool) -> str | None:
     """From standard input or a prompt, never from the command line, which others can read."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\n") or fail("There is no password on standard input.")
+        return password_line()
     if not sys.stdin.isatty():
         return None
     prompt = "First password (empty: none)"

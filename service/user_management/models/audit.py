@@ -63,9 +63,10 @@ class AuditAction(StrEnum):
     ACCOUNT_LOCKED = "account_locked"
     ACCOUNT_UNLOCKED = "account_unlocked"
     SUSPICIOUS_ACTIVITY = "suspicious_activity"
-    # Not AutoBot's, which has no word for reading.
+    # Not AutoBot's, which has no word for reading, nor for erasing.
     AUDIT_EXPORTED = "audit_exported"
     USERS_EXPORTED = "users_exported"
+    USER_ERASED = "user_erased"
 
 
 class AuditResourceType(StrEnum):

@@ -148,6 +148,13 @@ for _column in (User.email, User.username):
         postgresql_where=_is_bound,
         postgresql_ops={_column.key: "text_pattern_ops"},
     )
+# Of deleted people of whom something is known still.
+ERASED_DOMAIN: Final = "deleted.invalid"
+Index(
+    "ix_users_known_deleted",
+    User.deleted_at,
+    postgresql_where=User.deleted_at.is_not(None) & User.email.not_like(f"%@{ERASED_DOMAIN}"),
+)
 # Few among many: whoever takes one away looks at all of them.
 Index("ix_users_platform_admin", User.id, postgresql_where=User.is_platform_admin)
 

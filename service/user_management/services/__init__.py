@@ -14,6 +14,7 @@ from user_management.services.authentication import (
     authenticate,
 )
 from user_management.services.context import OPERATOR, Actor, Authority, RequestContext
+from user_management.services.erasure import ErasureService
 from user_management.services.housekeeping import HousekeepingService
 from user_management.services.roles import RoleService
 from user_management.services.users import UserService
@@ -28,6 +29,7 @@ __all__ = [
     "AuthenticatedUser",
     "AuthenticationService",
     "Authority",
+    "ErasureService",
     "FirstAdministrator",
     "Grant",
     "HousekeepingService",

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.models import AuthSession, IdempotencyRecord, PasswordHistory, RateLimit
 from user_management.models.base import Base
+from user_management.services.context import OPERATOR, RequestContext
+from user_management.services.erasure import ErasureService
 
 # Rows for one statement, which has a deadline.
 BATCH: Final = 5_000
@@ -23,16 +25,19 @@ CROWDED_USERS: Final = 500
 
 
 class HousekeepingService:
-    """Removes old rows of the session's database."""
+    """Removes old rows of the session's database, and what deleted users have left."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, deleted_users_kept: timedelta) -> None:
         self._session = session
+        self._deleted_users_kept = deleted_users_kept
 
     async def run(self) -> dict[str, int]:
-        """Remove up to BATCH rows of each table; how many, by table.
+        """Remove up to BATCH rows of each table, and erase users; how many, by table.
 
         Refresh tokens go with their sessions, uncounted.
         """
+        erasure = ErasureService(self._session, RequestContext(authority=OPERATOR))
+        erased = await erasure.erase_old(self._deleted_users_kept)
         now = datetime.now(UTC)
         over_at = func.least(AuthSession.ended_at, AuthSession.expires_at)
         due: Mapping[type[Base], ColumnElement[bool]] = {
@@ -41,10 +46,11 @@ class HousekeepingService:
             IdempotencyRecord: IdempotencyRecord.created_at < now - REQUESTS_KEPT,
             PasswordHistory: PasswordHistory.id.in_(_surplus_passwords()),
         }
-        return {
+        removed = {
             model.__tablename__: await self._remove(model, condition)
             for model, condition in due.items()
         }
+        return {**removed, "users": erased}
 
     async def _remove(self, model: type[Base], condition: ColumnElement[bool]) -> int:
         key = inspect(model).primary_key

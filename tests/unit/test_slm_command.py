@@ -1,0 +1,134 @@
+"""`slm` on the host: who interrupts it ends what it began, and the terminal is as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from role_files import render
+
+# Stand in for systemd: the unit is a process of its own, which its caller's signals do not reach.
+SYSTEMD_RUN = """#!/bin/sh
+printf '%s\\n' "$@" > "{directory}/arguments"
+for argument; do case $argument in --unit=*) unit=${{argument#--unit=}} ;; esac; done
+# The unit's own processes are known by its name.
+setsid sh -c 'echo $$ > "{directory}/$0"; {command}' "$unit" &
+wait $!
+"""
+SYSTEMCTL = """#!/bin/sh
+[ "$1 $2" = "kill --signal=KILL" ] || exit 1
+[ -e "{directory}/$3" ] && kill -KILL "-$(cat "{directory}/$3")"
+"""
+WAITS = "stty -echo 2>/dev/null; echo begun; sleep 60"
+STATUS = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGQUIT: 131, signal.SIGTERM: 143}
+ARGUMENTS = ("users", "list")
+LIMIT = 30.0  # seconds, for a machine that is busy
+
+
+class Command:
+    """The command with these stand-ins, begun in a terminal of its own."""
+
+    def __init__(self, directory: Path, command: str) -> None:
+        self.directory = directory
+        for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
+            (directory / name).write_text(text.format(directory=directory, command=command))
+            (directory / name).chmod(0o755)
+        script = directory / "slm"
+        script.write_text(
+            render(
+                "slm_server",
+                "usr/local/sbin/slm.j2",
+                slm_server_environment_file="/etc/environment",
+                slm_server_service_credentials=["secret"],
+                slm_server_credentials_dir="/etc/credentials",
+                slm_server_root="/opt/slm",
+            )
+        )
+        path = f"{directory}:{os.environ['PATH']}"
+        self.leader, follower = pty.openpty()
+        self.settings = termios.tcgetattr(follower)
+        self.follower = follower
+        self.process = subprocess.Popen(
+            # Where the tests run in the background, some signals are ignored, which is inherited.
+            ["setsid", "--ctty", *("env", "--default-signal", "sh"), script, *ARGUMENTS],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            env={"PATH": path, "TERM": "xterm", "COLUMNS": "132"},
+        )
+
+    def wait_for(self, word: bytes) -> None:
+        """Until the command has said so."""
+        said = b""
+        while word not in said:
+            said += os.read(self.leader, 1000)
+
+    def is_at_work(self) -> bool:
+        """Whether a process of the unit lives."""
+        (unit,) = self.directory.glob("slm-command-*")
+        done = subprocess.run(
+            ["ps", "-o", "state=", "--sid", unit.read_text().strip()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return not set(done.stdout.split()) <= {"Z"}
+
+    def close(self) -> None:
+        """End what is left of it."""
+        for unit in self.directory.glob("slm-command-*"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(unit.read_text()), signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        os.close(self.leader)
+        os.close(self.follower)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[Command]:
+    """The command, at work at the terminal, whose echo it has switched off."""
+    command = Command(tmp_path, WAITS)
+    command.wait_for(b"begun")
+    yield command
+    command.close()
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_who_interrupts_it_ends_it(begun: Command, number: signal.Signals) -> None:
+    begun.process.send_signal(number)
+    assert begun.process.wait(LIMIT) == STATUS[number]
+    assert not begun.is_at_work()
+    assert termios.tcgetattr(begun.follower) == begun.settings
+
+
+def test_a_key_interrupts_it_too(begun: Command) -> None:
+    os.write(begun.leader, b"\x03")
+    assert begun.process.wait(LIMIT) == 130
+    assert not begun.is_at_work()
+
+
+def test_it_is_not_stopped_while_the_unit_reads_the_terminal(begun: Command) -> None:
+    os.write(begun.leader, b"\x1a")
+    time.sleep(0.2)
+    state = Path(f"/proc/{begun.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    assert state == "S"
+    assert begun.is_at_work()
+
+
+def test_the_status_and_the_arguments_are_those_of_the_command(tmp_path: Path) -> None:
+    command = Command(tmp_path, "exit 7")
+    assert command.process.wait(LIMIT) == 7
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[-3:] == ["/opt/slm/current/bin/slm", "users", "list"]
+    assert {"--setenv=COLUMNS=132", "--setenv=TERM=xterm"} <= set(arguments)
+    assert "--property=LoadCredential=secret:/etc/credentials/secret" in arguments
+    command.close()
