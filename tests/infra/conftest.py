@@ -14,11 +14,12 @@ from lab_fixtures import (
     api,
     close_connections,
     figure,
+    people,
     refuse_to_judge_less,
     site,
 )
 
-__all__ = ["administrator", "api", "close_connections", "figure", "site"]
+__all__ = ["administrator", "api", "close_connections", "figure", "people", "site"]
 
 HERE = Path(__file__).parent
 # A run of the whole directory that collects fewer tests than this proves less than it says.
