@@ -52,6 +52,7 @@ actions:
 """
 
 PROPERTIES = (
+    "ActiveEnterTimestamp",
     "ActiveState",
     "LoadState",
     "NeedDaemonReload",
@@ -82,8 +83,9 @@ def wanted_action(unit: dict[str, Any], state: dict[str, str]) -> str | None:
     """`start`, `restart`, `reload` or None, for a unit whose systemd properties are `state`."""
     if state["ActiveState"] not in ("active", "activating", "reloading"):
         return "start"
-    # A reload is a change of state too; a restart enters the state anew.
-    if newest(unit["inputs"]) > timestamp(state["StateChangeTimestamp"]):
+    # A reload is a change of state too; only a start makes it active.
+    since = "StateChangeTimestamp" if unit["reload"] else "ActiveEnterTimestamp"
+    if newest(unit["inputs"]) > timestamp(state[since]):
         return "reload" if unit["reload"] else "restart"
     return None
 

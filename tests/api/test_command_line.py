@@ -171,6 +171,20 @@ def test_doctor_asks_for_an_administrator(slm, healthy, population):
     assert f"slm admin create --population {population}" in found["advice"]
 
 
+@pytest.mark.parametrize(
+    ("found", "state"), [("refused", "ok"), ("accepted", "warning"), ("unknown", "warning")]
+)
+@pytest.mark.usefixtures("healthy")
+def test_doctor_says_whether_ssh_takes_passwords(slm, monkeypatch, found, state):
+    """The command on the host has asked sshd."""
+    monkeypatch.setenv("HOST_SSH_PASSWORDS", found)
+    status, checks = examine(slm)
+    assert status == 0
+    check = checks["SSH of this host"]
+    assert check["state"] == state
+    assert bool(check["advice"]) is (state == "warning")
+
+
 @pytest.mark.usefixtures("healthy")
 def test_doctor_sees_a_wrong_clock(slm, monkeypatch):
     monkeypatch.setattr(doctor, "CLOCK_TOLERANCE", -doctor.CLOCK_TOLERANCE)

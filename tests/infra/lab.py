@@ -48,7 +48,7 @@ import concurrent.futures, json, socket, sys
 
 def answer(target):
     address, port = target.rsplit(":", 1)
-    with socket.socket() as connection:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as connection:
         connection.settimeout(2)
         if sys.argv[1]:
             connection.bind((sys.argv[1], 0))

@@ -12,6 +12,19 @@ from lab import HOSTS, POSTGRES_PROBE, Site, inside, must, probe
 # An address that is none of the site's, and ports that somebody may expect to answer.
 OUTSIDE = "10.99.0.5"
 PORTS = (22, 80, 443, 5432, 8000, 8443)
+# Addresses that a test gives hosts in a network of the site, and one elsewhere.
+IPV6 = {"slm": "fd16:168::19", "redis": "fd16:168::23", "backend": "fd16:168::20"}
+IPV6_INSIDE, IPV6_OUTSIDE = "fd16:168::5", "fd99::5"
+OPEN_PORTS = {"slm": (22, 80, 443, 8000), "redis": (22,), "backend": (22, 8443)}
+# Status of a request over IPv6. argv: address, port, name in the certificate.
+HTTPS = """
+import http.client, socket, ssl, sys
+context = ssl.create_default_context(cafile="/dev/stdin")
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as plain:
+    with context.wrap_socket(plain, server_hostname=sys.argv[3]) as secure:
+        secure.sendall(b"GET /health/live HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+        print(secure.recv(65536).split()[1].decode())
+"""
 HBA_REFUSES = "pg_hba.conf rejects connection"
 
 
@@ -66,13 +79,49 @@ def test_only_named_addresses_reach_postgresql_on_redis(site: Site) -> None:
 
 
 def test_only_the_named_ports_answer_inside_the_site(site: Site) -> None:
-    open_ports = {"slm": (22, 80, 443, 8000), "redis": (22,), "backend": (22, 8443)}
     expected = {
-        f"{site.addresses[name]}:{port}": "open" if port in open_ports[name] else "silent"
+        f"{site.addresses[name]}:{port}": "open" if port in OPEN_PORTS[name] else "silent"
         for name in HOSTS
         for port in PORTS
     }
     assert probe("outsider", *expected) == expected
+
+
+@pytest.fixture
+def ipv6() -> Iterator[None]:
+    """Addresses of the other family for the hosts and the outsider."""
+    for name, address in IPV6.items():
+        must(name, "ip", "-6", "address", "replace", f"{address}/64", "dev", "eth0", "nodad")
+        must(name, "ip", "-6", "route", "replace", "fd99::/64", "dev", "eth0")
+    for address in (IPV6_INSIDE, IPV6_OUTSIDE):
+        inside(
+            "outsider", "ip", "-6", "address", "replace", f"{address}/64", "dev", "eth0", "nodad"
+        )
+    inside("outsider", "ip", "-6", "route", "replace", "fd16:168::/64", "dev", "eth0")
+    yield
+    for name, address in IPV6.items():
+        must(name, "ip", "-6", "route", "delete", "fd99::/64", "dev", "eth0")
+        must(name, "ip", "-6", "address", "delete", f"{address}/64", "dev", "eth0")
+    for address in (IPV6_INSIDE, IPV6_OUTSIDE):
+        inside("outsider", "ip", "-6", "address", "delete", f"{address}/64", "dev", "eth0")
+
+
+@pytest.mark.usefixtures("ipv6")
+def test_the_other_family_of_addresses_finds_the_same() -> None:
+    targets = {f"{IPV6[name]}:{port}": (name, port) for name in HOSTS for port in PORTS}
+    assert probe("outsider", *targets, source=IPV6_INSIDE) == {
+        target: "open" if port in OPEN_PORTS[name] else "silent"
+        for target, (name, port) in targets.items()
+    }
+    assert probe("outsider", *targets, source=IPV6_OUTSIDE) == dict.fromkeys(targets, "silent")
+
+
+@pytest.mark.usefixtures("ipv6")
+@pytest.mark.parametrize(("name", "port"), [("slm", 443), ("backend", 8443)])
+def test_the_services_answer_over_ipv6(site: Site, name: str, port: int) -> None:
+    other = "backend" if name == "slm" else "slm"
+    command = ("python3", "-c", HTTPS, IPV6[name], str(port), f"{name}.autobot.internal")
+    assert must(other, *command, stdin=site.ca.read_text()) == "200"
 
 
 @pytest.mark.parametrize("name", ["redis", "backend"])
@@ -98,3 +147,14 @@ def test_pg_hba_refuses_without_the_firewall(
         answer = ask_postgresql(site, source, "autobot_backend", "autobot_users", mode)
     assert answer.startswith("E | ")
     assert HBA_REFUSES in answer
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_ssh_takes_keys_and_no_passwords(site: Site, name: str) -> None:
+    refused = inside(
+        "outsider",
+        *("ssh", "-o", "BatchMode=yes", "-o", "PreferredAuthentications=none"),
+        *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+        f"autobot@{site.addresses[name]}",
+    )
+    assert "Permission denied (publickey)." in refused.text

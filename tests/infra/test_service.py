@@ -237,6 +237,44 @@ def test_the_service_is_sandboxed(
     assert exposure <= 2.0, report
 
 
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("slm", "nginx.service"),
+        ("backend", "nginx.service"),
+        ("slm", "postgresql@*-main.service"),
+        ("redis", "postgresql@*-main.service"),
+    ],
+)
+def test_what_the_services_need_is_hardened(figure: Figure, name: str, unit: str) -> None:
+    properties = must(name, "systemctl", "show", "--property=Id,MainPID", "--value", unit)
+    unit, pid = sorted(properties.split(), key=str.isdecimal)
+    report = must(name, "systemd-analyze", "security", "--no-pager", unit)
+    exposure = float(report.rpartition("exposure level for")[2].split(":")[1].split()[0])
+    figure(f"exposure of {unit} on {name}", f"{exposure}")
+    assert exposure <= 4.0, report
+    # In force, not only written.
+    assert "NoNewPrivs:\t1" in must(name, "cat", f"/proc/{pid}/status")
+
+
+@pytest.mark.parametrize("name", ["slm", "backend"])
+def test_the_web_server_serves_nothing_of_its_packages(name: str) -> None:
+    assert must(name, "ls", "/etc/nginx/sites-enabled") == ""
+
+
+def test_a_redirect_leads_to_the_site_whatever_the_client_calls_it(site: Site) -> None:
+    address = site.addresses["slm"]
+    for url, target in (
+        (f"http://{address}:80/a", f"https://{address}/a"),
+        (f"http://{address}:443/a", f"https://{address}/a"),
+    ):
+        status, headers, _ = ask("backend", "GET", url, Host="elsewhere.example")
+        assert (status, headers["Location"]) == (308, target)
+    name = "slm.autobot.internal"
+    _, headers, _ = ask("backend", "GET", f"http://{address}:80/a", Host=name)
+    assert headers["Location"] == f"https://{name}/a"
+
+
 @pytest.mark.parametrize(("name", "unit"), SERVICES)
 def test_the_service_runs_as_a_user_of_its_own(
     hosts: dict[str, Host], name: str, unit: str

@@ -126,6 +126,16 @@ def test_public_has_nothing_and_the_service_owns_nothing(site: Site) -> None:
         assert site.sql(f"SELECT {rights.format(role)}", database="people") == expected
 
 
+def test_the_owner_has_a_reserve_where_there_is_one(site: Site) -> None:
+    site.run()
+    takers = site.sql(
+        "SELECT pg_get_userbyid(member) FROM pg_auth_members"
+        " WHERE pg_get_userbyid(roleid) = 'pg_use_reserved_connections'"
+    )
+    version = int(site.sql("SHOW server_version_num"))
+    assert takers == ("owner" if version >= 160000 else "")
+
+
 def test_a_role_without_login_is_taken_by_its_members_only(site: Site) -> None:
     assert "role tenant: service may take it" in site.run()
     take = "SET ROLE tenant; SELECT current_user"

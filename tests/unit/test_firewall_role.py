@@ -3,22 +3,29 @@
 import re
 from typing import Any
 
-from role_files import render
+import yaml
+from role_files import ROOT, render
 
 SSH = ["192.0.2.0/24"]
+FIREWALL = {
+    **yaml.safe_load((ROOT / "roles/firewall/defaults/main.yml").read_text()),
+    "firewall_ssh_sources": SSH,
+}
+
+
+def table(**changes: Any) -> str:
+    return render("firewall", "etc/nftables.conf.j2", **{**FIREWALL, **changes})
 
 
 def rules(
     *allowed: dict[str, Any], ssh: list[str] = SSH, kind: str = "accept comment"
 ) -> list[str]:
-    text = render(
-        "firewall", "etc/nftables.conf.j2", firewall_ssh_sources=ssh, firewall_allow=list(allowed)
-    )
+    text = table(firewall_ssh_sources=ssh, firewall_allow=list(allowed))
     return [line.strip() for line in text.splitlines() if kind in line]
 
 
-def allow(*ports: int, sources: list[str]) -> dict[str, Any]:
-    return {"ports": list(ports), "sources": sources, "comment": "what is behind it"}
+def allow(*ports: int, sources: list[str], **limits: int) -> dict[str, Any]:
+    return {"ports": list(ports), "sources": sources, "comment": "what is behind it", **limits}
 
 
 def test_only_ssh_is_open_when_nothing_is_listed() -> None:
@@ -52,7 +59,7 @@ def test_every_other_packet_is_dropped() -> None:
 
 
 def test_the_tables_of_others_are_left_alone() -> None:
-    text = render("firewall", "etc/nftables.conf.j2", firewall_ssh_sources=SSH, firewall_allow=[])
+    text = table()
     statements = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]
     assert [line for line in statements if line != "}"] == [
         "table inet autobot",
@@ -60,3 +67,41 @@ def test_the_tables_of_others_are_left_alone() -> None:
         "table inet autobot {",
     ]
     assert not re.search(r"^[^#]*flush", text, re.MULTILINE)
+
+
+def test_a_limit_is_a_rule_before_the_one_that_accepts() -> None:
+    limited = allow(5432, sources=["192.0.2.7"], connections=64, rate=20)
+    assert rules(limited, kind="dport { 5432 }") == [
+        "ip saddr { 192.0.2.7 } tcp dport { 5432 } add @rate_1_ip "
+        '{ ip saddr limit rate over 20/second burst 60 packets } drop comment "what is behind it"',
+        "ip saddr { 192.0.2.7 } tcp dport { 5432 } add @connections_1_ip "
+        '{ ip saddr ct count over 64 } drop comment "what is behind it"',
+        'ip saddr { 192.0.2.7 } tcp dport { 5432 } accept comment "what is behind it"',
+    ]
+
+
+def test_each_address_of_each_family_is_counted_for_itself() -> None:
+    open_ports = allow(80, sources=["192.0.2.0/24"])
+    limited = allow(443, sources=["192.0.2.0/24", "2001:db8::/64"], connections=3000)
+    assert rules(open_ports, limited, kind="set ") == [
+        "set connections_2_ip { type ipv4_addr; size 65535; flags dynamic; }",
+        "set connections_2_ip6 { type ipv6_addr; size 65535; flags dynamic; }",
+    ]
+    counted = {"ip": "ip saddr", "ip6": "ip6 saddr & ffff:ffff:ffff:ffff::"}
+    assert rules(open_ports, limited, kind="ct count") == [
+        f"{family} saddr {{ {source} }} tcp dport {{ 443 }} add @connections_2_{family} "
+        f'{{ {counted[family]} ct count over 3000 }} drop comment "what is behind it"'
+        for family, source in (("ip", "192.0.2.0/24"), ("ip6", "2001:db8::/64"))
+    ]
+
+
+def test_what_a_host_sends_is_filtered_only_where_it_shares_a_limit() -> None:
+    assert "output" not in table()
+    shared = {"addresses": ["192.0.2.23"], "port": 5432, "connections": 16, "comment": "a database"}
+    text = table(firewall_remote=[shared])
+    assert "type filter hook output priority filter; policy accept;" in text
+    # Users that systemd makes: the services.
+    assert (
+        "ip daddr { 192.0.2.23 } tcp dport 5432 ct state new meta skuid != 61184-65519 "
+        'ct count over 16 reject with tcp reset comment "a database"' in text
+    )

@@ -37,7 +37,12 @@ def proof() -> Any:
 
 
 def unit_state(**changes: str) -> dict[str, str]:
-    return {"ActiveState": "active", "StateChangeTimestamp": "", **changes}
+    return {
+        "ActiveState": "active",
+        "ActiveEnterTimestamp": "",
+        "StateChangeTimestamp": "",
+        **changes,
+    }
 
 
 class TestUnitsInForce:
@@ -71,11 +76,16 @@ class TestUnitsInForce:
         path = tmp_path / "input"
         path.touch()
         unit = {"inputs": [str(path)], "reload": reload}
-        before = unit_state(StateChangeTimestamp="Thu 1970-01-01 00:01:00.250000 UTC")
-        after = unit_state(StateChangeTimestamp="Fri 2199-01-01 00:01:00.250000 UTC")
+        before, after = "Thu 1970-01-01 00:01:00.250000 UTC", "Fri 2199-01-01 00:01:00.250000 UTC"
 
-        assert units.wanted_action(unit, before) == action
-        assert units.wanted_action(unit, after) is None
+        def wanted(start: str, reload: str) -> str | None:
+            state = unit_state(ActiveEnterTimestamp=start, StateChangeTimestamp=reload)
+            return units.wanted_action(unit, state)
+
+        assert wanted(before, before) == action
+        assert wanted(after, after) is None
+        # A reload does not make up for a restart.
+        assert wanted(before, after) == (None if reload else "restart")
 
     @pytest.mark.parametrize(
         ("outdated", "expected"),
@@ -154,6 +164,28 @@ SILENT = 'psql: error: connection to server at "10.0.0.1" failed: timeout expire
 
 
 class TestHostProof:
+    @pytest.mark.parametrize(
+        ("configuration", "expected"),
+        [
+            ("passwordauthentication no\nkbdinteractiveauthentication no\n", False),
+            ("PasswordAuthentication yes\nkbdinteractiveauthentication no\n", True),
+            ("passwordauthentication no\nkbdinteractiveauthentication yes\n", True),
+        ],
+    )
+    @pytest.mark.parametrize("wanted", ["keys_only", "as_found"])
+    def test_says_whether_ssh_takes_passwords(
+        self, proof: Any, tmp_path: Path, wanted: str, configuration: str, expected: bool
+    ) -> None:
+        sshd = tmp_path / "sshd"
+        sshd.write_text(f"#!/bin/sh\nprintf '{configuration}'\n")
+        sshd.chmod(0o755)
+        proof.SSHD[0] = str(sshd)
+        check = proof.Prover({"deadline": 2, "ssh_logins": wanted}).ssh()
+        assert check.ok is not (expected and wanted == "keys_only")
+        found = proof.SSH_PASSWORDS if expected and wanted == "as_found" else proof.SSH_KEYS
+        assert check.name == found
+        assert bool(check.detail) is not check.ok
+
     @pytest.mark.parametrize(
         ("status", "error", "outcome"),
         [
@@ -274,6 +306,7 @@ class TestHostProof:
                 "deadline": 2,
                 "minimum_days": 14,
                 "firewall": False,
+                "ssh_logins": None,
                 "server": None,
                 "logins": [],
                 "requests": [{"name": "nobody", "url": "http://127.0.0.1:1/", "status": 200}],

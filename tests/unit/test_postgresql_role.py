@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from role_files import ROOT, load_filter, render
 
 RFC_7677 = {
@@ -45,12 +47,36 @@ def settings(**variables: Any) -> dict[str, str]:
             "postgresql_tls_certificate": "/tls/server.crt",
             "postgresql_tls_key": "/tls/server.key",
             "postgresql_memory_mb": 2048,
+            "postgresql_version": 17,
+            "postgresql_max_connections": 100,
+            "postgresql_reserved_superuser": 10,
+            "postgresql_reserved_owner": 5,
             "postgresql_settings": {},
             **variables,
         },
     )
     pairs = (entry.partition(" = ") for entry in text.splitlines() if " = " in entry)
     return {name: value for name, _, value in pairs}
+
+
+def problems(**variables: Any) -> list[str]:
+    """What the role refuses before it does anything."""
+    loader = DataLoader()
+    own = [
+        loader.load_from_file(
+            str(ROOT / f"roles/postgresql/{part}/main.yml"), trusted_as_template=True
+        )
+        for part in ("defaults", "vars")
+    ]
+    given: dict[str, Any] = {
+        "ansible_facts": {"distribution": "Debian", "distribution_major_version": "13"},
+        "postgresql_owner": "owner",
+        "postgresql_roles": [{"name": "owner", "connection_limit": 5}],
+        "postgresql_passwords": {"owner": "secret"},
+    }
+    templar = Templar(loader, variables={**own[0], **own[1], **given, **variables})
+    found: list[str] = templar.template(trust_as_template("{{ postgresql_problems }}"))
+    return found
 
 
 def test_nobody_comes_in_over_the_network_when_nothing_is_listed() -> None:
@@ -108,6 +134,32 @@ def test_connections_are_encrypted_and_passwords_are_scram() -> None:
     assert written["ssl_key_file"] == "'/tls/server.key'"
     assert written["ssl_min_protocol_version"] == "'TLSv1.2'"
     assert written["password_encryption"] == "'scram-sha-256'"
+
+
+@pytest.mark.parametrize("version", [15, 16, 17])
+def test_who_does_not_log_in_leaves_slots_for_the_operator(version: int) -> None:
+    written = settings(postgresql_version=version, postgresql_max_connections=158)
+    assert written["max_connections"] == "158"
+    assert written["superuser_reserved_connections"] == "10"
+    assert written.get("reserved_connections") == ("5" if version >= 16 else None)
+    assert written["authentication_timeout"] == "5s"
+
+
+@pytest.mark.parametrize(
+    ("limits", "accepted"), [([5, 79], True), ([5, 80], False), ([5, -1], False)]
+)
+def test_the_roles_together_never_have_all_slots(limits: list[int], accepted: bool) -> None:
+    names = ["owner", "service"]
+    roles = [
+        {"name": name, "connection_limit": limit} for name, limit in zip(names, limits, strict=True)
+    ]
+    found = problems(postgresql_roles=roles, postgresql_passwords=dict.fromkeys(names, "secret"))
+    assert (found == []) is accepted, found
+    if not accepted:
+        assert (
+            f"are {limits[0]}, {limits[1]}; allowed are 0 and more, together less than 85"
+            in found[0]
+        )
 
 
 def test_the_log_never_holds_the_values_of_a_statement() -> None:

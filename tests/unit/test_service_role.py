@@ -18,6 +18,7 @@ SERVICE = {
     "service_port": 8443,
     "service_socket": "/run/autobot-auth/auth.sock",
     "service_root": "/opt/autobot/auth",
+    "service_ipv6": True,
 }
 
 
@@ -36,11 +37,39 @@ def test_the_service_hears_of_one_address_only() -> None:
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in site(service_proxies=["10.0.0.21"])
 
 
-@pytest.mark.parametrize(("port", "authority"), [(443, "$host"), (8443, "$host:8443")])
-def test_plain_http_is_led_to_the_port_of_the_service(port: int, authority: str) -> None:
+@pytest.mark.parametrize(("port", "suffix"), [(443, ""), (8443, ":8443")])
+def test_plain_http_is_led_to_the_port_of_the_service(port: int, suffix: str) -> None:
     text = site(service_port=port, service_redirect_ports=[80])
     targets = re.findall(r"308 (https://.+)\$request_uri;", text)
-    assert targets == [f"https://{authority}"] * 2
+    assert targets == [f"https://$autobot_auth_host{suffix}"] * 2
+
+
+def test_no_redirect_leads_to_a_name_that_is_not_the_services() -> None:
+    text = site(service_redirect_ports=[80])
+    ((known, names),) = re.findall(r"map \$host \$(\w+_host) \{\n(.+?)\}", text, re.DOTALL)
+    assert known == "autobot_auth_host"
+    leads = dict(line.strip(" ;").split() for line in names.splitlines())
+    assert leads.pop("default") == "10.0.0.20"
+    assert leads == {
+        name: name for name in ("backend.autobot.internal", "10.0.0.20", "localhost", "127.0.0.1")
+    }
+    # What the client calls the host goes to the service, and nowhere else.
+    assert [line.strip() for line in text.splitlines() if "$host" in line] == [
+        "map $host $autobot_auth_host {",
+        "proxy_set_header Host $host:8443;",
+    ]
+
+
+def test_one_address_has_a_part_of_the_web_server_and_not_all_of_it() -> None:
+    text = site(service_redirect_ports=[80])
+    assert "limit_conn_zone $binary_remote_addr zone=autobot_auth_requests:1m;" in text
+    assert re.findall(r"^    limit_conn (\w+) (\d+);", text, re.MULTILINE) == [
+        ("autobot_auth_requests", "2500")
+    ]
+    assert "limit_conn_status 429;" in text
+    assert "add_header Retry-After 5 always;" in locations(text)["^~ /.problem/"]
+    # Who says nothing is gone after ten seconds, on plain HTTP too.
+    assert text.count("client_header_timeout 10s;") == text.count("server {") == 2
 
 
 def test_the_log_holds_addresses_without_what_is_asked_there() -> None:
@@ -83,6 +112,14 @@ def test_the_addresses_for_files_are_those_of_the_application() -> None:
 def test_listens_where_it_is_told_and_nowhere_else(ports: list[int]) -> None:
     text = site(service_redirect_ports=ports)
     assert [int(port) for port in re.findall(r"listen (\d+)", text)] == [*ports, 8443]
+    assert re.findall(r"listen \[::\]:(\d+ .+);", text) == [
+        *(f"{port} default_server" for port in ports),
+        "8443 ssl default_server",
+    ]
+
+
+def test_listens_on_ipv6_where_the_host_has_it() -> None:
+    assert "[::]" not in site(service_ipv6=False, service_redirect_ports=[80])
 
 
 def locations(text: str) -> dict[str, str]:
@@ -125,7 +162,7 @@ def test_each_place_that_adds_headers_adds_all(pages: str) -> None:
     text = site(service_pages=pages)
     blocks = re.split(r"[{}]", text)
     adding = [block for block in blocks if "add_header" in block]
-    assert len(adding) == (5 if pages else 2)
+    assert len(adding) == (6 if pages else 3)
     for block in adding:
         names = re.findall(r"add_header (\S+)", block)
         assert {

@@ -20,10 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from typing import Self
+from typing import Any
 
 CONFIGURATION = Path("/etc/autobot/backup/backup.json")
 STATE = Path("/var/lib/autobot-backup")
@@ -85,7 +82,7 @@ class Configuration:
     repositories: tuple[Repository, ...]
 
     @classmethod
-    def load(cls, path: Path = CONFIGURATION) -> Self:
+    def load(cls, path: Path = CONFIGURATION) -> Configuration:
         values = json.loads(path.read_text())
         repositories = tuple(Repository(**each) for each in values.pop("repositories"))
         return cls(**values, repositories=repositories)
@@ -298,7 +295,7 @@ class Session:
             },
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,15 +18,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import autobot_backup
 from autobot_backup import BackupError, Configuration
 
 SCRATCH = autobot_backup.STATE / "scratch"
 LOCK = autobot_backup.STATE / "scratch.lock"
+WRITTEN_TIME = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<time>\d\d:\d\d)(?P<second>:\d\d)?"
+    r"([.,](?P<fraction>\d+))?((?P<utc>[Zz])|(?P<hours>[+-]\d\d):?(?P<minutes>\d\d)?)?",
+    re.ASCII,
+)
 VERSION_TABLE = "user_management_version"
 
 # What initdb makes unless it is told otherwise; the names of WAL segments follow from it.
@@ -44,7 +49,7 @@ MISSED_TARGET = "recovery ended before configured recovery target was reached"
 
 def moment(seconds: float) -> str:
     """A time as it can be asked for again."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    text = datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")
     return text.replace(".000000", "").replace("+00:00", "Z")
 
 
@@ -112,7 +117,7 @@ class Archive:
     births: dict[int, float] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, listing: Mapping[str, Any]) -> Self:
+    def parse(cls, listing: Mapping[str, Any]) -> Archive:
         archive = cls()
         for path, entry in listing.items():
             if match := SEGMENT_NAME.fullmatch(path):
@@ -241,8 +246,17 @@ class Target:
 
 def parse_time(text: str) -> float:
     """Seconds since 1970 of a time with its zone."""
+    parts = WRITTEN_TIME.fullmatch(text)
     try:
-        parsed = datetime.fromisoformat(text)
+        if parts is None:
+            raise ValueError(text)
+        # Python 3.10 reads no Z, no offset of hours alone and no fraction but one of six digits.
+        hours, minutes = parts["hours"], parts["minutes"]
+        fraction = (parts["fraction"] or "").ljust(6, "0")[:6]
+        zone = f"{hours}:{minutes or '00'}" if hours else "+00:00" if parts["utc"] else ""
+        parsed = datetime.fromisoformat(
+            f"{parts['date']}T{parts['time']}{parts['second'] or ':00'}.{fraction}{zone}"
+        )
     except ValueError:
         raise BackupError(
             f"{text} is no time. Write it like 2026-01-31T17:45:00Z or 2026-01-31T18:45:00+01:00."
@@ -488,7 +502,7 @@ class Scratch:
         self.log = SCRATCH / "log"
         self._server: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Scratch:
         self._lock = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

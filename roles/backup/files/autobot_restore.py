@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def make_plan(
         raise BackupError(
             f"Backup {backup.label} has no database {database}. It has: {', '.join(present)}."
         )
-    stamp = stamp or datetime.fromtimestamp(now, UTC).strftime("%Y%m%dt%H%M%Sz")
+    stamp = stamp or datetime.fromtimestamp(now, timezone.utc).strftime("%Y%m%dt%H%M%Sz")
     data = Path(configuration.data_directory)
     where = autobot_recovery.SCRATCH if database else data.parent
     needed, free = autobot_recovery.need_room(where, backup)

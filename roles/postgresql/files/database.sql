@@ -80,6 +80,19 @@ SELECT format('role %s: %s may not take it', name, member),
 FROM (SELECT present.* FROM present JOIN wanted_role USING (name) EXCEPT TABLE wanted_member)
     AS surplus;
 
+-- Since 16 a migration finds a connection when the services have used up theirs.
+INSERT INTO change (what, statement)
+SELECT format('role %s: reserved connections', :'owner'),
+    format('GRANT pg_use_reserved_connections TO %I', :'owner')
+WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_use_reserved_connections')
+AND NOT EXISTS (
+    SELECT
+    FROM pg_auth_members
+        JOIN pg_roles AS granted ON granted.oid = roleid
+        JOIN pg_roles AS taker ON taker.oid = member
+    WHERE granted.rolname = 'pg_use_reserved_connections' AND taker.rolname = :'owner'
+);
+
 WITH present AS (
     SELECT rolname, split_part(entry, '=', 1) AS key, entry
     FROM pg_db_role_setting

@@ -45,6 +45,9 @@ options:
     description: Check that the firewall drops what no rule accepts.
     type: bool
     default: true
+  ssh_logins:
+    description: What becomes of password logins over SSH, V(keys_only) or V(as_found).
+    type: str
   server:
     description: Check the PostgreSQL server of this host from the inside, in this database.
     type: str
@@ -93,6 +96,10 @@ HEADERS = {
 }
 
 FIREWALL = "firewall drops what no rule accepts"
+SSH_KEYS = "SSH takes keys, no passwords"
+SSH_PASSWORDS = "SSH takes passwords too, as it was found"
+# With its path, as it demands.
+SSHD = ["/usr/sbin/sshd", "-T", "-C", "user=root,host=localhost,addr=127.0.0.1"]
 SERVER = "PostgreSQL: TLS, SCRAM, checksums, no error and no restart pending, WAL is archived"
 SERVER_QUERY = """
 SELECT json_build_object(
@@ -184,6 +191,13 @@ def judge_chains(ruleset: dict[str, Any]) -> str:
     return "no chain drops what no rule accepts. Run: systemctl restart nftables"
 
 
+def takes_passwords(configuration: str) -> bool:
+    """Whether sshd, whose `sshd -T` this is, lets somebody in with a password."""
+    lines = configuration.lower().splitlines()
+    methods = ("passwordauthentication", "kbdinteractiveauthentication")
+    return any(f"{method} yes" in lines for method in methods)
+
+
 def judge_response(
     request: dict[str, Any], status: int, headers: dict[str, str], body: bytes
 ) -> str:
@@ -233,6 +247,8 @@ class Prover:
         checks: list[tuple[str, Callable[[], Check]]] = []
         if parameters["firewall"]:
             checks.append((FIREWALL, self.firewall))
+        if parameters["ssh_logins"]:
+            checks.append((SSH_KEYS, self.ssh))
         if parameters["server"]:
             checks.append((SERVER, self.server))
         for kind in (self.login, self.request, self.certificate):
@@ -255,6 +271,21 @@ class Prover:
             return Check(FIREWALL, False, listed.stderr.strip())
         fault = judge_chains(json.loads(listed.stdout))
         return Check(FIREWALL, not fault, fault)
+
+    def ssh(self) -> Check:
+        found = run(SSHD, {})
+        if found.returncode:
+            return Check(SSH_KEYS, False, found.stderr.strip())
+        if not takes_passwords(found.stdout):
+            return Check(SSH_KEYS, True)
+        if self._parameters["ssh_logins"] == "as_found":
+            return Check(SSH_PASSWORDS, True)
+        return Check(
+            SSH_KEYS,
+            False,
+            "sshd lets passwords in. Another file of its configuration says so, before ours: "
+            "run grep -ri PasswordAuthentication /etc/ssh",
+        )
 
     def server(self) -> Check:
         found = run(
@@ -348,6 +379,7 @@ def main() -> None:
             "deadline": {"type": "int", "default": 2},
             "minimum_days": {"type": "int", "default": 14},
             "firewall": {"type": "bool", "default": True},
+            "ssh_logins": {"type": "str", "choices": ["keys_only", "as_found"]},
             "server": {"type": "str"},
             "logins": {"type": "list", "elements": "dict", "default": []},
             "requests": {"type": "list", "elements": "dict", "default": []},

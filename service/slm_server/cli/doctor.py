@@ -1,6 +1,7 @@
 """`slm doctor`: is everything as the service needs it, and what is to be done if not."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -67,6 +68,7 @@ async def _checks() -> list[Check]:
     checks = [_ok("configuration", "complete"), *_check_keys(settings)]
     for population in Population:
         checks += [check async for check in _check_database(settings, population)]
+    checks += _check_ssh(os.environ.get("HOST_SSH_PASSWORDS"))
     checks.append(await asyncio.to_thread(_check_https, settings.slm_postgres_sslrootcert))
     return checks
 
@@ -176,6 +178,29 @@ def _check_seals(population: Population, unsealed: int | None) -> Check:
         "See that the service runs (systemctl status autobot-slm-backend), then run "
         "`slm audit verify`.",
     )
+
+
+def _check_ssh(passwords: str | None) -> Iterator[Check]:
+    """What the command has asked sshd, if it is the one of a deployed host."""
+    name = "SSH of this host"
+    match passwords:
+        case "refused":
+            yield _ok(name, "takes keys, no passwords")
+        case "accepted":
+            yield Check(
+                check=name,
+                state="warning",
+                found="takes passwords too",
+                advice="Set site_ssh_logins: keys_only and deploy again, unless somebody has to "
+                "log in with one, as AutoBot's fleet manager does.",
+            )
+        case "unknown":
+            yield Check(
+                check=name,
+                state="warning",
+                found="sshd does not say whether it takes passwords",
+                advice="Run as root: /usr/sbin/sshd -T",
+            )
 
 
 def _check_https(ca: Path | None) -> Check:
