@@ -28,7 +28,9 @@ for path in (*copy.glob("bin/*"), copy / "pyvenv.cfg"):
     if not path.is_symlink():
         path.write_text(path.read_text().replace(str(original), str(copy)))
 for pattern, change in changes.items():
-    for path in copy.glob(pattern) if "*" in pattern else [copy / pattern]:
+    paths = list(copy.glob(pattern)) if "*" in pattern else [copy / pattern]
+    assert paths, f"nothing to break: {pattern}"
+    for path in paths:
         text = path.read_text().replace(*change) if isinstance(change, list) else change
         assert not isinstance(change, list) or text != path.read_text(), path
         path.write_text(text)

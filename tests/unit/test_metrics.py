@@ -369,6 +369,7 @@ def test_the_whole_of_a_host_without_a_database(
     (tmp_path / "ca.crt").write_text(EXPIRED)
     settings = {
         "certificates": str(tmp_path),
+        "leaves": [],
         "paths": [str(tmp_path)],
         "units": ["nginx.service"],
         "jobs": [],
@@ -389,3 +390,7 @@ def test_the_whole_of_a_host_without_a_database(
     assert "autobot_backup" not in text
     assert ran == ["openssl", "systemctl"]
     assert {line for line in text.splitlines() if line.endswith(" 0")} == set()
+
+    # A certificate that is gone would expire unseen.
+    lost = metrics.rendered(metrics.collect(metrics.sources({**settings, "leaves": ["https"]})))
+    assert 'autobot_collector_success{source="certificates"} 0\n' in lost

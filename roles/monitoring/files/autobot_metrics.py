@@ -296,8 +296,9 @@ def sources(settings: Mapping[str, Any]) -> dict[str, list[Reader]]:
         "drill": [partial(drill, BACKUP_STATE / "drill.json")],
         "check": [partial(check, BACKUP_STATE / "check.json")],
     }
-    # Each host has the CA's: a directory that seems to be without it cannot be read.
-    certificates = {directory / "ca.crt", *directory.glob("*.crt")}
+    # One that should be there and is not cannot be read, and expires unseen.
+    expected = (directory / f"{name}.crt" for name in ("ca", *settings["leaves"]))
+    certificates = {*expected, *directory.glob("*.crt")}
     return {
         **(database if stanza else {}),
         "certificates": [partial(certificate, path) for path in sorted(certificates)],
