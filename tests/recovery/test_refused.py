@@ -172,11 +172,15 @@ def test_settings_with_which_the_same_release_does_not_serve_go_back(
 
 
 @pytest.mark.parametrize(
-    "task",
-    ["TASK [pki : ", "TASK [service : Let the service and", "TASK [service : Let the timers"],
-    ids=["before the switch", "after the switch", "after the restart"],
+    ("task", "another"),
+    [
+        ("TASK [pki : ", False),
+        ("TASK [service : Let the service and", True),
+        ("TASK [service : Let the timers", True),
+        ("TASK [service : Let the timers", False),
+    ],
+    ids=["before the switch", "after it", "after the restart", "the same with other settings"],
 )
-@pytest.mark.parametrize("another", [True, False], ids=["another release", "other settings"])
 def test_a_controller_that_dies_leaves_what_served(
     site: Site, before: dict[str, str], task: str, another: bool
 ) -> None:
