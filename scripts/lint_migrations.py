@@ -191,6 +191,8 @@ def judge(migrations: Path) -> list[str]:
     configs = [configuration(migrations, population) for population in POPULATIONS]
     directory = ScriptDirectory.from_config(configs[0])
     scripts = list(directory.walk_revisions())[::-1]
+    if not scripts:
+        return [f"{migrations}: there is no revision to judge"]
     faults: dict[str, None] = {}
     for number, script in enumerate(scripts):
         if script.revision <= BASELINE:

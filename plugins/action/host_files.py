@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,38 @@ description:
   - An entry without C(content) and C(directory) is rendered from the role's template that mirrors
     its path, C(templates/<path>.j2), or from C(template); one with C(file) is a copy of that file
     of the role.
-  - An entry with C(secret) is written like the others, and its content is never shown.
+  - An entry with C(secret) is written like the others, and its content is never shown. One with
+    C(credentials), name to content, is a directory that holds exactly these files, which root alone
+    can read.
 options:
   files:
-    description: The entries of the module, with C(template), C(file) and C(secret) besides.
+    description: >-
+      The entries of the module, with C(template), C(file), C(secret) and C(credentials) besides.
     type: list
     elements: dict
     required: true
+  aside:
+    description: As the module's.
+    type: path
+  always_aside:
+    description: As the module's.
+    type: bool
+    default: false
 """
+
+
+def expanded(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An entry; or, for credentials, those of their directory and its files."""
+    if "credentials" not in entry:
+        return [dict(entry)]
+    directory = {"path": entry["path"], "directory": True, "exact": True, "mode": "0700"}
+    return [
+        directory,
+        *(
+            {"path": f"{entry['path']}/{name}", "content": text, "mode": "0600", "secret": True}
+            for name, text in entry["credentials"].items()
+        ),
+    ]
 
 
 class ActionModule(ActionBase):
@@ -37,11 +63,15 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
-            {"files": {"type": "list", "elements": "dict", "required": True}}
+            {
+                "files": {"type": "list", "elements": "dict", "required": True},
+                "aside": {"type": "path"},
+                "always_aside": {"type": "bool", "default": False},
+            }
         )
         variables = task_vars or {}
         files, secrets = [], {}
-        for given in arguments["files"]:
+        for given in itertools.chain.from_iterable(map(expanded, arguments["files"])):
             entry = dict(given)
             template = entry.pop("template", f"{str(entry['path']).lstrip('/')}.j2")
             secret = entry.pop("secret", False)
@@ -54,7 +84,12 @@ class ActionModule(ActionBase):
             files.append(entry)
         result: dict[str, Any] = self._execute_module(
             module_name="host_files",
-            module_args={"files": files, "secrets": secrets},
+            module_args={
+                "files": files,
+                "secrets": secrets,
+                "aside": arguments["aside"],
+                "always_aside": arguments["always_aside"],
+            },
             task_vars=variables,
         )
         return result

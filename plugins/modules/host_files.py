@@ -35,6 +35,10 @@ options:
         description: Whether it is a directory.
         type: bool
         default: false
+      exact:
+        description: Whether a directory holds no other files than those of the entries.
+        type: bool
+        default: false
       content:
         description: What the file holds; not given for a directory or where O(secrets) has it.
         type: str
@@ -56,6 +60,17 @@ options:
     description: Path to the content of files whose content is never shown.
     type: dict
     default: {}
+  aside:
+    description:
+      - Directory to which the files are written instead, all of them, when one is not as it must be
+        in its place. Below C(files) they have their paths; C(absent) names, a line each, those that
+        must not be in an exact directory. What was written there for other entries stays.
+      - Directories are made in their places.
+    type: path
+  always_aside:
+    description: Whether they are written aside also when each is as it must be.
+    type: bool
+    default: false
 """
 
 RETURN = """
@@ -90,40 +105,78 @@ def is_so(path: Path, wanted: tuple[int, int] | None, mode: int, *, directory: b
     )
 
 
+def mode_of(entry: dict[str, Any]) -> int:
+    """The permissions of an entry."""
+    return int(entry["mode"] or ("0755" if entry["directory"] else "0644"), 8)
+
+
 class Writer:
-    """Brings entries to what they must be."""
+    """Brings entries to what they must be, in their places or aside."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
         self._secrets: dict[str, str] = module.params["secrets"]
+        self._aside: str | None = module.params["aside"]
         self.written: list[str] = []
         self.diffs: list[dict[str, str]] = []
 
-    def bring(self, entry: dict[str, Any]) -> None:
+    def bring(self, entries: list[dict[str, Any]]) -> None:
+        wrong = [entry for entry in entries if not self._is_right(entry)]
+        strangers = self._strangers(entries)
+        if self._module.check_mode:
+            return
+        for entry in wrong:
+            if entry["directory"]:
+                self._make(entry)
+        if self._aside is None:
+            for entry in wrong:
+                if not entry["directory"]:
+                    self._write(entry, Path(entry["path"]))
+            for path in strangers:
+                path.unlink()
+        elif self.written or self._module.params["always_aside"]:
+            Path(self._aside).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for entry in entries:
+                if not entry["directory"]:
+                    self._write(entry, Path(f"{self._aside}/files{entry['path']}"))
+            with (Path(self._aside) / "absent").open("a") as absent:
+                absent.writelines(f"{path}\n" for path in strangers)
+
+    def _is_right(self, entry: dict[str, Any]) -> bool:
+        """Whether an entry is in its place as it must be; noted where it is not."""
         path, directory = Path(entry["path"]), entry["directory"]
-        mode = int(entry["mode"] or ("0755" if directory else "0644"), 8)
         wanted = identity(entry["owner"], entry["group"])
         if wanted is None and not self._module.check_mode:
             self._module.fail_json(
                 msg=f"{path}: there is no user {entry['owner']} or no group {entry['group']}"
             )
-        good = is_so(path, wanted, mode, directory=directory)
-        if directory:
-            if not good:
-                self._note(path, "", "")
-                if wanted and not self._module.check_mode:
-                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    os.chown(path, *wanted)
-                    path.chmod(mode)
-            return
-        secret = entry["path"] in self._secrets
-        content = self._secrets[entry["path"]] if secret else entry["content"]
-        before = path.read_text() if path.is_file() else ""
+        good = is_so(path, wanted, mode_of(entry), directory=directory)
+        before = path.read_text() if not directory and path.is_file() else ""
+        content = "" if directory else self._content(entry)
         if good and before == content:
-            return
+            return True
+        secret = entry["path"] in self._secrets
         self._note(path, "" if secret else before, "" if secret else content)
-        if wanted and not self._module.check_mode:
-            self._replace(path, content, wanted, mode, entry["validate"])
+        return False
+
+    def _strangers(self, entries: list[dict[str, Any]]) -> list[Path]:
+        """The files of exact directories that no entry names."""
+        named = {entry["path"] for entry in entries}
+        found = [
+            path
+            for entry in entries
+            if entry["exact"]
+            for path in sorted(Path(entry["path"]).glob("*"))
+            if str(path) not in named
+        ]
+        for path in found:
+            self._note(path, "", "")
+        return found
+
+    def _content(self, entry: dict[str, Any]) -> str:
+        path = entry["path"]
+        content: str = self._secrets[path] if path in self._secrets else entry["content"]
+        return content
 
     def _note(self, path: Path, before: str, after: str) -> None:
         self.written.append(str(path))
@@ -135,6 +188,18 @@ class Writer:
                 "after": after,
             }
         )
+
+    def _make(self, entry: dict[str, Any]) -> None:
+        """Make a directory, or give it its owner and mode."""
+        path = Path(entry["path"])
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if wanted := identity(entry["owner"], entry["group"]):
+            os.chown(path, *wanted)
+        path.chmod(mode_of(entry))
+
+    def _write(self, entry: dict[str, Any], place: Path) -> None:
+        if wanted := identity(entry["owner"], entry["group"]):
+            self._replace(place, self._content(entry), wanted, mode_of(entry), entry["validate"])
 
     def _replace(
         self, path: Path, content: str, wanted: tuple[int, int], mode: int, validate: str | None
@@ -172,6 +237,7 @@ def main() -> None:
                 "options": {
                     "path": {"type": "path", "required": True},
                     "directory": {"type": "bool", "default": False},
+                    "exact": {"type": "bool", "default": False},
                     "content": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
@@ -180,12 +246,13 @@ def main() -> None:
                 },
             },
             "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "aside": {"type": "path"},
+            "always_aside": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     writer = Writer(module)
-    for entry in module.params["files"]:
-        writer.bring(entry)
+    writer.bring(module.params["files"])
     module.exit_json(changed=bool(writer.written), written=writer.written, diff=writer.diffs)
 
 

@@ -141,10 +141,13 @@ def test_the_assets_are_kept_for_good(client: httpx2.Client) -> None:
 
 def test_scripts_and_styles_have_their_types(client: httpx2.Client) -> None:
     types = {".js": "application/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    seen = set()
     for name in must("slm", "ls", f"{PAGES}/assets").split():
         suffix = f".{name.rpartition('.')[2]}"
         if suffix in types:
+            seen.add(suffix)
             assert client.get(f"/assets/{name}").headers["content-type"] == types[suffix], name
+    assert seen >= {".js", ".css"}
 
 
 @pytest.mark.parametrize("path", ["/assets/", "/assets/gone-12345678.js", "/assets/index.html"])

@@ -29,10 +29,15 @@ def assert_failed_untouched(run: Run, *message: str) -> None:
     assert set(run.changed.values()) == {0}, run.tail()
 
 
+def serves(site: Site) -> bool:
+    """Whether the SLM server answers and has its databases."""
+    with site.client() as client:
+        return client.get("/health/ready").status_code == 200
+
+
 def assert_serves(site: Site) -> None:
     """The SLM server answers."""
-    with site.client() as client:
-        assert client.get("/health/ready").status_code == 200
+    assert serves(site)
 
 
 def test_a_wrong_vault_password_changes_nothing(tmp_path: Path) -> None:
@@ -59,6 +64,30 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     run = ansible("playbooks/preflight.yml", "--extra-vars", json.dumps({variable: value}))
     shown = value if isinstance(value, str) else json.dumps(value)[2:-2]
     assert_failed_untouched(run, variable, shown, *allowed)
+
+
+def test_postgresql_that_does_not_start_gets_its_former_configuration(site: Site) -> None:
+    shown = ("sh", "-c", "cat /etc/postgresql/*/main/conf.d/50-autobot.conf")
+    before = must("redis", *shown)
+    settings = {
+        "archive_mode": "on",
+        "archive_command": "pgbackrest --stanza={{ backup_stanza }} archive-push %p",
+        # More than there is; what is tried beside the live server is given little.
+        "shared_buffers": "8TB",
+    }
+    run = ansible(
+        *("playbooks/preflight.yml", "playbooks/postgresql.yml"),
+        *("--extra-vars", json.dumps({"postgresql_settings": settings})),
+    )
+    assert run.status not in {0, 75}, run.tail()
+    assert "PostgreSQL on redis does not start with its new configuration" in run.output
+    assert "could not map anonymous shared memory" in run.output, run.tail()
+    assert "It runs with its former configuration again." in run.output
+    assert must("redis", *shown) == before
+    assert must("redis", "sh", "-c", "ls -A /etc/postgresql/*/main/conf.d").split() == [
+        "50-autobot.conf"
+    ]
+    wait_until(lambda: serves(site), 30, "the SLM server is ready again")
 
 
 def test_an_unknown_key_of_the_access_rules_stops_the_run() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 
-from lab import must, on, superuser, unique
+from lab import Run, Site, ansible, must, on, superuser, unique, wait_until
 from user_management.database import EXPECTED_REVISION
+
+# The part of a deployment in which services change.
+CHANGE = "playbooks/services.yml"
 
 ROOTS = {"slm": "/opt/autobot/slm-server", "backend": "/opt/autobot/auth"}
 UNITS = {"slm": "autobot-slm-backend", "backend": "autobot-auth"}
@@ -25,7 +29,9 @@ for path in (*copy.glob("bin/*"), copy / "pyvenv.cfg"):
     if not path.is_symlink():
         path.write_text(path.read_text().replace(str(original), str(copy)))
 for pattern, change in changes.items():
-    for path in copy.glob(pattern) if "*" in pattern else [copy / pattern]:
+    paths = list(copy.glob(pattern)) if "*" in pattern else [copy / pattern]
+    assert paths, f"nothing to break: {pattern}"
+    for path in paths:
         text = path.read_text().replace(*change) if isinstance(change, list) else change
         assert not isinstance(change, list) or text != path.read_text(), path
         path.write_text(text)
@@ -84,6 +90,10 @@ def in_use(host: str, link: str = "current") -> str:
     return on(host, "readlink", f"{ROOTS[host]}/{link}").stdout.strip().removeprefix("releases/")
 
 
+def links() -> dict[str, tuple[str, str]]:
+    return {host: (in_use(host), in_use(host, "previous")) for host in ROOTS}
+
+
 def revisions() -> dict[str, str]:
     """The schema of each database."""
     query = "SELECT version_num FROM user_management_version"
@@ -135,3 +145,30 @@ def left_as_found() -> Iterator[None]:
             must(host, "sh", "-c", RESET, "sh", root, UNITS[host], *before[host])
         for host, name in DATABASES.items():
             superuser(host, name, UNDO)
+
+
+def run(playbook: str, release: str, **variables: object) -> Run:
+    return ansible(playbook, "--extra-vars", json.dumps({"release_id": release, **variables}))
+
+
+def assert_said(run: Run, *parts: str) -> None:
+    """The run's output has all that; otherwise its errors are shown."""
+    for part in parts:
+        errors = re.findall(r"^\[ERROR\].*", run.output, re.MULTILINE)
+        assert part in run.output, "\n".join([part, *errors, run.tail()])
+
+
+def served(site: Site) -> list[tuple[int, str]]:
+    """What both services say from outside: whether they are ready, and of which release."""
+    said = []
+    for client in (site.client(), site.backend_client()):
+        with client:
+            ready = client.get("/health/ready")
+        said.append((ready.status_code, ready.json()["release"]))
+    return said
+
+
+def assert_serves(site: Site, release: str) -> None:
+    """Both services are ready, and of this release, once a restart that is under way is over."""
+    wanted = [(200, release.rpartition("-")[2])] * 2
+    wait_until(lambda: served(site) == wanted, 15, f"{release} serves")

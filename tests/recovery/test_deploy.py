@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -22,22 +21,25 @@ from lab import (
     wait_until,
 )
 from releases import (
+    CHANGE,
     DATABASES,
     HALF,
     NEXT_SCHEMA,
     ROOTS,
     SCHEMA,
+    assert_said,
+    assert_serves,
     in_use,
     left_as_found,
+    links,
     make,
     pids,
     revisions,
+    run,
     sockets,
 )
 from traffic import Traffic
 
-# The part of a deployment in which services change.
-CHANGE = "playbooks/services.yml"
 EX_TEMPFAIL = 75
 # Holds a lock that a migration needs and the services do not mind.
 HOLD = "BEGIN; LOCK TABLE users IN ACCESS SHARE MODE; SELECT pg_sleep(120)"
@@ -47,37 +49,6 @@ HOLD = "BEGIN; LOCK TABLE users IN ACCESS SHARE MODE; SELECT pg_sleep(120)"
 def lab_left_as_found() -> Iterator[None]:
     with left_as_found():
         yield
-
-
-def run(playbook: str, release: str, **variables: object) -> Run:
-    return ansible(playbook, "--extra-vars", json.dumps({"release_id": release, **variables}))
-
-
-def assert_said(run: Run, *parts: str) -> None:
-    """The run's output has all that; otherwise its errors are shown."""
-    for part in parts:
-        errors = re.findall(r"^\[ERROR\].*", run.output, re.MULTILINE)
-        assert part in run.output, "\n".join([part, *errors, run.tail()])
-
-
-def served(site: Site) -> list[tuple[int, str]]:
-    """What both services say from outside: whether they are ready, and of which release."""
-    said = []
-    for client in (site.client(), site.backend_client()):
-        with client:
-            ready = client.get("/health/ready")
-        said.append((ready.status_code, ready.json()["release"]))
-    return said
-
-
-def assert_serves(site: Site, release: str) -> None:
-    """Both services are ready, and of this release, once a restart that is under way is over."""
-    wanted = [(200, release.rpartition("-")[2])] * 2
-    wait_until(lambda: served(site) == wanted, 15, f"{release} serves")
-
-
-def links() -> dict[str, tuple[str, str]]:
-    return {host: (in_use(host), in_use(host, "previous")) for host in ROOTS}
 
 
 def test_a_release_that_fails_on_one_host_goes_back_on_all(site: Site) -> None:

@@ -267,3 +267,32 @@ def test_a_drill_that_was_killed_leaves_nothing_to_the_next() -> None:
     assert must("redis", "ls", SCRATCH) != ""
     result = drill()
     assert result["ok"], result
+
+
+OLDER = """
+UPDATE user_management_version SET version_num = '0666';
+CREATE TABLE tests_newer AS SELECT 'a row' AS content
+"""
+AS_FOUND = """
+UPDATE user_management_version SET version_num = :'revision';
+DROP TABLE IF EXISTS tests_newer
+"""
+
+
+def test_a_drill_that_finds_less_than_the_schema_fails_until_a_backup_has_it() -> None:
+    """As after the first migration, or one that a deployment has just made."""
+    revision = superuser("redis", DATABASE, "SELECT version_num FROM user_management_version")
+    try:
+        superuser("redis", DATABASE, OLDER)
+        failure = str(drill()["failure"])
+        assert "the live one of 0666: the backup is older" in failure
+        assert "systemctl start autobot-backup-incr" in failure
+        assert "1 tables more" in program("complete").stdout
+        assert program("complete").stdout == ""
+        result = drill()
+        assert result["ok"] is True, result
+        assert int(str(result["rows"])) > 0
+    finally:
+        superuser("redis", DATABASE, AS_FOUND, revision=revision[0][0])
+        must("redis", "systemctl", "start", "autobot-backup-incr")
+    assert drill()["ok"] is True

@@ -43,6 +43,11 @@ CONFIGURATION = Configuration(
     peer="slm",
     peer_login="autobot-repo-users@192.0.2.1",
     max_age_seconds=1,
+    schema={
+        "database": "users",
+        "revision": "0005",
+        "tables": ["public.roles", "public.users"],
+    },
     repositories=(NEAR,),
 )
 # 2026-01-31T12:00:00Z; the stories below count seconds from it.
@@ -521,6 +526,33 @@ class TestComparison:
         for word in words:
             assert word in difference
 
+    @pytest.mark.parametrize(
+        "recorded", [{}, {"users": {}}, {"users": {"public.users": ["0"] * 3}}]
+    )
+    def test_nothing_is_no_comparison(self, recorded: Any) -> None:
+        assert "Nothing is recorded" in autobot_drill.compare(recorded, recorded)
+
+    @pytest.mark.parametrize(
+        ("restored", "live", "tables", "fault"),
+        [
+            (["0005"], ["0005"], {"public.users", "public.roles", "public.more"}, ""),
+            ([], ["0005"], set(), "older than the first one"),
+            ([], [], set(), "no schema of a release"),
+            (["0005"], ["0006"], {"public.users", "public.roles"}, "revision 0005, and the live"),
+            (["0005"], [], {"public.users", "public.roles"}, "of none"),
+            (["0005"], ["0005"], {"public.users"}, "1 of the 2 tables"),
+            (["0005"], ["0005"], {"public.users"}, "missing: public.roles"),
+            # Gone back to, or deployed alone: what it has is not known here.
+            (["0004"], ["0004"], {"public.users"}, ""),
+        ],
+    )
+    def test_less_than_the_schema_of_the_release_is_a_fault(
+        self, restored: list[str], live: list[str], tables: set[str], fault: str
+    ) -> None:
+        found = autobot_drill.incomplete(restored, live, tables, CONFIGURATION.schema)
+        assert fault in found
+        assert bool(fault) is bool(found)
+
     @pytest.mark.parametrize("revisions", [[], ["0005"], ["0666"]])
     def test_a_schema_has_one_revision_or_none(self, revisions: list[str]) -> None:
         assert autobot_drill.strange(revisions) == ""
@@ -569,6 +601,20 @@ class TestDrill:
         assert result["ok"] is False
         assert "peer:/near does not answer" in result["failure"]
         assert result["verified"] == 123.0
+
+    @pytest.mark.parametrize(
+        ("last", "verified"),
+        [
+            ({"ok": True, "rows": 74, "verified": 123.0}, 123.0),
+            ({"ok": False, "rows": 0, "verified": 123.0}, 123.0),
+            ({"ok": True, "rows": 0, "verified": 123.0}, None),
+        ],
+    )
+    def test_a_drill_that_compared_nothing_verified_nothing(
+        self, state: Path, last: dict[str, Any], verified: float | None
+    ) -> None:
+        (state / "drill.json").write_text(json.dumps(last))
+        assert autobot_drill.Drill(CONFIGURATION).run()["verified"] == verified
 
     def test_a_backup_without_a_record_is_a_failure(self) -> None:
         result = autobot_drill.Drill(CONFIGURATION).run()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import importlib
+import json
 import sys
 from configparser import ConfigParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,6 +140,63 @@ def test_each_timeline_is_looked_at_by_itself(programs: Any) -> None:
     assert programs["check"].gaps(names, 256) == [segment(10, 2)]
 
 
+@pytest.mark.parametrize(
+    ("archived", "missing"),
+    [
+        ({"17-1": {segment(2), segment(3), segment(4)}}, []),
+        # Nothing has no gap.
+        ({}, [segment(2), segment(3)]),
+        ({"17-1": {segment(3), segment(4)}}, [segment(2)]),
+        ({"17-1": {segment(1), segment(2)}}, [segment(3)]),
+        ({"17-1": {segment(2), segment(3)}, "17-2": {segment(9), segment(11)}}, [segment(10)]),
+    ],
+)
+def test_wal_that_a_backup_needs_is_asked_for(
+    programs: Any,
+    host: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    archived: dict[str, set[str]],
+    missing: list[str],
+) -> None:
+    check = programs["check"]
+    needs = {"archive": {"start": segment(2), "stop": segment(3)}}
+    monkeypatch.setattr(check, "query", lambda *_: [["16777216"]])
+    monkeypatch.setattr(check, "archived", lambda *_: archived)
+    monkeypatch.setattr(check, "backups", lambda *_: [needs])
+    assert check.lacking(host, host.repositories[0]) == missing
+
+
+def test_without_a_repository_the_check_fails(programs: Any, host: Any) -> None:
+    nowhere = dataclasses.replace(host, repositories=())
+    assert "No repository keeps" in programs["check"].first_failure(nowhere, force=False)
+
+
+@pytest.mark.parametrize(
+    ("record", "missing"),
+    [
+        ({}, ["public.roles of people", "public.users of people"]),
+        ({"people": {"public.users": ["1", "2", "3"]}}, ["public.roles of people"]),
+        ({"people": {"public.users": ["0"] * 3, "public.roles": ["0"] * 3}}, []),
+    ],
+)
+def test_tables_that_no_backup_has_are_found(
+    programs: Any,
+    host: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    record: dict[str, Any],
+    missing: list[str],
+) -> None:
+    backup = programs["backup"]
+    monkeypatch.setattr(backup, "RECORDS", tmp_path)
+    monkeypatch.setattr(backup, "backups", lambda *_: [{"label": "first"}, {"label": "last"}])
+    monkeypatch.setattr(backup, "databases", lambda: ["people"])
+    monkeypatch.setattr(backup, "Session", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(backup, "tables", lambda _: ["public.roles", "public.users"])
+    (tmp_path / "last.json").write_text(json.dumps({"databases": record}))
+    assert backup.unrecorded(host) == missing
+
+
 def test_the_newest_dumps_of_each_database_stay(programs: Any) -> None:
     names = [f"2026112{day}T030000Z-{kind}" for day in range(9) for kind in ("a.dump", "b.dump")]
     assert programs["dump"].old(names, keep=7) == [
@@ -163,7 +224,10 @@ def host(programs: Any) -> Any:
     """A host with one repository, as the program knows it."""
     backup = programs["backup"]
     place = backup.Repository(1, "other:/repo (192.0.2.2)", "other", "/repo", "/repo", True)
-    return backup.Configuration("host", "people", "/data", "/bin", "other", "x@y", 9, (place,))
+    schema = {"database": "people", "revision": "0005", "tables": ["public.users"]}
+    return backup.Configuration(
+        "host", "people", "/data", "/bin", "other", "x@y", 9, schema, (place,)
+    )
 
 
 def of_cluster(identifier: int) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """The modules that run on hosts: what they decide, and what they say when something is wrong."""
 
+import grp
 import importlib.util
 import os
+import pwd
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,13 @@ def units() -> Any:
 
 
 @pytest.fixture(scope="module")
-def files() -> Any:
-    return load("service/library/credential_files.py")
+def host_files() -> Any:
+    return load("../plugins/modules/host_files.py")
+
+
+@pytest.fixture(scope="module")
+def action() -> Any:
+    return load("../plugins/action/host_files.py")
 
 
 @pytest.fixture(scope="module")
@@ -106,39 +114,90 @@ class TestUnitsInForce:
         assert systemd.is_outdated(systemd.properties("a.timer")) is expected
 
 
-class TestCredentialFiles:
-    def test_writes_removes_and_then_changes_nothing(self, files: Any, tmp_path: Path) -> None:
-        directory = tmp_path / "credentials"
-        assert files.bring(directory, {"one": "1", "two": "2"}, check=False) == (
-            True,
-            ["one", "two"],
-            [],
-        )
-        assert files.bring(directory, {"one": "1", "two": "changed"}, check=False) == (
-            False,
-            ["two"],
-            [],
-        )
-        assert files.bring(directory, {"two": "changed"}, check=False) == (False, [], ["one"])
-        assert files.bring(directory, {"two": "changed"}, check=False) == (False, [], [])
+class Module:
+    """What the module asks Ansible for."""
 
+    check_mode = False
+
+    def __init__(self, entries: list[dict[str, Any]], secrets: dict[str, str], **more: Any) -> None:
+        owner, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+        defaults = {"directory": False, "exact": False, "mode": None, "validate": None}
+        files = [{**defaults, "owner": owner, "group": group, **entry} for entry in entries]
+        self.params = {"files": files, "secrets": secrets, "aside": None, "always_aside": False}
+        self.params |= more
+        self.check_mode = more.get("check", False)
+
+
+class TestHostFiles:
+    @pytest.fixture
+    def bring(self, host_files: Any, action: Any) -> Callable[..., list[str]]:
+        """Bring credentials to a directory; returns the names of what was not as it must be."""
+
+        def bring(directory: Path, credentials: dict[str, str], **more: Any) -> list[str]:
+            entries = action.expanded({"path": str(directory), "credentials": credentials})
+            secrets = {e["path"]: e.pop("content") for e in entries if e.pop("secret", False)}
+            module = Module(entries, secrets, **more)
+            writer = host_files.Writer(module)
+            writer.bring(module.params["files"])
+            assert not any(diff["before"] + diff["after"] for diff in writer.diffs)
+            return [Path(path).name for path in writer.written]
+
+        return bring
+
+    def test_credentials_are_written_removed_and_then_not_changed(
+        self, bring: Callable[..., list[str]], tmp_path: Path
+    ) -> None:
+        directory = tmp_path / "credentials"
+        assert bring(directory, {"one": "1", "two": "2"}) == ["credentials", "one", "two"]
+        assert bring(directory, {"one": "1", "two": "changed"}) == ["two"]
+        assert bring(directory, {"two": "changed"}) == ["one"]
+        assert bring(directory, {"two": "changed"}) == []
         assert [path.name for path in directory.iterdir()] == ["two"]
         assert (directory / "two").read_text() == "changed"
 
-    def test_nobody_else_may_read(self, files: Any, tmp_path: Path) -> None:
+    def test_nobody_else_may_read_credentials(
+        self, bring: Callable[..., list[str]], tmp_path: Path
+    ) -> None:
         directory = tmp_path / "credentials"
-        files.bring(directory, {"one": "1"}, check=False)
+        bring(directory, {"one": "1"})
         directory.chmod(0o755)
         (directory / "one").chmod(0o644)
-
-        assert files.bring(directory, {"one": "1"}, check=False) == (True, ["one"], [])
+        assert bring(directory, {"one": "1"}) == ["credentials", "one"]
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         assert stat.S_IMODE((directory / "one").stat().st_mode) == 0o600
 
-    def test_check_writes_nothing(self, files: Any, tmp_path: Path) -> None:
+    def test_check_writes_nothing(self, bring: Callable[..., list[str]], tmp_path: Path) -> None:
         directory = tmp_path / "credentials"
-        assert files.bring(directory, {"one": "1"}, check=True) == (True, ["one"], [])
+        assert bring(directory, {"one": "1"}, check=True) == ["credentials", "one"]
         assert not directory.exists()
+
+    def test_beside_what_is_in_use_there_is_all_of_it_or_nothing(
+        self, bring: Callable[..., list[str]], tmp_path: Path
+    ) -> None:
+        directory, aside = tmp_path / "credentials", tmp_path / "next"
+        bring(directory, {"one": "1", "two": "2", "former": "3"})
+        bring(directory, {"one": "1", "two": "2", "former": "3"}, aside=str(aside))
+        assert not aside.exists()
+
+        assert bring(directory, {"one": "1", "two": "new"}, aside=str(aside)) == ["two", "former"]
+        written = {path.name: path.read_text() for path in directory.iterdir()}
+        assert written == {"one": "1", "two": "2", "former": "3"}
+        beside = Path(f"{aside}/files{directory}")
+        assert {path.name: path.read_text() for path in beside.iterdir()} == {
+            "one": "1",
+            "two": "new",
+        }
+        assert (aside / "absent").read_text() == f"{directory}/former\n"
+        assert stat.S_IMODE(aside.stat().st_mode) == 0o700
+        assert stat.S_IMODE((beside / "one").stat().st_mode) == 0o600
+
+    def test_beside_what_is_in_use_another_release_finds_all_it_needs(
+        self, bring: Callable[..., list[str]], tmp_path: Path
+    ) -> None:
+        directory, aside = tmp_path / "credentials", tmp_path / "next"
+        bring(directory, {"one": "1"})
+        assert bring(directory, {"one": "1"}, aside=str(aside), always_aside=True) == []
+        assert Path(f"{aside}/files{directory}/one").read_text() == "1"
 
 
 SERVER = {
@@ -161,6 +220,8 @@ WRONG_PASSWORD = (
     'psql: error: connection to server at "10.0.0.1" failed: FATAL:  password authentication failed'
 )
 SILENT = 'psql: error: connection to server at "10.0.0.1" failed: timeout expired'
+CLOSED = 'psql: error: connection to server at "10.0.0.1" failed: Connection refused'
+NOT_TRIED = 'psql: error: root certificate file "/nowhere/ca.crt" does not exist'
 
 
 class TestHostProof:
@@ -193,6 +254,8 @@ class TestHostProof:
             (2, REFUSED, "refused"),
             (2, WRONG_PASSWORD, "stopped by something else"),
             (2, SILENT, "unreachable"),
+            (2, CLOSED, "unreachable"),
+            (2, NOT_TRIED, "not tried"),
         ],
     )
     @pytest.mark.parametrize("expect", ["accepted", "refused", "unreachable"])

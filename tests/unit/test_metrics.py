@@ -200,6 +200,25 @@ def test_before_the_first_check_there_was_none(metrics: Any, tmp_path: Path) -> 
     }
 
 
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_drill_that_compared_nothing_is_none(metrics: Any, tmp_path: Path, rows: int) -> None:
+    result = {**DRILL, "ok": True, "rows": rows}
+    (tmp_path / "drill.json").write_text(json.dumps(result))
+    seen = told(metrics.drill(tmp_path / "drill.json"))
+    assert seen["autobot_drill_last_run_success"] == str(rows)
+    verified = str(DRILL["verified"]) if rows else "0"
+    assert seen["autobot_drill_last_verified_timestamp_seconds"] == verified
+
+
+@pytest.mark.parametrize("answer", [[], [{"name": "autobot_users", "repo": [], "backup": []}]])
+def test_without_a_repository_the_backups_cannot_be_read(
+    metrics: Any, monkeypatch: pytest.MonkeyPatch, answer: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(metrics, "run", lambda *_, **__: json.dumps(answer))
+    with pytest.raises(ValueError, match="no repository of autobot_users"):
+        told(metrics.backups("autobot_users"))
+
+
 @pytest.mark.parametrize("result", [None, {**DRILL, "verified": None}])
 def test_no_drill_has_ever_succeeded(
     metrics: Any, tmp_path: Path, result: dict[str, Any] | None
@@ -350,6 +369,7 @@ def test_the_whole_of_a_host_without_a_database(
     (tmp_path / "ca.crt").write_text(EXPIRED)
     settings = {
         "certificates": str(tmp_path),
+        "leaves": [],
         "paths": [str(tmp_path)],
         "units": ["nginx.service"],
         "jobs": [],
@@ -370,3 +390,7 @@ def test_the_whole_of_a_host_without_a_database(
     assert "autobot_backup" not in text
     assert ran == ["openssl", "systemctl"]
     assert {line for line in text.splitlines() if line.endswith(" 0")} == set()
+
+    # A certificate that is gone would expire unseen.
+    lost = metrics.rendered(metrics.collect(metrics.sources({**settings, "leaves": ["https"]})))
+    assert 'autobot_collector_success{source="certificates"} 0\n' in lost

@@ -178,3 +178,12 @@ def test_the_command_fails_where_a_rule_is_broken(
     assert rule.main([str(tmp_path / "migrations")]) == 1
     assert "0006_test.py: only a contract takes away" in capsys.readouterr().out
     assert rule.main([]) == 0
+
+
+def test_where_there_is_no_revision_nothing_was_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "env.py").touch()
+    assert rule.main([str(tmp_path)]) == 1
+    assert "there is no revision to judge" in capsys.readouterr().out

@@ -79,6 +79,8 @@ class Configuration:
     # Who lets this host in at the peer: user@address.
     peer_login: str
     max_age_seconds: int
+    # What the last run of site.yml has made: the `database`, its `revision` and its `tables`.
+    schema: dict[str, Any]
     repositories: tuple[Repository, ...]
 
     @classmethod
@@ -346,14 +348,15 @@ def database_bytes() -> int:
     return int(size)
 
 
-def tables(session: Session) -> list[str]:
-    """The permanent tables of a database, quoted and with their schema."""
+def tables(session: Session, persistence: str = "'p'") -> list[str]:
+    """The permanent tables of a database, or others too, quoted and with their schema."""
     return [
         name
         for (name,) in session.query(
             "SELECT format('%I.%I', nspname, relname)"
             " FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-            " WHERE relkind = 'r' AND relpersistence = 'p' AND nspname NOT LIKE 'pg\\_%'"
+            f" WHERE relkind = 'r' AND relpersistence IN ({persistence})"
+            " AND nspname NOT LIKE 'pg\\_%'"
             " AND nspname <> 'information_schema' ORDER BY 1"
         )
     ]
@@ -502,6 +505,22 @@ def take_backup(
     return taken
 
 
+def unrecorded(configuration: Configuration) -> list[str]:
+    """The tables that came after what is recorded of the newest backup."""
+    known = backups(configuration, configuration.targets[0])
+    found = read_json(RECORDS / f"{known[-1]['label']}.json") if known else {}
+    recorded = found.get("databases", {})
+    missing = []
+    for name in databases():
+        with Session(name) as session:
+            missing += [
+                f"{table} of {name}"
+                for table in tables(session)
+                if table not in recorded.get(name, {})
+            ]
+    return missing
+
+
 # -- preparation, by the role --------------------------------------------------------------------
 
 
@@ -625,6 +644,15 @@ def do_record(configuration: Configuration, arguments: argparse.Namespace) -> in
     return 0
 
 
+def do_complete(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    missing = unrecorded(configuration)
+    if missing:
+        print(f"took a backup that has {len(missing)} tables more than the last one")
+        if not arguments.check:
+            take_backup(configuration, "incr")
+    return 0
+
+
 def do_prepare(configuration: Configuration, arguments: argparse.Namespace) -> int:
     for line in prepare(configuration, check=arguments.check, new_cluster=arguments.new_cluster):
         print(line)
@@ -640,6 +668,10 @@ def add_commands(commands: Commands) -> None:
         "record", do_record, "record what is in the databases, for the newest backup"
     )
     again.add_argument("--point", type=point_name, required=True)
+    whole = commands.add(
+        "complete", do_complete, "take a backup where tables came after the newest one"
+    )
+    whole.add_argument("--check", action="store_true", help="say what would be done")
     ready = commands.add("prepare", do_prepare, "create what the repositories lack")
     ready.add_argument("--check", action="store_true", help="say what would be done")
     ready.add_argument("--new-cluster", action="store_true", help="accept another cluster")

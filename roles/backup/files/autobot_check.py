@@ -162,18 +162,26 @@ def archived(configuration: Configuration, repository: Repository) -> dict[str, 
     return found
 
 
-def missing_wal(configuration: Configuration, repository: Repository) -> str:
-    """Whether every point in time can be reached. pgBackRest's own verify does not ask that."""
+def lacking(configuration: Configuration, repository: Repository) -> list[str]:
+    """The WAL segments that a repository lacks: between others, and those of its backups."""
     ((size,),) = query(
         "postgres", "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"
     )
+    found = archived(configuration, repository)
+    missing = {name for each in found.values() for name in gaps(each, 2**32 // int(size))}
+    # Where there are none at all, there is no gap.
+    needed = {
+        backup["archive"][end]
+        for backup in backups(configuration, repository)
+        for end in ("start", "stop")
+    }
+    return sorted(missing | needed.difference(*found.values()))
+
+
+def missing_wal(configuration: Configuration, repository: Repository) -> str:
+    """Whether every point in time can be reached. pgBackRest's own verify does not ask that."""
     accepted = set(read_json(ACCEPTED).get("segments", []))
-    missing = [
-        name
-        for segments in archived(configuration, repository).values()
-        for name in gaps(segments, 2**32 // int(size))
-        if name not in accepted
-    ]
+    missing = [name for name in lacking(configuration, repository) if name not in accepted]
     if not missing:
         return ""
     shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -288,6 +296,8 @@ def unreachable(configuration: Configuration, repository: Repository, error: Bac
 def first_failure(configuration: Configuration, *, force: bool) -> str:
     """The first thing that is wrong, or nothing."""
     now = time.time()
+    if not configuration.targets:
+        return f"No repository keeps backups of {configuration.stanza}. Run site.yml."
     for repository in configuration.repositories:
         try:
             autobot_backup.info(configuration, repository, *PATIENCE[:1])
@@ -345,14 +355,8 @@ def do_check(configuration: Configuration, arguments: argparse.Namespace) -> int
 
 def do_accept_gaps(configuration: Configuration, arguments: argparse.Namespace) -> int:
     del arguments
-    ((size,),) = query(
-        "postgres", "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"
-    )
     missing = sorted(
-        name
-        for repository in configuration.targets
-        for segments in archived(configuration, repository).values()
-        for name in gaps(segments, 2**32 // int(size))
+        {name for each in configuration.targets for name in lacking(configuration, each)}
     )
     write_json(ACCEPTED, {"segments": missing})
     print(f"no longer asked for: {', '.join(missing) or 'nothing is missing'}")

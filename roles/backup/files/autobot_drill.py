@@ -13,7 +13,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import autobot_backup
@@ -31,6 +31,8 @@ Content = Mapping[str, list[str]]
 
 def compare(recorded: Mapping[str, Content], found: Mapping[str, Content]) -> str:
     """The first difference between what was recorded and what was restored; empty if none."""
+    if not any(int(rows) for tables in recorded.values() for rows, *_ in tables.values()):
+        return "Nothing is recorded with which it could be compared."
     for database in sorted(recorded.keys() | found.keys()):
         if database not in found or database not in recorded:
             where = "in the restored cluster" if database not in found else "in the record"
@@ -69,8 +71,35 @@ def read_record(backup: Backup) -> dict[str, Any]:
     return record
 
 
+def incomplete(
+    restored: list[str], live: list[str], tables: Iterable[str], schema: Mapping[str, Any]
+) -> str:
+    """Why what was restored is less than the release's schema; empty if it is not.
+
+    `restored` and `live` are revisions, `tables` what was restored.
+    """
+    again = (
+        "The next backup has it: systemctl start autobot-backup-incr, then autobot-backup-drill."
+    )
+    if not restored:
+        return f"it has no schema of a release: the backup is older than the first one. {again}"
+    if restored != live:
+        return (
+            f"its schema is of revision {', '.join(restored)}, and the live one of "
+            f"{', '.join(live) or 'none'}: the backup is older than that. {again}"
+        )
+    missing = sorted(set(schema["tables"]) - set(tables))
+    # Of another release, which was deployed alone or gone back to, the tables are not known here.
+    if schema["revision"] in restored and missing:
+        return (
+            f"{len(missing)} of the {len(schema['tables'])} tables of the release's schema are "
+            f"missing: {', '.join(missing[:5])}. If the live database has them: {again}"
+        )
+    return ""
+
+
 def strange(revisions: list[str]) -> str:
-    """Why the revision of a schema cannot be right; a database that nobody migrated has none.
+    """Why the revision of a schema cannot be right; a database of somebody else has none.
 
     Which one it is says nothing: a release that was taken back had its own for a while.
     """
@@ -132,9 +161,12 @@ class Drill:
     def _verified() -> float | None:
         """When a drill succeeded last."""
         try:
-            verified: float | None = json.loads(RESULT.read_text()).get("verified")
+            last = json.loads(RESULT.read_text())
         except (OSError, ValueError):
             return None
+        # A drill that compared nothing was none.
+        is_empty = last.get("ok") and not last.get("rows")
+        verified: float | None = None if is_empty else last.get("verified")
         return verified
 
     def run(self) -> dict[str, Any]:
@@ -190,23 +222,48 @@ class Drill:
     ) -> None:
         """The newest backup, at its restore point: exactly the recorded rows."""
         names = self._restore(scratch, catalogue.target(backup.point, time.time()))
-        found = {}
+        found, tables = {}, {}
         for name in names:
             with autobot_backup.Session(name, str(SCRATCH)) as session:
                 session.query(autobot_backup.DIGEST_SETTINGS)
                 found[name] = autobot_backup.digest(session)
+                tables[name] = autobot_backup.tables(session, "'p', 'u'")
         contents = [table for database in found.values() for table in database.values()]
         self.result["databases"] = len(found)
         self.result["tables"] = len(contents)
         self.result["rows"] = sum(int(table[0]) for table in contents)
         if difference := compare(record["databases"], found):
             raise BackupError(f"Backup {backup.label} at {backup.point}: {difference}")
+        if fault := self._schema_fault(tables):
+            raise BackupError(f"Backup {backup.label} at {backup.point}: {fault}")
         scratch.check(names)
 
+    def _schema_fault(self, tables: Mapping[str, list[str]]) -> str:
+        """What of the release's schema is not in the restored database; empty if all is."""
+        ours = self.configuration.schema["database"]
+        if ours not in tables:
+            return f"The database {ours} is missing."
+        restored = autobot_recovery.revisions(ours, str(SCRATCH))
+        live = autobot_recovery.revisions(ours)
+        fault = incomplete(restored, live, tables[ours], self.configuration.schema)
+        return f"Of {ours}, {fault}" if fault else ""
+
+    def _known_since(self, catalogue: Catalogue) -> float:
+        """When the database first held a schema of a release, of what is recorded."""
+        table = f"public.{autobot_recovery.VERSION_TABLE}"
+        records = [
+            autobot_backup.read_json(autobot_backup.RECORDS / f"{backup.label}.json")
+            for backup in catalogue.backups
+        ]
+        return min(
+            float(record["time"])
+            for record in records
+            if table in record.get("databases", {}).get(self.configuration.schema["database"], {})
+        )
+
     def _at_a_moment(self, scratch: Scratch, catalogue: Catalogue) -> None:
-        """A random moment since the oldest backup: what holds at any time."""
-        oldest = min(backup.stop for backup in catalogue.backups)
-        wanted = random.uniform(oldest, time.time())  # noqa: S311 - no secret
+        """A random moment since there is something to restore: what holds at any time."""
+        wanted = random.uniform(self._known_since(catalogue), time.time())  # noqa: S311 - no secret
         try:
             target = catalogue.target(moment(wanted), time.time())
         except BackupError as error:
@@ -215,8 +272,14 @@ class Drill:
         for name in names:
             restored = autobot_recovery.revisions(name, str(SCRATCH))
             fault = strange(restored) or too_new(newest_rows(name), wanted)
+            if name == self.configuration.schema["database"] and not restored:
+                fault = "it has no schema of a release."
             if fault:
                 raise BackupError(f"At {target.text}, {name}: {fault}")
+        if self.configuration.schema["database"] not in names:
+            raise BackupError(
+                f"At {target.text}: {self.configuration.schema['database']} is missing."
+            )
         scratch.check(names)
 
 

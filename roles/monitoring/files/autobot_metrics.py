@@ -145,7 +145,10 @@ def backups(stanza: str) -> Samples:
         *("--output=json", "info"),
         timeout=30,
     )
-    yield from judge_backups(json.loads(answer))
+    stanzas = json.loads(answer)
+    if not any(entry["repo"] for entry in stanzas):
+        raise ValueError(f"pgBackRest knows no repository of {stanza}")
+    yield from judge_backups(stanzas)
 
 
 def judge_backups(stanzas: list[dict[str, Any]]) -> Samples:
@@ -199,9 +202,12 @@ def drill(path: Path) -> Samples:
         yield sample("autobot_drill_last_verified_timestamp_seconds", 0)
         return
     result = json.loads(path.read_text())
-    yield sample("autobot_drill_last_verified_timestamp_seconds", result["verified"] or 0)
+    # One that compared nothing is none.
+    is_empty = result["ok"] and not result["rows"]
+    verified = 0 if is_empty else result["verified"] or 0
+    yield sample("autobot_drill_last_verified_timestamp_seconds", verified)
     yield sample("autobot_drill_last_run_timestamp_seconds", result["finished"])
-    yield sample("autobot_drill_last_run_success", bool(result["ok"]))
+    yield sample("autobot_drill_last_run_success", bool(result["ok"]) and not is_empty)
     yield sample("autobot_drill_last_run_duration_seconds", result["seconds"])
     yield sample("autobot_drill_last_run_rows", result["rows"])
 
@@ -290,8 +296,9 @@ def sources(settings: Mapping[str, Any]) -> dict[str, list[Reader]]:
         "drill": [partial(drill, BACKUP_STATE / "drill.json")],
         "check": [partial(check, BACKUP_STATE / "check.json")],
     }
-    # Each host has the CA's: a directory that seems to be without it cannot be read.
-    certificates = {directory / "ca.crt", *directory.glob("*.crt")}
+    # One that should be there and is not cannot be read, and expires unseen.
+    expected = (directory / f"{name}.crt" for name in ("ca", *settings["leaves"]))
+    certificates = {*expected, *directory.glob("*.crt")}
     return {
         **(database if stanza else {}),
         "certificates": [partial(certificate, path) for path in sorted(certificates)],

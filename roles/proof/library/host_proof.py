@@ -95,6 +95,11 @@ HEADERS = {
     "x-frame-options": "DENY",
 }
 
+# What psql says of a port that does not answer; that it could not even try proves nothing.
+UNANSWERED = re.compile(
+    r"timeout expired|timed out|Connection refused|No route to host|unreachable"
+)
+
 FIREWALL = "firewall drops what no rule accepts"
 SSH_KEYS = "SSH takes keys, no passwords"
 SSH_PASSWORDS = "SSH takes passwords too, as it was found"
@@ -114,6 +119,8 @@ SELECT json_build_object(
                      WHERE rolcanlogin AND rolpassword NOT LIKE 'SCRAM-SHA-256$%'),
   'archive', (SELECT CASE
       WHEN current_setting('archive_mode') = 'off' THEN 'archive_mode is off'
+      WHEN current_setting('archive_command') IN ('', '(disabled)')
+          AND current_setting('archive_library') = '' THEN 'archive_command is empty'
       WHEN last_failed_time > coalesce(last_archived_time, '-infinity')
       THEN format('%s could not be archived at %s', last_failed_wal, last_failed_time) END
     FROM pg_stat_archiver))
@@ -150,8 +157,10 @@ def judge_login(expect: str, status: int, error: str) -> str:
         outcome = "accepted"
     elif "FATAL:" in error:
         outcome = "refused" if "pg_hba.conf" in error else "stopped by something else"
-    else:
+    elif UNANSWERED.search(error):
         outcome = "unreachable"
+    else:
+        outcome = "not tried"
     if outcome == expect:
         return ""
     reason = error.strip().splitlines()[-1].strip() if error.strip() else "it was let in"
@@ -390,6 +399,8 @@ def main() -> None:
         supports_check_mode=False,
     )
     checks = Prover(module.params).run()
+    if not checks:
+        module.fail_json(msg="There was nothing to check, so nothing is proved.")
     facts: dict[str, Any] = {"certificates": {}}
     for check in checks:
         facts["certificates"].update(check.facts.get("certificates", {}))

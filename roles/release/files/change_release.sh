@@ -1,23 +1,92 @@
 #!/bin/sh
-# Changes the release of a service, and undoes it: on the host alone, so that it also happens when
-# nobody is there any more to ask for it. What was served is remembered in ROOT/undo, from before
-# the first change until the new release is confirmed.
+# Changes what a service runs with, its release and its files, and undoes it: on the host alone, so that
+# it also happens when nobody is there any more to ask for it. What a service is to run with is written
+# to ROOT/next, and taken over by the switch. What it ran with is in ROOT/undo, from before the first
+# change until the new one is confirmed. In both there is
+#   files/    the files, by their paths
+#   absent    paths of files that are not there, one a line
 #
-#   change_release.sh remember ROOT UNIT FILE…        before anything is changed
-#   change_release.sh switch ROOT RELEASE SECONDS     back by itself if not confirmed by then
-#   change_release.sh confirm ROOT RELEASE KEEP       it serves: forget the way back, and old releases
-#   change_release.sh back ROOT [REASON]              to what was served
+#   change_release.sh switch ROOT UNIT RELEASE SECONDS   back by itself if not confirmed by then
+#   change_release.sh confirm ROOT RELEASE KEEP          it serves: forget the way back, and old releases
+#   change_release.sh back ROOT [REASON]                 to what served
+#   change_release.sh boot ROOT                          the same, before the service is started
 set -eu
 action=$1
 cd "$2"
 exec 9>>.lock
 flock 9
+changed=
 
 # Beside the link and over it: there is no moment without.
 point() {
+    [ "$(readlink "$1")" != "$2" ] || return 0
     rm -f "$1.new"
     ln -s "$2" "$1.new"
     mv --no-target-directory "$1.new" "$1"
+    changed=yes
+}
+
+copy() {
+    mkdir -p "$(dirname "$2")"
+    cp --archive --no-dereference "$1" "$2.autobot-new"
+    mv --no-target-directory "$2.autobot-new" "$2"
+}
+
+is_same() {
+    cmp --quiet "$1" "$2" && [ "$(stat --format='%a %u %g' "$1")" = "$(stat --format='%a %u %g' "$2")" ]
+}
+
+# The paths that a directory names: files, and files that are not there.
+paths() {
+    if [ -d "$1/files" ]; then find "$1/files" -type f -printf '/%P\n'; fi
+    absent "$1"
+}
+
+absent() {
+    if [ -e "$1/absent" ]; then cat "$1/absent"; fi
+}
+
+# Brings the files to what a directory has. What is so already is not written: a socket whose unit
+# looks new is restarted, and those who wait at it are turned away.
+take() {
+    paths "$1" >.paths
+    while read -r path; do
+        if [ -e "$1/files$path" ]; then
+            if ! is_same "$1/files$path" "$path"; then
+                copy "$1/files$path" "$path"
+                changed=yes
+            fi
+        elif [ -e "$path" ]; then
+            rm -f "$path"
+            changed=yes
+        fi
+    done <.paths
+    rm -f .paths
+}
+
+# Of a change that nobody has confirmed, what was there before counts.
+remember() {
+    undo=undo
+    if [ ! -d undo ]; then
+        undo=undo.new
+        rm -rf undo.new
+        mkdir -m 0700 undo.new
+        cp -P current undo.new/current
+        if [ -L previous ]; then cp -P previous undo.new/previous; fi
+        echo "$unit" >undo.new/unit
+    fi
+    paths next >.paths
+    while read -r path; do
+        if [ -e "$undo/files$path" ] || absent "$undo" | grep -qxF "$path"; then
+            continue
+        elif [ -e "$path" ]; then
+            copy "$path" "$undo/files$path"
+        else
+            echo "$path" >>"$undo/absent"
+        fi
+    done <.paths
+    rm -f .paths
+    [ "$undo" = undo ] || mv undo.new undo
 }
 
 stop_timer() {
@@ -25,35 +94,15 @@ stop_timer() {
 }
 
 case $action in
-remember)
-    unit=$3
-    shift 3
-    stop_timer "$unit"
-    # Of a change that nobody has confirmed, what was there before counts.
-    [ ! -d undo ] || exit 0
-    # The first release has none to go back to.
-    [ -L current ] || exit 0
-    rm -rf undo.new
-    mkdir -m 0700 undo.new
-    cp -P current undo.new/current
-    if [ -L previous ]; then cp -P previous undo.new/previous; fi
-    echo "$unit" >undo.new/unit
-    mkdir undo.new/files
-    for file; do
-        if [ -e "$file" ]; then
-            cp --archive --parents "$file" undo.new/files
-        else
-            echo "$file" >>undo.new/absent
-        fi
-    done
-    mv undo.new undo
-    ;;
 switch)
-    release=releases/$3
-    if [ -d undo ]; then
-        unit=$(cat undo/unit)
+    unit=$3 release=releases/$4
+    # The first release has none to go back to.
+    if [ -L current ]; then
+        remember
         stop_timer "$unit"
-        systemd-run --quiet --collect --unit="$unit-undo" --on-active="$4" \
+        # A timer does not outlive a reboot; this undoes what nobody has confirmed until then.
+        systemctl enable --quiet "$unit-boot.service"
+        systemd-run --quiet --collect --unit="$unit-undo" --on-active="$5" \
             --timer-property=AccuracySec=1s -- "$PWD/change_release.sh" back "$PWD"
         if [ "$(readlink undo/current)" != "$release" ]; then
             point previous "$(readlink undo/current)"
@@ -61,7 +110,9 @@ switch)
             point previous "$(readlink undo/previous)"
         fi
     fi
+    take next
     point current "$release"
+    rm -rf next
     ;;
 confirm)
     release=releases/$3 keep=$4
@@ -93,25 +144,24 @@ confirm)
     done
     rm -f .kept
     ;;
-back)
+back | boot)
+    # Whoever has a reason has written it. Of the timer a new run may have written the next one already.
+    if [ -n "${3:-}" ]; then rm -rf next; fi
     [ -d undo ] || exit 0
     unit=$(cat undo/unit)
     stop_timer "$unit"
     failed=$(readlink current)
     socket=/etc/systemd/system/$unit.socket
     before=$(cksum <"$socket")
-    # What is as it was is not written: a socket whose unit looks new is restarted by the next run,
-    # and those who wait at it are turned away.
-    find undo/files -type f -printf '%P\n' | while read -r file; do
-        cmp --quiet "undo/files/$file" "/$file" ||
-            cp --archive --remove-destination "undo/files/$file" "/$file"
-    done
-    if [ -e undo/absent ]; then xargs rm -f <undo/absent; fi
+    take undo
     if [ -L undo/previous ]; then point previous "$(readlink undo/previous)"; else rm -f previous; fi
     point current "$(readlink undo/current)"
     systemctl daemon-reload
     if [ "$failed" != "$(readlink current)" ]; then
         echo "${3:-nobody confirmed it in time}" >"$failed/.failed"
+    fi
+    # At boot nothing runs yet.
+    if [ "$action" = back ] && [ -n "$changed" ]; then
         if [ "$before" != "$(cksum <"$socket")" ]; then systemctl restart "$unit.socket"; fi
         systemctl restart "$unit.service"
         systemctl reload-or-restart nginx.service

@@ -1,0 +1,199 @@
+"""How a host changes what a service runs with, and undoes it: whatever stops it, wherever."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from role_files import ROOT
+
+SCRIPT = ROOT / "roles" / "release" / "files" / "change_release.sh"
+UNIT = "autobot-tests"
+OLD, NEW = "1.0.0-old", "1.0.0-new"
+
+
+class Host:
+    """A directory of a service, and a place for its files; systemd only notes what it is asked."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "root"
+        self.etc = directory / "etc"
+        self.programs = directory / "bin"
+        self.asked = directory / "asked"
+        for path in (self.etc, self.programs):
+            path.mkdir(parents=True)
+        for name in ("systemctl", "systemd-run"):
+            program = self.programs / name
+            program.write_text(f'#!/bin/sh\necho {name} "$@" >>{self.asked}\n')
+            program.chmod(0o755)
+        for release in (OLD, NEW):
+            (self.root / "releases" / release).mkdir(parents=True)
+        (self.root / "current").symlink_to(f"releases/{OLD}")
+        self.unit = self.etc / f"{UNIT}.socket"
+        # The script knows where units are; the copy's are here.
+        text = SCRIPT.read_text()
+        assert "/etc/systemd/system/" in text
+        self.script = directory / "change_release.sh"
+        self.script.write_text(text.replace("/etc/systemd/system/", f"{self.etc}/"))
+        self.script.chmod(0o755)
+        self.write({"env": "old", f"{UNIT}.socket": "socket", "kept": "same"})
+
+    def write(self, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            (self.etc / name).write_text(text)
+
+    def stage(self, files: Mapping[str, str], absent: tuple[str, ...] = ()) -> None:
+        for name, text in files.items():
+            path = Path(f"{self.root}/next/files{self.etc}/{name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (self.root / "next" / "absent").write_text("".join(f"{self.etc}/{a}\n" for a in absent))
+
+    def run(self, action: str, *arguments: str) -> str:
+        """Do it; what systemd was asked meanwhile."""
+        self.asked.unlink(missing_ok=True)
+        done = self.attempt(action, *arguments)
+        assert done.returncode == 0, done.stderr
+        return self.asked.read_text() if self.asked.exists() else ""
+
+    def attempt(self, action: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.script, action, self.root, *arguments],
+            env={**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def switch(self, release: str = NEW) -> str:
+        return self.run("switch", UNIT, release, "300")
+
+    @property
+    def files(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.etc.iterdir()}
+
+    @property
+    def current(self) -> str:
+        return (self.root / "current").readlink().name
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_the_switch_takes_over_release_and_files_and_confirms(host: Host) -> None:
+    host.write({"former": "old"})
+    host.stage({"env": "new", "added": "new"}, absent=("former",))
+    asked = host.switch()
+    assert host.files == {"env": "new", f"{UNIT}.socket": "socket", "kept": "same", "added": "new"}
+    assert host.current == NEW
+    assert f"--on-active=300 --timer-property=AccuracySec=1s -- {host.root}/change" in asked
+    assert f"systemctl enable --quiet {UNIT}-boot.service" in asked
+    assert not (host.root / "next").exists()
+
+    host.run("confirm", NEW, "5")
+    assert not (host.root / "undo").exists()
+    assert host.run("back", "too late") == ""
+    assert host.current == NEW
+
+
+@pytest.mark.parametrize("action", ["back", "boot"])
+@pytest.mark.parametrize("release", [NEW, OLD], ids=["another release", "the same release"])
+def test_what_nobody_confirmed_goes_back_with_its_files(
+    host: Host, action: str, release: str
+) -> None:
+    host.write({"former": "old"})
+    before = host.files
+    host.stage({"env": "new", "added": "new"}, absent=("former",))
+    host.switch(release)
+    asked = host.run(action)
+    assert host.files == before
+    assert host.current == OLD
+    assert not (host.root / "undo").exists()
+    assert "systemctl daemon-reload" in asked
+    restarted = f"systemctl restart {UNIT}.service" in asked
+    # At boot that would wait for itself: what it restarts is started after it.
+    assert restarted is (action == "back")
+
+
+def test_a_failed_release_says_why_and_the_same_one_does_not(host: Host) -> None:
+    host.stage({"env": "new"})
+    host.switch()
+    host.run("back", "it does not answer")
+    assert (host.root / "releases" / NEW / ".failed").read_text() == "it does not answer\n"
+
+    host.stage({"env": "new"})
+    host.switch(OLD)
+    host.run("back", "it does not answer")
+    assert not (host.root / "releases" / OLD / ".failed").exists()
+
+
+def test_of_changes_that_nobody_confirmed_what_was_before_all_counts(host: Host) -> None:
+    before = host.files
+    host.stage({"env": "second", "added": "second"})
+    host.switch()
+    host.stage({"env": "third", "added": "third", "kept": "third", "more": "third"})
+    host.switch()
+    host.run("back")
+    assert host.files == before
+    assert host.current == OLD
+
+
+def test_what_is_so_already_is_not_written(host: Host) -> None:
+    """A socket whose unit looks new is restarted, and those who wait at it are turned away."""
+    before = host.unit.stat().st_ctime_ns, (host.root / "current").lstat().st_ctime_ns
+    host.stage({"env": "new", f"{UNIT}.socket": "socket"})
+    host.switch(OLD)
+    asked = host.run("back")
+    assert (host.unit.stat().st_ctime_ns, (host.root / "current").lstat().st_ctime_ns) == before
+    assert f"{UNIT}.socket" not in asked
+
+
+def test_permissions_go_back_too(host: Host) -> None:
+    (host.etc / "env").chmod(0o600)
+    host.stage({"env": "old"})
+    host.switch()
+    assert (host.etc / "env").stat().st_mode & 0o777 == 0o644
+    host.run("back")
+    assert (host.etc / "env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_switch_that_was_stopped_midway_goes_back(host: Host) -> None:
+    """Whatever of it was done: what was before is remembered before anything is."""
+    before = host.files
+    host.stage({"added": "new", "env": "new", "kept": "new"})
+    broken = host.programs / "mv"
+    broken.write_text(
+        f'#!/bin/sh\n[ "$3" != {host.etc}/kept ] || exit 1\nexec {shutil.which("mv")} "$@"\n'
+    )
+    broken.chmod(0o755)
+    assert host.attempt("switch", UNIT, NEW, "300").returncode != 0
+    broken.unlink()
+    host.run("boot")
+    left = {name: text for name, text in host.files.items() if not name.endswith("-new")}
+    assert left == before
+    assert host.current == OLD
+
+
+def test_the_first_release_has_nothing_to_go_back_to(host: Host) -> None:
+    (host.root / "current").unlink()
+    host.stage({"env": "new"})
+    assert "systemd-run" not in host.switch()
+    assert host.current == NEW
+    assert host.run("back", "it does not answer") == ""
+    assert host.current == NEW
+
+
+def test_what_a_failed_run_wrote_beside_is_removed_and_what_a_new_one_writes_stays(
+    host: Host,
+) -> None:
+    host.stage({"env": "new"})
+    # The timer of an earlier change fires while a new one is prepared.
+    host.run("back")
+    assert (host.root / "next").exists()
+    host.run("back", "it was refused")
+    assert not (host.root / "next").exists()
+    assert host.files["env"] == "old"
