@@ -36,6 +36,8 @@ LOCK_PATIENCE = 1800
 QUIET_PATIENCE = 10
 # Beside the data itself: WAL on its way, indexes that are checked, and what the live server writes.
 SPARE_BYTES = 256 * 1024 * 1024
+# The unit that mounts a repository tries every five seconds, and waits ten for an answer.
+MOUNT_PATIENCE = 30
 # pgBackRest's code for a repository that it could not read.
 STATUS_OTHER = 99
 
@@ -83,6 +85,8 @@ class Configuration:
     peer_login: str
     max_age_seconds: int
     repositories: tuple[Repository, ...]
+    # Where the peer's repositories are mounted, for a pgBackRest that cannot write over SFTP.
+    mount: str | None = None
 
     @classmethod
     def load(cls, path: Path = CONFIGURATION) -> Self:
@@ -141,6 +145,8 @@ def pgbackrest(
     repository: Repository | None = None,
 ) -> str:
     """Run pgBackRest and return what it prints; PgBackRestError with its own words."""
+    if repository is not None and repository.directory is not None:
+        need_mount(configuration)
     argv = ["pgbackrest", command, f"--stanza={configuration.stanza}"]
     argv += ["--log-level-console=off", "--log-level-stderr=error", *options]
     if repository is not None:
@@ -174,6 +180,22 @@ def sftp(configuration: Configuration, *batch: str) -> str:
     )
 
 
+def need_mount(configuration: Configuration) -> None:
+    """Wait for repositories that are mounted; BackupError with why they are not there."""
+    if configuration.mount is None or os.path.ismount(configuration.mount):
+        return
+    # A peer that is away is named at once; one that answers is about to be mounted.
+    sftp(configuration, "pwd")
+    deadline = time.monotonic() + MOUNT_PATIENCE
+    while not os.path.ismount(configuration.mount):
+        if time.monotonic() > deadline:
+            raise BackupError(
+                f"{configuration.peer} answers and is not mounted on {configuration.mount}. "
+                "See: journalctl --unit autobot-repository"
+            )
+        time.sleep(0.5)
+
+
 def info(
     configuration: Configuration, repository: Repository | None = None, *options: str
 ) -> dict[str, Any]:
@@ -184,6 +206,8 @@ def info(
     # A repository that cannot be read is no error for it.
     for each in found["repo"]:
         if each["status"]["code"] == STATUS_OTHER:
+            # What pgBackRest calls an input/output error has a reason.
+            need_mount(configuration)
             raise BackupError(f"{' '.join(each['status']['message'].split())}.")
     return found
 
