@@ -22,7 +22,8 @@ test: ## everything: lint, unit, API against a real PostgreSQL, and the whole to
 	pytest --numprocesses auto tests/integration tests/api
 	$(MAKE) --no-print-directory --jobs=3 topology checks
 
-topology:
+topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)
+	@scripts/bootstrap test
 	molecule test
 
 # Beside the deployment of the topology, and over before that is judged.

@@ -124,8 +124,11 @@ def make(migration: str = MIGRATION, **breaks: tuple[str, str, str]) -> str:
     package = "lib/python3*/site-packages"
     for host, root in ROOTS.items():
         changes: dict[str, str | list[str]] = {
-            "migrations/versions/0006_tests.py": migration,
-            f"{package}/user_management/database.py": ['Final = "0005"', 'Final = "0006"'],
+            f"migrations/versions/{NEXT_SCHEMA}_tests.py": migration,
+            f"{package}/user_management/database.py": [
+                f'Final = "{SCHEMA}"',
+                f'Final = "{NEXT_SCHEMA}"',
+            ],
         }
         if host in breaks:
             module, *change = breaks[host]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -203,7 +204,7 @@ def test_no_process_shows_a_key_while_backups_are_taken(exposed: set[str]) -> No
 def test_flipped_bytes_are_named(repository: Repository) -> None:
     """In data, in WAL, in a list of contents (which verify overlooks) and in a dump."""
     patterns = {
-        "backup/*/*F/bundle/1": "F/bundle/1",
+        "backup/*/*F/bundle/1": "invalid checksum",
         "archive/*/*/*/*.zst": "invalid checksum",
         "backup/*/*F/backup.manifest": "backup.manifest and its copy differ",
         "dump/*.dump.enc": ".dump.enc has another checksum",
@@ -218,6 +219,9 @@ def test_flipped_bytes_are_named(repository: Repository) -> None:
             must(repository.peer, "python3", "-c", FLIP, file)
     segment = PurePosixPath(files[1]).name.partition("-")[0]
     assert_named(repository, said, *patterns.values(), segment)
+    # Before 2.46 pgBackRest names what it read of a file that holds several.
+    backup = PurePosixPath(files[0]).parts[-3]
+    assert re.search(rf"invalid checksum '{backup}/(bundle/1|pg_data/.+)'", said.stderr), said.text
 
 
 @pytest.mark.usefixtures("healed")
@@ -275,9 +279,63 @@ def test_an_unreachable_peer_is_named_and_costs_no_wal(
         start = time.monotonic()
         said = repository.check()
         seconds = time.monotonic() - start
-    assert_named(repository, said, "cannot be used", "timeout", "segments of WAL wait")
+    assert_named(repository, said, "cannot be used", "segments of WAL wait")
+    # pgBackRest's word, or that of SSH where the repository is mounted.
+    assert "timeout" in said.stderr or "timed out" in said.stderr, said.text
     figure("an unreachable repository is named after", f"{seconds:.0f} s")
     assert seconds < 20
+
+
+@pytest.mark.usefixtures("healed")
+def test_connections_that_the_peer_ends_cost_no_backup(repository: Repository) -> None:
+    user = must(repository.peer, "stat", "-c", "%U", str(repository.directory))
+    for _ in range(2):
+        on(repository.peer, "pkill", "-KILL", "--euid", user)
+        done = repository.backup("backup", "incr")
+        assert done.status == 0, done.text
+
+
+@pytest.mark.usefixtures("healed")
+def test_a_link_that_the_peer_makes_leads_nowhere(repository: Repository) -> None:
+    """Not into what the owner of the database may write on its own host."""
+    elsewhere, aside = "/var/lib/postgresql/elsewhere", "/root/repository"
+    must(repository.owner, "install", "--directory", "--owner=postgres", elsewhere)
+    must(repository.peer, "mv", str(repository.directory), aside)
+    must(repository.peer, "ln", "--symbolic", elsewhere, str(repository.directory))
+    try:
+        superuser(repository.owner, "postgres", "SELECT pg_switch_wal()")
+        assert_named(repository, repository.backup("check"))
+        create = ["pgbackrest", f"--stanza={repository.stanza}", "--no-online", "stanza-create"]
+        assert on(repository.owner, *create, user="postgres").status != 0
+        assert must(repository.owner, "find", elsewhere, "-mindepth", "1") == ""
+    finally:
+        must(repository.peer, "rm", str(repository.directory))
+        must(repository.peer, "mv", aside, str(repository.directory))
+        must(repository.owner, "rm", "-r", elsewhere)
+
+
+def test_a_repository_is_mounted_where_pgbackrest_needs_it_and_nowhere_else(
+    repository: Repository,
+) -> None:
+    """And what is not mounted is not written: WAL waits."""
+    owner, unit = repository.owner, "autobot-repository.service"
+    version = must(owner, "pgbackrest", "version").split()[1]
+    mount = json.loads(must(owner, "cat", "/etc/autobot/backup/backup.json"))["mount"]
+    if tuple(map(int, version.split("."))) >= (2, 46):
+        assert mount is None
+        assert on(owner, "systemctl", "cat", unit).status != 0
+        return
+    must(owner, "systemctl", "stop", unit)
+    try:
+        said = repository.backup("check")
+        assert_named(repository, said, "is not mounted", "journalctl --unit autobot-repository")
+        assert on(owner, "mkdir", f"{mount}/x", user="postgres").status != 0
+        assert must(owner, "find", str(PurePosixPath(mount).parent), "-type", "f") == ""
+    finally:
+        must(owner, "systemctl", "start", unit)
+    assert repository.backup("check").status == 0
+    options = must(owner, "findmnt", "--noheadings", "--output", "OPTIONS", mount)
+    assert {"nosymfollow", "nosuid", "nodev", "noexec"} <= set(options.strip().split(","))
 
 
 @pytest.mark.parametrize("name", ["slm", "redis"])

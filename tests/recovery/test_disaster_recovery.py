@@ -34,7 +34,7 @@ from people import People
 DOCUMENT = (ROOT / "docs" / "disaster-recovery.md").read_text()
 BLOCK = re.compile(r"^(?:<!-- run: (\w+) -->\n)?```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DATABASE = "autobot_users"
-CLUSTER = "/var/lib/postgresql/17/main"
+CLUSTER = "/var/lib/postgresql/*/main"
 
 
 def run(block: str, **variables: str) -> Run:

@@ -218,10 +218,14 @@ def damaged(name: str, *paths: str) -> contextlib.AbstractContextManager[None]:
     )
 
 
-def test_a_repository_that_cannot_be_reached_is_told() -> None:
+def test_a_repository_that_cannot_be_reached_is_told(site: Site) -> None:
     where = 'stanza="autobot_users",repository="1"'
-    key = "/etc/autobot/backup/id"
-    with done("redis", f"mv {key} {key}.aside", f"mv {key}.aside {key}"):
+    route = f"blackhole {site.addresses['slm']}"
+    # A repository that is mounted comes back within seconds.
+    back = "until runuser -u postgres -- pgbackrest info | grep -q 'status: ok'; do sleep 0.5; done"
+    with done(
+        "redis", f"ip route add {route}", f'ip route delete {route}; timeout 30 sh -c "{back}"'
+    ):
         seen = collected("redis")
     assert seen[f"autobot_backup_repository_reachable{{{where}}}"] == 0
     assert f"autobot_backups{{{where}}}" not in seen

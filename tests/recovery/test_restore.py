@@ -187,7 +187,7 @@ def test_a_flipped_byte_is_named_and_the_old_data_serve_on(newest: Newest) -> No
     finally:
         must("slm", "python3", "-c", FLIP, bundle)
     assert superuser("redis", "postgres", identity) == before
-    assert on("redis", "sh", "-c", "ls -d /var/lib/postgresql/17/main.before-*").status != 0
+    assert on("redis", "sh", "-c", "ls -d /var/lib/postgresql/*/main.before-*").status != 0
     timers = must("redis", "systemctl", "list-timers", "--no-legend", "autobot-backup-*")
     assert "autobot-backup-incr.timer" in timers
 

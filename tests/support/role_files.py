@@ -1,6 +1,7 @@
 """The roles' templates and filters, as Ansible renders and loads them."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ def render(role: str, template: str, **variables: Any) -> str:
     text = (ROOT / "roles" / role / "templates" / template).read_text()
     templar = Templar(DataLoader(), variables={"ansible_managed": "Ansible managed", **variables})
     return str(templar.template(trust_as_template(text)))
+
+
+def role_vars(role: str, **variables: Any) -> Callable[[str], Any]:
+    """What a role's own variables come to, by their name, beside these."""
+    loader = DataLoader()
+    own = loader.load_from_file(
+        str(ROOT / "roles" / role / "vars" / "main.yml"), trusted_as_template=True
+    )
+    templar = Templar(loader, variables={**own, **variables})
+    return lambda name: templar.template(own[name])
 
 
 def load_filter(name: str) -> Any:

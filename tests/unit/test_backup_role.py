@@ -10,10 +10,11 @@ import json
 import sys
 from configparser import ConfigParser
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from role_files import ROOT, render
+from role_files import ROOT, render, role_vars
 
 PROGRAMS = ROOT / "roles" / "backup" / "files"
 
@@ -47,6 +48,7 @@ def configuration(**changes: Any) -> Any:
             "backup_keep_days": 28,
             "backup_queue_max": "4GiB",
             "backup_second": {},
+            "backup_mounted": False,
             "backup_second_repository_key": "s3-key",
             "backup_second_repository_secret": "s3-secret",
             **changes,
@@ -68,6 +70,40 @@ def test_the_repository_is_encrypted_here_and_kept_at_the_peer() -> None:
     assert written["repo1-retention-full"] == "28"
     assert not any(name.startswith("repo2-") for name in written)
     assert dict(configuration()["people"])["pg1-path"] == "/data"
+
+
+@pytest.mark.parametrize(
+    ("policy", "version", "mounted"),
+    [
+        ("pgbackrest:\n  Installed: 2.45-1\n  Candidate: 2.57.0-1.pgdg12+1\n", "2.45", True),
+        ("pgbackrest:\n  Installed: (none)\n  Candidate: 2.45-1\n", "2.45", True),
+        ("pgbackrest:\n  Installed: (none)\n  Candidate: 2.46-1\n", "2.46", False),
+        ("pgbackrest:\n  Installed: 2.54.2-1+b1\n  Candidate: 2.54.2-1+b1\n", "2.54.2", False),
+    ],
+)
+def test_the_pgbackrest_that_is_there_says_how_the_peer_is_reached(
+    policy: str, version: str, *, mounted: bool
+) -> None:
+    values = role_vars("backup", backup_package={"stdout": policy})
+    assert values("backup_version") == version
+    assert values("backup_mounted") is mounted
+
+
+def test_an_old_pgbackrest_writes_encrypted_to_what_is_mounted_of_the_peer() -> None:
+    written = configuration(
+        backup_keys=["new", "old"],
+        backup_mounted=True,
+        backup_mount="/mounted",
+        backup_version="2.45",
+        backup_second={"type": "path", "path": "/mnt/backup"},
+    )["global"]
+    assert [written[f"repo{number}-path"] for number in (1, 2, 3)] == [
+        "/mounted/idnew",
+        "/mounted/idold",
+        "/mnt/backup/people/idnew",
+    ]
+    assert [written[f"repo{number}-cipher-pass"] for number in (1, 2, 3)] == ["new", "old", "new"]
+    assert not any("sftp" in text for pair in written.items() for text in pair)
 
 
 def test_a_key_that_is_exchanged_has_a_repository_of_its_own() -> None:
@@ -228,6 +264,74 @@ def host(programs: Any) -> Any:
     return backup.Configuration(
         "host", "people", "/data", "/bin", "other", "x@y", 9, schema, (place,)
     )
+
+
+@pytest.fixture
+def mounting(host: Any, tmp_path: Path) -> Any:
+    """That host with an old pgBackRest, while its repository is not mounted."""
+    return dataclasses.replace(host, mount=str(tmp_path))
+
+
+def test_a_repository_that_is_being_mounted_is_waited_for(
+    programs: Any, mounting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup, asked, answers = programs["backup"], list[str](), iter([False, False, True])
+    monkeypatch.setattr(backup.os.path, "ismount", lambda _: next(answers))
+    monkeypatch.setattr(backup, "sftp", lambda _, command: asked.append(command))
+    monkeypatch.setattr(backup.time, "sleep", lambda _: None)
+    backup.need_mount(mounting)
+    assert asked == ["pwd"]
+    assert list(answers) == []
+
+
+def test_why_a_repository_is_not_mounted_is_what_ssh_says(
+    programs: Any, mounting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = programs["backup"]
+
+    def away(*_: object) -> str:
+        raise backup.BackupError("sftp x@y (other): Host key verification failed.")
+
+    monkeypatch.setattr(backup, "sftp", away)
+    monkeypatch.setattr(backup, "run", lambda *_, **__: pytest.fail("nothing is there to ask"))
+    with pytest.raises(backup.BackupError, match="Host key verification failed"):
+        backup.pgbackrest(mounting, "backup", repository=mounting.repositories[0])
+
+
+def test_a_mount_that_breaks_while_it_is_read_is_told_as_what_ssh_says(
+    programs: Any, mounting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup, mounted = programs["backup"], iter([True, False])
+    status = {"code": backup.STATUS_OTHER, "message": "[5] Input/output error"}
+    said = json.dumps([{"backup": [], "db": [], "repo": [{"status": status}]}])
+
+    def away(*_: object) -> str:
+        raise backup.BackupError("sftp x@y (other): Connection timed out")
+
+    monkeypatch.setattr(backup.os.path, "ismount", lambda _: next(mounted))
+    monkeypatch.setattr(backup, "run", lambda *_, **__: CompletedProcess([], 0, said, ""))
+    monkeypatch.setattr(backup, "sftp", away)
+    with pytest.raises(backup.BackupError, match="Connection timed out"):
+        backup.info(mounting, mounting.repositories[0])
+
+
+def test_a_peer_that_answers_and_is_not_mounted_is_named(
+    programs: Any, mounting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = programs["backup"]
+    monkeypatch.setattr(backup, "sftp", lambda *_: "")
+    monkeypatch.setattr(backup, "MOUNT_PATIENCE", -1)
+    with pytest.raises(backup.BackupError, match=r"other answers.*autobot-repository"):
+        backup.need_mount(mounting)
+
+
+def test_a_second_repository_does_not_need_the_mount(
+    programs: Any, mounting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = programs["backup"]
+    second = backup.Repository(2, "host:/mnt", "host", "/mnt", None, True)
+    monkeypatch.setattr(backup, "run", lambda *_, **__: CompletedProcess([], 0, "[]", ""))
+    assert backup.info(mounting, second)["backup"] == []
 
 
 def of_cluster(identifier: int) -> dict[str, Any]:

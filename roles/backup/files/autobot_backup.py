@@ -33,6 +33,8 @@ LOCK_PATIENCE = 1800
 QUIET_PATIENCE = 10
 # Beside the data itself: WAL on its way, indexes that are checked, and what the live server writes.
 SPARE_BYTES = 256 * 1024 * 1024
+# The unit that mounts a repository tries every five seconds, and waits ten for an answer.
+MOUNT_PATIENCE = 30
 # pgBackRest's code for a repository that it could not read.
 STATUS_OTHER = 99
 
@@ -82,6 +84,8 @@ class Configuration:
     # What the last run of site.yml has made: the `database`, its `revision` and its `tables`.
     schema: dict[str, Any]
     repositories: tuple[Repository, ...]
+    # Where the peer's repositories are mounted, for a pgBackRest that cannot write over SFTP.
+    mount: str | None = None
 
     @classmethod
     def load(cls, path: Path = CONFIGURATION) -> Configuration:
@@ -140,6 +144,8 @@ def pgbackrest(
     repository: Repository | None = None,
 ) -> str:
     """Run pgBackRest and return what it prints; PgBackRestError with its own words."""
+    if repository is not None and repository.directory is not None:
+        need_mount(configuration)
     argv = ["pgbackrest", command, f"--stanza={configuration.stanza}"]
     argv += ["--log-level-console=off", "--log-level-stderr=error", *options]
     if repository is not None:
@@ -173,6 +179,22 @@ def sftp(configuration: Configuration, *batch: str) -> str:
     )
 
 
+def need_mount(configuration: Configuration) -> None:
+    """Wait for repositories that are mounted; BackupError with why they are not there."""
+    if configuration.mount is None or os.path.ismount(configuration.mount):
+        return
+    # A peer that is away is named at once; one that answers is about to be mounted.
+    sftp(configuration, "pwd")
+    deadline = time.monotonic() + MOUNT_PATIENCE
+    while not os.path.ismount(configuration.mount):
+        if time.monotonic() > deadline:
+            raise BackupError(
+                f"{configuration.peer} answers and is not mounted on {configuration.mount}. "
+                "See: journalctl --unit autobot-repository"
+            )
+        time.sleep(0.5)
+
+
 def info(
     configuration: Configuration, repository: Repository | None = None, *options: str
 ) -> dict[str, Any]:
@@ -183,6 +205,8 @@ def info(
     # A repository that cannot be read is no error for it.
     for each in found["repo"]:
         if each["status"]["code"] == STATUS_OTHER:
+            # What pgBackRest calls an input/output error has a reason.
+            need_mount(configuration)
             raise BackupError(f"{' '.join(each['status']['message'].split())}.")
     return found
 
