@@ -24,7 +24,8 @@ GENEROUS = {
 
 
 def move(site, address) -> None:
-    """From now on requests come from there."""
+    """From now on requests come from there, and from another browser."""
+    site.client.cookies.clear()
     site.client._transport.client = (address, 1234)
 
 

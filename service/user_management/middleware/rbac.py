@@ -78,6 +78,23 @@ class Requirement(CurrentUser):
             raise PermissionDenied(refusal)
 
 
+class RecentlyAuthenticated(CurrentUser):
+    """Depend on one: the caller, who has just proved who they are.
+
+    For what a stolen token must not do. It goes after what the route asks besides: nobody is asked
+    for their password for what they may not do anyway.
+    """
+
+    async def __call__(self, request: Request) -> AuthenticatedUser:
+        """The caller. Raises RecentAuthenticationRequired too."""
+        user = await super().__call__(request)
+        user.check_recently_authenticated()
+        return user
+
+
+recently_authenticated: Final = RecentlyAuthenticated()
+
+
 async def public() -> None:
     """Everybody may call the route."""
 
@@ -115,6 +132,13 @@ def require_any_permission(
     """A dependency: the caller, who holds one of the permissions; else as require_permission."""
     return Requirement(
         Access("holders", frozenset(permissions), one_suffices=True, population=population)
+    )
+
+
+def asks_for_recent_authentication(dependant: Dependant) -> bool:
+    """Whether a route always asks its caller to have just proved who they are."""
+    return dependant.call is recently_authenticated or any(
+        asks_for_recent_authentication(each) for each in dependant.dependencies
     )
 
 
