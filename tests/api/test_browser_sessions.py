@@ -109,7 +109,7 @@ async def test_a_login_sets_both_cookies_and_shows_no_token(site, marta):
     body = {"username": "marta", "password": site.password}
     response = await site.client.post(LOGIN, json=body)
     assert response.status_code == 200, response.text
-    access, refresh, device = set_cookies(response)
+    device, access, refresh = set_cookies(response)
     [token] = re.findall(f"^{ACCESS}=([\\w-]+\\.[\\w-]+\\.[\\w-]+); ", access)
     [other] = re.findall(f"^{REFRESH}=([\\w-]{{94}}); ", refresh)
     assert access == f"{ACCESS}={token}; {FLAGS.format(1800)}"
@@ -154,7 +154,7 @@ async def test_no_answer_holds_a_token(site, session):
         for morsel in SimpleCookie(line).values()
         if morsel.value
     }
-    assert len(given) == 6
+    assert len(given) == 7, "and what the browser is known again by"
     assert [token for token in given for each in answers if token in each.text] == []
 
 
