@@ -20,7 +20,7 @@ from user_management.middleware.problems import (
     SESSION,
     problem_responses,
 )
-from user_management.middleware.rbac import public
+from user_management.middleware.rbac import leaving, public
 from user_management.middleware.resources import IssuedToken, Resources, ResourcesDep
 from user_management.schemas.auth import (
     CurrentUserResponse,
@@ -131,7 +131,7 @@ async def me(user: CurrentUserDep) -> CurrentUserResponse:
     "/slm-auth/logout",
     operation_id="logout",
     status_code=204,
-    dependencies=[Depends(public)],
+    dependencies=[Depends(leaving)],
     openapi_extra={
         "security": [{}, {get_session_user.scheme_name: []}, {"browser": []}],
     },

@@ -57,6 +57,7 @@ class Access:
 PUBLIC: Final = Access("everybody")
 LOGGED_IN: Final = Access("everybody who is logged in")
 ONE_TIME: Final = Access("everybody who is logged in, also with a one-time password")
+LEAVING: Final = Access("everybody who has a token of a session, also an expired one")
 
 
 class Requirement(CurrentUser):
@@ -97,6 +98,10 @@ recently_authenticated: Final = RecentlyAuthenticated()
 
 async def public() -> None:
     """Everybody may call the route."""
+
+
+async def leaving() -> None:
+    """Whoever has a token of a session, also one that has expired, may call the route."""
 
 
 def require_permission(
@@ -148,11 +153,18 @@ def access_of(dependant: Dependant) -> Access | None:
     for access in found:
         if access.permissions:
             return access
-    return next((access for access in (LOGGED_IN, ONE_TIME, PUBLIC) if access in found), None)
+    return next(
+        (access for access in (LOGGED_IN, ONE_TIME, LEAVING, PUBLIC) if access in found), None
+    )
 
 
 def _declared(dependant: Dependant) -> list[Access]:
-    mine = {public: PUBLIC, get_current_user: LOGGED_IN, get_session_user: ONE_TIME}
+    mine = {
+        public: PUBLIC,
+        leaving: LEAVING,
+        get_current_user: LOGGED_IN,
+        get_session_user: ONE_TIME,
+    }
     call = dependant.call
     here = call.access if isinstance(call, Requirement) else mine.get(call)
     below = [access for each in dependant.dependencies for access in _declared(each)]

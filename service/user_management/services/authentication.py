@@ -111,8 +111,8 @@ _REFRESHING = (
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
     .outerjoin(Organization, Organization.id == User.org_id)
 )
-# One statement for each request: plain SQL, for `Database.fetch_row`. A proof of other days is none,
-# and Python's calendar may not have the day.
+# One statement for each request: plain SQL, for `Database.fetch_row`. What was proved on other days
+# counts for nothing, and Python's calendar may not have the day.
 _CALLER: Final = """
     SELECT s.expires_at, s.ended_at,
         CASE WHEN s.authenticated_at BETWEEN now() - interval '1 day' AND now() + interval '1 day'
