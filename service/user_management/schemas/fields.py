@@ -37,7 +37,7 @@ PREFERENCES_DEPTH = 32
 _EMAIL = re.compile(EMAIL_PATTERN)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 # In a query a plus that is not written as %2B is a blank.
-_LOST_PLUS = re.compile(r"(\S+[Tt ]\d\d:\d\d\S*) (\d\d(:?\d\d)?)")
+_LOST_PLUS = re.compile(r"(\S+[Tt ]\d\d:\d\d\S*) (\d\d:?\d\d)")
 
 
 def check_email(address: str) -> str:
