@@ -67,6 +67,8 @@ class AuditAction(StrEnum):
     AUDIT_EXPORTED = "audit_exported"
     USERS_EXPORTED = "users_exported"
     USER_ERASED = "user_erased"
+    # Nor for who proves once more who they are.
+    AUTHENTICATION_CONFIRMED = "authentication_confirmed"
 
 
 class AuditResourceType(StrEnum):

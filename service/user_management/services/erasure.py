@@ -17,6 +17,7 @@ from user_management.models import (
     AuditAction,
     AuditResourceType,
     AuthSession,
+    KnownDevice,
     PasswordHistory,
     User,
     UserCredential,
@@ -31,7 +32,7 @@ from user_management.services.context import RequestContext
 BATCH: Final = 500
 
 # What hangs off a user and tells of them: where they logged in, and with what.
-_OF_USERS: Final = (AuthSession, PasswordHistory, UserCredential, UserMFA, UserSSOLink)
+_OF_USERS: Final = (AuthSession, KnownDevice, PasswordHistory, UserCredential, UserMFA, UserSSOLink)
 
 
 class ErasureService:
