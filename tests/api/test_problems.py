@@ -207,3 +207,13 @@ async def test_a_request_without_a_usable_id_gets_one(site, given, caplog):
     assert len(set(ids)) == 2
     assert all(len(each) == 32 and each.isalnum() for each in ids)
     assert [record.request_id for record in caplog.records[-2:]] == ids
+
+
+async def test_the_detail_says_the_first_fault_in_words(admin):
+    answer = await admin.post("/api/slm-users", json={"username": "a b", "email": "x"})
+    problem = answer.json()
+    assert (answer.status_code, len(problem["errors"])) == (422, 2)
+    assert problem["detail"] == (
+        "The request is not valid. username: Use letters, digits and underscores only."
+        " (1 more in `errors`.)"
+    )

@@ -60,6 +60,9 @@ class Desk:
     def button(self, name: str | re.Pattern[str]) -> Locator:
         return self.page.get_by_role("button", name=name, exact=isinstance(name, str))
 
+    def link(self, name: str) -> Locator:
+        return self.page.get_by_role("link", name=name, exact=True)
+
     def dialog(self, name: str | re.Pattern[str] | None = None) -> Locator:
         return self.page.get_by_role("dialog", name=name)
 

@@ -15,7 +15,7 @@ BOTH = pytest.mark.parametrize("population", ["slm", "autobot"])
 def open_drawer(desk: Desk, account: Account, section: str) -> Locator:
     """Open a section of the drawer, two clicks from the list."""
     with desk.few_clicks():
-        desk.button(account.username).click()
+        desk.link(account.username).click()
         drawer = desk.dialog(account.username)
         drawer.get_by_role("tab", name=section).click()
     return drawer

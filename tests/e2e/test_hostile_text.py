@@ -66,7 +66,7 @@ def test_in_the_list_and_in_the_drawer(
 ) -> None:
     desk.begin_as(people.administrator(), f"{USERS}?q={target.username}")
     expect(desk.row(target.email)).to_contain_text(names["display"])
-    desk.button(target.username).click()
+    desk.link(target.username).click()
     drawer = desk.dialog(target.username)
     for text in (names["display"], names["bio"], "evil.example", names["org"], target.email):
         expect(drawer).to_contain_text(text)
@@ -145,7 +145,7 @@ def test_what_a_browser_calls_itself(desk: Desk, people: People) -> None:
         )
     assert login.status_code == 200
     desk.begin_as(me, f"/settings/admin/users?q={someone.username}")
-    desk.button(someone.username).click()
+    desk.link(someone.username).click()
     drawer = desk.dialog(someone.username)
     drawer.get_by_role("tab", name="Sessions").click()
     expect(drawer).to_contain_text(program)

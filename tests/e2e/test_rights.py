@@ -29,7 +29,7 @@ def test_a_reader_sees_people_and_changes_nobody(
     expect(desk.page.get_by_role("link", name="Import")).to_have_count(0)
     expect(desk.button(f"Actions on {someone.username}")).to_have_count(0)
     expect(desk.page.get_by_role("checkbox")).to_have_count(0)
-    desk.button(someone.username).click()
+    desk.link(someone.username).click()
     drawer = desk.dialog(someone.username)
     expect(drawer).to_be_visible()
     names = drawer.get_by_role("button").all_inner_texts()

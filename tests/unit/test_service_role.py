@@ -140,8 +140,9 @@ def test_without_pages_the_service_answers_everywhere() -> None:
 
 def test_with_pages_the_service_answers_below_its_addresses() -> None:
     text = site(service_pages="admin_ui")
-    service, page, assets, _ = locations(text)
-    assert [page, assets] == ["/", "/assets/"]
+    service, page, change, assets, _ = locations(text)
+    assert locations(text)[change].strip() == "return 302 /settings/account;"
+    assert [page, change, assets] == ["/", "= /.well-known/change-password", "/assets/"]
     assert [where for where, body in locations(text).items() if "proxy_pass" in body] == [service]
     pattern = re.compile(service.removeprefix("~ "))
     for path in ("/api", "/api/slm-auth/me", "/health/live", "/.well-known/jwks.json"):

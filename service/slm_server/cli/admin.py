@@ -14,6 +14,7 @@ from slm_server.cli.common import connected, fail, password_line
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
+from user_management.schemas.fields import explain
 from user_management.schemas.users import UserCreate
 from user_management.services import (
     AdministratorService,
@@ -49,7 +50,7 @@ def create(
         password = password_line() if password_stdin else None
         result = asyncio.run(_create(load_settings(), population, new, password))
     except ValidationError as error:
-        fail("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))
+        fail("; ".join(f"--{fault['loc'][0]}: {explain(fault)}" for fault in error.errors()))
     except (ConfigurationError, DomainError) as error:
         fail(str(error))
     typer.echo(json.dumps(_report(result)) if as_json else _sentence(population, result))

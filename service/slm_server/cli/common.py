@@ -19,6 +19,7 @@ from user_management.database import Database
 from user_management.errors import ConfigurationError, DomainError, NotFound
 from user_management.models import Organization, Role, User
 from user_management.population import Population
+from user_management.schemas.fields import explain
 from user_management.security.hashing import PasswordHasher
 from user_management.services import OPERATOR, RequestContext
 
@@ -63,7 +64,7 @@ def run(population: Population, work: Callable[[Connection], Coroutine[Any, Any,
     try:
         return asyncio.run(whole())
     except ValidationError as error:
-        fail("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))
+        fail("; ".join(f"{fault['loc'][0]}: {explain(fault)}" for fault in error.errors()))
     except (ConfigurationError, DomainError) as error:
         fail(str(error))
 

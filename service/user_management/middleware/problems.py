@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from user_management.errors import DomainError, InvalidValue, TemporarilyUnavailable
+from user_management.schemas.fields import explain
 from user_management.services.authentication import RECENT
 
 MEDIA_TYPE = "application/problem+json"
@@ -206,12 +207,19 @@ async def _validation_error(_request: Request, error: RequestValidationError) ->
     faults = error.errors()
     if any(fault["type"] == "json_invalid" for fault in faults):
         return problem("bad_request", "The request body is not valid JSON.")
+    # The values themselves are not repeated: one of them may be a password.
+    errors = [_fault(fault) for fault in faults[:_LISTED_FAULTS]]
     return problem(
-        "validation_error",
-        "The request is not valid; `errors` names the values.",
-        # The values themselves are not repeated: one of them may be a password.
-        errors=[_fault(fault) for fault in faults[:_LISTED_FAULTS]],
+        "validation_error", f"The request is not valid. {_in_short(errors)}", errors=errors
     )
+
+
+def _in_short(errors: Sequence[Mapping[str, str]]) -> str:
+    """The first fault in a sentence, and how many more there are."""
+    first, *others = errors
+    name = first["pointer"].removeprefix("/") or first["in"]
+    more = f" ({len(others)} more in `errors`.)" if others else ""
+    return f"{name}: {first['detail']}.{more}"
 
 
 def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
@@ -219,7 +227,7 @@ def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
     return {
         "in": str(where),
         "pointer": "".join(f"/{_escape(str(part))}" for part in path),
-        "detail": str(fault["msg"]).removeprefix("Value error, "),
+        "detail": explain(fault),
     }
 
 

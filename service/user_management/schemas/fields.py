@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -22,6 +23,15 @@ NAME_PATTERN = r"^[^\s\x00]([^\x00]*[^\s\x00])?$"
 SLUG_PATTERN = r"^[a-z0-9-]+$"
 # A script or data address in a picture's source is an attack on whoever looks at the user.
 AVATAR_URL_PATTERN = r"^(https?://|/)[!-~]*$"
+# What each asks for, for people: no message shows a regular expression.
+IN_WORDS = {
+    USERNAME_PATTERN: "Use letters, digits and underscores only",
+    EMAIL_PATTERN: "Give an e-mail address of the form name@domain",
+    TEXT_PATTERN: "Text holds no NUL character",
+    NAME_PATTERN: "Give a name without blanks around it",
+    SLUG_PATTERN: "Use lower-case letters, digits and hyphens only",
+    AVATAR_URL_PATTERN: "Give an address that begins with https://, http:// or /, without blanks",
+}
 # One part written again and again.
 REPETITION_PATTERN = r"^([\s\S]+)\1+$"
 
@@ -38,6 +48,13 @@ _EMAIL = re.compile(EMAIL_PATTERN)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 # In a query a plus that is not written as %2B is a blank.
 _LOST_PLUS = re.compile(r"(\S+[Tt ]\d\d:\d\d\S*) (\d\d:?\d\d)")
+
+
+def explain(fault: Mapping[str, Any]) -> str:
+    """What is wrong with a value, for people, from one of Pydantic's errors."""
+    if fault["type"] == "string_pattern_mismatch":
+        return IN_WORDS[fault["ctx"]["pattern"]]
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def check_email(address: str) -> str:

@@ -4,7 +4,7 @@ import schemathesis
 from schemathesis import Case, CheckContext, Response
 
 MALFORMED = {400, 413, 415}
-BY_SCHEMA = "The request is not valid; `errors` names the values."
+BY_SCHEMA = "The request is not valid. "
 
 
 @schemathesis.check
@@ -19,4 +19,4 @@ def what_the_description_allows_is_well_formed(
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     assert response.status_code not in MALFORMED
-    assert response.status_code != 422 or response.json()["detail"] != BY_SCHEMA
+    assert response.status_code != 422 or not response.json()["detail"].startswith(BY_SCHEMA)

@@ -14,6 +14,7 @@ import {
 import { ApiProblem } from '@/api/problem'
 import { CSRF_HEADER } from './refresh'
 import { onSignal, tell } from './signals'
+import { keepsSiteData } from './storage'
 
 /** How long an answer is shown without asking again, in milliseconds. */
 const FRESH = 15_000
@@ -47,12 +48,15 @@ export const ending = ref<'lost' | 'left' | null>(null)
 /** What follows a login: `leaving` is another page, which knows nothing of this one. */
 export type Begun = 'ready' | 'change-password' | 'leaving'
 
+/** The name that somebody logged in with: with a one-time password nothing more is known of them. */
+export const enteredName = ref<string>()
+
 // Not a secret, only whether it is worth asking who is logged in.
 const HINT = 'slm.logged_in'
 
 /** Whether there may be a session: false where nobody has logged in, or the last one ended. */
 export function mayHaveSession(): boolean {
-  return personShown() !== undefined || localStorage.getItem(HINT) !== null
+  return personShown() !== undefined || (keepsSiteData() && localStorage.getItem(HINT) !== null)
 }
 
 /** Begin a session. What one person saw, or typed, is not for the next. */
@@ -62,6 +66,7 @@ export async function logIn(username: string, password: string): Promise<Begun> 
     body: { username, password },
   })
   sessionBegan()
+  enteredName.value = username
   localStorage.setItem(HINT, 'yes')
   tell('began')
   const before = personShown()
