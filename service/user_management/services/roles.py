@@ -52,14 +52,13 @@ from user_management.services.authorization import (
 )
 from user_management.services.changes import apply_changes
 from user_management.services.context import Authority, RequestContext, id_in, population_of
+from user_management.services.locks import Lock, hold, share
 from user_management.services.organizations import check_organization
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.sessions import end_sessions, end_sessions_of_all
 from user_management.services.versions import check_version
 
 _ROLE_NOT_FOUND: Final = "Role not found."
-# Any number, as long as nobody else locks the same one.
-_ADVISORY_LOCK: Final = 0x726F6C656E616D65
 
 
 async def find_grantable_roles(
@@ -95,12 +94,12 @@ async def _keep_roles(session: AsyncSession) -> None:
 
     One lock for all of them: who is limited to an organization may not lock the rows of others.
     """
-    await session.execute(select(func.pg_advisory_xact_lock_shared(_ADVISORY_LOCK)))
+    await share(session, Lock.ROLES)
 
 
 async def _lock_roles(session: AsyncSession) -> None:
     """Until the transaction ends, nobody else creates, changes, deletes or gives a role."""
-    await session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    await hold(session, Lock.ROLES)
 
 
 async def list_permissions(session: AsyncSession) -> Sequence[Permission]:
