@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 
-from autobot_backend.roles import AutobotRole, role_of
+from autobot_backend.roles import role_of
 from autobot_backend.schemas import (
     CheckResponse,
     CurrentUserResponse,
@@ -16,6 +16,7 @@ from autobot_backend.schemas import (
     LogoutRequest,
     RefreshResponse,
 )
+from user_management.autobot_roles import AutobotRole
 from user_management.errors import NotAuthenticated
 from user_management.middleware.caller import (
     CurrentUserDep,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from autobot_backend.roles import AutobotRole
+from user_management.autobot_roles import AutobotRole
 
 SESSION_ID_LENGTH: Final = 200
 # Which of AutoBot's modes this is: users belong to organizations, and everybody logs in.

@@ -48,6 +48,7 @@ from user_management.services.authorization import (
     check_may_grant,
     check_may_manage,
     check_may_manage_holders,
+    check_may_name,
     permissions_of_roles,
 )
 from user_management.services.changes import apply_changes
@@ -86,6 +87,7 @@ async def find_grantable_roles(
     if missing := set(role_ids) - {role.id for role in roles}:
         raise InvalidValue(field, f"There is no role {min(map(str, missing))} for this user.")
     check_may_grant(authority, await session.scalars(permissions_of_roles(role_ids)))
+    check_may_name(authority, *(role.name for role in roles if role.org_id is None))
     return roles
 
 
@@ -136,6 +138,8 @@ class RoleService:
         Raises Duplicate, InvalidValue, PermissionDenied.
         """
         check_may_grant(self._authority, new.permissions)
+        # Also in an organization, which would keep the name from the site.
+        check_may_name(self._authority, new.name)
         # Before the organization, as where users are created.
         await _lock_roles(self.session)
         org_id = await self._organization_of(new)
@@ -194,6 +198,7 @@ class RoleService:
         role = before.role
         changed = apply_changes(role, given)
         if "name" in changed:
+            check_may_name(self._authority, role.name)
             await self._check_name(role.name, role.org_id, except_for=role.id)
         if wanted is not None and wanted != frozenset(before.permissions):
             await self._replace_permissions(before, wanted)
@@ -320,6 +325,8 @@ class RoleService:
             raise PermissionDenied("This role is not of your organization alone.")
         if not self._authority.holds(frozenset(described.permissions)):
             raise PermissionDenied("This role allows more than you may do yourself.")
+        if described.role.org_id is None:
+            check_may_name(self._authority, described.role.name)
         return described
 
     async def _replace_permissions(self, before: DescribedRole, wanted: frozenset[str]) -> None:
