@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from autobot_backend.roles import AutobotRole, role_of
+from autobot_backend.roles import role_of
 from autobot_backend.schemas import (
     CheckResponse,
     CurrentUserResponse,
@@ -17,6 +17,7 @@ from autobot_backend.schemas import (
     LogoutResponse,
     RefreshResponse,
 )
+from user_management.autobot_roles import AutobotRole
 from user_management.errors import NotAuthenticated, TooManyAttempts
 from user_management.middleware.caller import (
     BearerClaimsDep,

@@ -1,24 +1,11 @@
 """The one role that AutoBot's programs read from a token and from /api/auth/me."""
 
-from enum import StrEnum
-
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from user_management.autobot_roles import AutobotRole
 from user_management.models import Role, UserRole
 from user_management.services import AuthenticatedUser, Grant
-
-
-class AutobotRole(StrEnum):
-    """The roles that AutoBot knows, the highest first."""
-
-    ADMIN = "admin"
-    OPERATOR = "operator"
-    ANALYST = "analyst"
-    EDITOR = "editor"
-    USER = "user"
-    READONLY = "readonly"
-
 
 # AutoBot knows no organizations: what is above these holds for the whole site.
 _WITHIN_ORGANIZATION = (AutobotRole.USER, AutobotRole.READONLY)

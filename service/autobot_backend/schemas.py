@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from autobot_backend.roles import AutobotRole
+from user_management.autobot_roles import AutobotRole
 from user_management.schemas.auth import RefreshToken
 
 SESSION_ID_LENGTH: Final = 200

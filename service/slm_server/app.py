@@ -1,5 +1,8 @@
 """The application. Run it with `uvicorn --factory slm_server.app:create_app`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import APIRouter, FastAPI
 
 from slm_server.api import (
@@ -18,10 +21,17 @@ from slm_server.api import (
 )
 from slm_server.api.examples import EXAMPLES
 from slm_server.sealing import sealing
+from slm_server.unblocking import unblocking
 from user_management.config import Settings
 from user_management.middleware.application import create_application
 from user_management.middleware.openapi import describe
 from user_management.population import Population
+
+
+@asynccontextmanager
+async def _background(settings: Settings) -> AsyncIterator[None]:
+    async with sealing(settings), unblocking(settings):
+        yield
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -52,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logger="slm_server",
         cookies=browser.COOKIES,
         files=transfer.FILES,
-        meanwhile=sealing,
+        meanwhile=_background,
     )
     describe(app, openapi.DESCRIPTION, EXAMPLES, browser.COOKIES)
     return app

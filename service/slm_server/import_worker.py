@@ -14,7 +14,7 @@ import sys
 from typing import Any, BinaryIO, Final, TextIO
 
 from pydantic import BaseModel, ConfigDict, field_serializer
-from sqlalchemy import func, select
+from sqlalchemy import text
 
 from user_management.config import DatabaseSettings
 from user_management.database import Database
@@ -23,6 +23,7 @@ from user_management.middleware.logs import configure_logging
 from user_management.middleware.problems import problem_body
 from user_management.population import Population
 from user_management.services import RequestContext
+from user_management.services.locks import Lock, try_hold
 from user_management.transfer.importer import Importer
 from user_management.transfer.report import line, outcome_line, summary_line
 from user_management.transfer.sources import FILE_ROWS, Source, SourceError, SourceKind, streamed
@@ -31,7 +32,8 @@ _NICENESS: Final = 10
 # Bytes. The largest file takes a quarter; one that is made to take more ends this process only.
 _MEMORY: Final = 2 * 2**30
 _BUFFER: Final = 2**16  # bytes of the report
-_ONE_IMPORT: Final = 0x494D504F5254  # a key of our own among the database's advisory locks
+_CONNECTIONS: Final = 2  # one that imports, and one that keeps others from it meanwhile
+_MAY_BE_IDLE: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _FAILED: Final = (
     "The import failed; what it has written until then stays. The log of the service says more. "
     "Send the file again: an import that is repeated goes on."
@@ -86,17 +88,20 @@ async def _run(job: Job, file: BinaryIO, report: TextIO) -> None:
 async def _import(job: Job, file: BinaryIO, report: TextIO) -> None:
     # See `slm import`.
     gc.freeze()
-    database = Database(job.population, job.database, pool_size=1, deadlines=False)
+    database = Database(job.population, job.database, pool_size=_CONNECTIONS, deadlines=False)
     try:
         async with database.session() as session:
-            # Held by the only connection, as long as that lives.
-            if not await session.scalar(select(func.pg_try_advisory_lock(_ONE_IMPORT))):
+            # The transaction lasts as long as the import; it holds back no vacuum.
+            await session.execute(_MAY_BE_IDLE)
+            if not await try_hold(session, Lock.IMPORT):
                 raise ImportRunning
-        source = Source(job.kind, streamed(FILE_ROWS[job.kind](file)))
-        importer = Importer(database, job.context, source, apply=job.apply)
-        async for outcome in importer.run():
-            report.write(outcome_line(outcome))
-        report.write(summary_line(job.population, job.kind, importer.summary, applied=job.apply))
+            source = Source(job.kind, streamed(FILE_ROWS[job.kind](file)))
+            importer = Importer(database, job.context, source, apply=job.apply)
+            async for outcome in importer.run():
+                report.write(outcome_line(outcome))
+            report.write(
+                summary_line(job.population, job.kind, importer.summary, applied=job.apply)
+            )
     finally:
         await database.dispose()
 

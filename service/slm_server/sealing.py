@@ -5,19 +5,21 @@ Several workers may do it at once: in each database one of them seals, the other
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
+from slm_server.repeating import repeat
 from user_management.config import Settings
 from user_management.database import Database
-from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
 from user_management.services.audit_chain import BATCH, LOOKBACK, Anchoring, Head, anchor, seal
 
 INTERVAL: Final = 1.0  # seconds
-MAX_INTERVAL: Final = 60.0  # seconds: while a database is away
+# Then somebody else holds the lock of the sealer, who does not seal.
+LOCKED_OUT: Final = 60.0  # seconds
 
 # What is looked back each time is short, so that a busy log costs little; the whole LOOKBACK
 # comes once in so many times.
@@ -31,7 +33,6 @@ _OTHER: Final = {
     Population.AUTOBOT: Population.SLM,
 }
 
-_logger = logging.getLogger(__name__)
 _audit = logging.getLogger("user_management.audit")
 
 
@@ -48,7 +49,7 @@ async def sealing(settings: Settings) -> AsyncIterator[None]:
     }
     sealers = [Sealer(databases[each], databases[_OTHER[each]]) for each in Population]
     tasks = [
-        asyncio.create_task(_repeat(action))
+        asyncio.create_task(repeat("Sealing the audit log", INTERVAL, action))
         for sealer in sealers
         for action in (sealer.seal, sealer.anchor)
     ]
@@ -72,6 +73,7 @@ class Sealer:
         self._anchored: Head | None = None
         self._state = Anchoring.UNCHANGED
         self._glances = 0
+        self._locked_out: float | None = None
 
     async def seal(self) -> None:
         """Seal all that is there to be sealed. Raises DatabaseUnavailable."""
@@ -80,6 +82,7 @@ class Sealer:
         while True:
             async with self._database.session() as session:
                 sealed = await seal(session, lookback)
+            self._tell_locked_out(held=sealed is None)
             if sealed is None:
                 return
             self._head = sealed.head
@@ -99,6 +102,23 @@ class Sealer:
         self._tell(state, head)
         self._anchored = head
 
+    def _tell_locked_out(self, *, held: bool) -> None:
+        """Another worker holds the lock for milliseconds; who holds it all the time does harm."""
+        if not held:
+            self._locked_out = None
+            return
+        now = time.monotonic()
+        if self._locked_out is None:
+            self._locked_out = now
+        elif now - self._locked_out >= LOCKED_OUT:
+            self._locked_out = now
+            _audit.error(
+                "The audit log of the %s users has not been sealed for %.0f s: somebody holds the "
+                "lock of it (lock_sealing in pg_locks).",
+                self._database.population,
+                LOCKED_OUT,
+            )
+
     def _tell(self, state: Anchoring, head: Head) -> None:
         population = self._database.population
         if state is Anchoring.MOVED:
@@ -112,19 +132,3 @@ class Sealer:
                 population,
             )
         self._state = state
-
-
-async def _repeat(action: Callable[[], Awaitable[None]]) -> None:
-    """Do it every INTERVAL, and ever more rarely while it fails."""
-    interval = INTERVAL
-    while True:
-        try:
-            await action()
-            interval = INTERVAL
-        except DatabaseUnavailable:
-            # Logged where it was noticed.
-            interval = min(interval * 2, MAX_INTERVAL)
-        except Exception:
-            _logger.exception("Sealing the audit log failed; it goes on in a while.")
-            interval = MAX_INTERVAL
-        await asyncio.sleep(interval)

@@ -352,8 +352,8 @@ async def running(
 ) -> AsyncIterator[Site]:
     """Start the application on these databases.
 
-    Audit rows are sealed meanwhile only with `seals`: the statements of the background would
-    mingle with those that a test looks at.
+    Audit rows are sealed, and locks looked after, only with `seals`: the statements of the
+    background would mingle with those that a test looks at.
     """
     settings = settings_for(databases, **changes)
     create = create_app if seals else create_app_that_does_not_seal
@@ -362,7 +362,7 @@ async def running(
 
 
 def create_app_that_does_not_seal() -> FastAPI:
-    with patch("slm_server.app.sealing", lambda _: nullcontext()):
+    with patch("slm_server.app._background", lambda _: nullcontext()):
         return create_app()
 
 

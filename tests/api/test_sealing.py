@@ -8,7 +8,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from slm_server import sealing
+from slm_server import repeating, sealing
 from slm_server.cli import app
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
@@ -18,7 +18,7 @@ from user_management.population import Population
 def quick(monkeypatch):
     """Seconds become a hundredth."""
     monkeypatch.setattr(sealing, "INTERVAL", 0.01)
-    monkeypatch.setattr(sealing, "MAX_INTERVAL", 0.1)
+    monkeypatch.setattr(repeating, "MAX_INTERVAL", 0.1)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ async def test_the_server_stops_while_a_database_says_nothing(run_site, proxied)
         await asyncio.sleep(0.1)
         started = time.monotonic()
     assert time.monotonic() - started < 3
-    assert [task for task in asyncio.all_tasks() if "_repeat" in repr(task)] == []
+    assert [task for task in asyncio.all_tasks() if "repeat" in repr(task)] == []
 
 
 async def test_a_database_without_the_tables_is_tried_again(run_site, databases, caplog):
@@ -163,8 +163,7 @@ async def test_a_backlog_is_sealed_at_once(site, databases):
 
 
 async def test_failures_are_repeated_ever_more_rarely(monkeypatch):
-    monkeypatch.setattr(sealing, "INTERVAL", 1.0)
-    monkeypatch.setattr(sealing, "MAX_INTERVAL", 60.0)
+    monkeypatch.setattr(repeating, "MAX_INTERVAL", 60.0)
     pauses = []
     outcomes = [DatabaseUnavailable(Population.SLM)] * 8 + [None, ValueError("?"), None]
 
@@ -178,9 +177,9 @@ async def test_failures_are_repeated_ever_more_rarely(monkeypatch):
         if len(pauses) == len(outcomes):
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(sealing.asyncio, "sleep", sleep)
+    monkeypatch.setattr(repeating.asyncio, "sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
-        await sealing._repeat(action)
+        await repeating.repeat("It", 1.0, action)
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 1, 60, 1]
 
 

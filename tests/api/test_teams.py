@@ -624,3 +624,55 @@ async def test_which_permission_is_needed(site, permission, allowed):
     ):
         response = await site.client.request(method, path, json=body, headers=headers)
         assert (response.status_code != 403) == (name in allowed), name
+
+
+async def as_team_manager(site, *more):
+    """A client of a fleet administrator who may manage teams, and what else is named."""
+    held = {"users:read", "teams:read", "teams:create", "teams:manage", *more}
+    await site.add_user(Population.SLM, "marta", permissions=held)
+    site.client.headers.update(await site.login("marta"))
+    return site.client
+
+
+def ways_to_take_in(team, org_id, user_id):
+    """Requests that would make a user of no organization one of the team's."""
+    created = {"name": "New", "owner_id": user_id}
+    if org_id is not None:
+        created["organization_id"] = org_id
+    return [
+        ("POST", f"{team}/members", {"user_id": user_id}),
+        ("PATCH", f"{team}/members", {"add": [{"user_id": user_id}]}),
+        ("POST", PATH, created),
+    ]
+
+
+async def test_to_move_somebody_into_an_organization_takes_the_right_to_change_users(
+    admin, site, acme, team
+):
+    nobodys = await add_user(admin, None, "nobodys")
+    client = await as_team_manager(site)
+    for method, path, body in ways_to_take_in(team, acme, nobodys):
+        answer = await client.request(method, path, json=body)
+        assert code_of(answer) == (403, "permission_denied")
+        assert "users:update" in answer.json()["detail"]
+    assert (await client.get(f"/api/autobot-users/{nobodys}")).json()["org_id"] is None
+
+
+async def test_who_may_change_users_may_move_them_with_a_team(admin, site, acme, team):
+    nobodys = await add_user(admin, None, "nobodys")
+    client = await as_team_manager(site, "users:update")
+    await join(client, team, nobodys)
+    assert (await client.get(f"/api/autobot-users/{nobodys}")).json()["org_id"] == acme
+
+
+async def test_into_the_default_organization_as_autobots_clients_do(admin, site):
+    people = await add_users(admin, None, "one", "two", "three")
+    made = await create(admin, "Ops")
+    client = await as_team_manager(site)
+    ways = [ways_to_take_in(f"{PATH}/{made['id']}", None, user_id) for user_id in people]
+    for number, user_id in enumerate(people):
+        method, path, body = ways[number][number]
+        answer = await client.request(method, path, json=body)
+        assert answer.is_success, answer.text
+        user = (await client.get(f"/api/autobot-users/{user_id}")).json()
+        assert user["org_id"] == made["org_id"]

@@ -419,8 +419,7 @@ async def test_an_import_whose_process_is_ended_says_so(logged_in, started):
 
 
 async def test_one_import_at_a_time(admin, autobot):
-    count = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = ("
-    count += f"SELECT oid FROM pg_database WHERE datname = '{autobot.name}')"
+    count = "SELECT count(*) FROM pg_locks WHERE relation = 'lock_import'::regclass AND granted"
     async with asyncio.timeout(90), users_locked(autobot):
         first = asyncio.create_task(send(admin, HEADER + "ada,,,,\n"))
         for _ in range(300):

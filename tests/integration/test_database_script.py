@@ -95,7 +95,8 @@ def test_check_mode_says_the_same_and_does_nothing(site: Site) -> None:
     assert site.sql("SELECT count(*) FROM pg_database WHERE datname = 'people'") == "0"
     changes = site.run()
     # What is inside the database can be said only when it is there.
-    assert predicted == [change for change in changes if "schema public" not in change]
+    inside = ("schema public", "advisory locks", "large objects")
+    assert predicted == [change for change in changes if not any(each in change for each in inside)]
     site.sql("ALTER SCHEMA public OWNER TO postgres", database="people")
     assert site.run(check=True) == ["database people: owner of schema public"]
     assert site.run() == ["database people: owner of schema public"]
@@ -188,6 +189,21 @@ def test_a_role_without_login_is_taken_by_its_members_only(site: Site) -> None:
             "REVOKE USAGE ON SCHEMA public FROM service",
             "database people: service may use schema public",
         ),
+        (
+            "people",
+            "GRANT EXECUTE ON FUNCTION pg_advisory_lock(int, int) TO PUBLIC",
+            "database people: no advisory locks for PUBLIC",
+        ),
+        (
+            "people",
+            "GRANT EXECUTE ON FUNCTION lo_create(oid) TO service",
+            "database people: no large objects for service",
+        ),
+        (
+            "people",
+            "REVOKE EXECUTE ON FUNCTION pg_try_advisory_xact_lock(bigint) FROM owner",
+            "database people: advisory locks for owner",
+        ),
     ],
 )
 def test_drift_is_named_and_undone(site: Site, database: str, drift: str, change: str) -> None:
@@ -205,6 +221,42 @@ def test_an_earlier_database_keeps_its_data(site: Site) -> None:
     assert "database people: owner" in changes
     assert site.sql("SELECT name FROM users", database="people") == "ada"
     assert site.run() == []
+
+
+def test_who_may_keep_others_waiting_or_fill_the_disk(site: Site) -> None:
+    site.roles.append({"name": "worker", "connection_limit": 5, "advisory_locks": True})
+    site.sql("CREATE ROLE neighbour LOGIN; CREATE DATABASE people")
+    # One of others that the database had before.
+    site.sql("GRANT CONNECT ON DATABASE people TO neighbour")
+    site.run()
+    calls = {
+        "advisory locks": "SELECT pg_try_advisory_lock(1), pg_advisory_xact_lock_shared(1, 2)",
+        "large objects": "SELECT lo_from_bytea(0, '\\x00')",
+    }
+    allowed = {
+        (role, kind)
+        for role in ("owner", "worker", "service", "neighbour")
+        for kind, call in calls.items()
+        if may(site, role, call)
+    }
+    assert allowed == {
+        *(("owner", kind) for kind in calls),
+        *(("neighbour", kind) for kind in calls),
+        ("worker", "advisory locks"),
+    }
+    # What is for superusers stays for them.
+    assert not may(site, "owner", "SELECT lo_import('/etc/passwd')")
+    assert site.run() == []
+
+
+def may(site: Site, role: str, statement: str) -> bool:
+    try:
+        site.server.sql(statement, database=site.database, user=role)
+    except AssertionError as error:
+        if "permission denied for function" not in str(error):
+            raise
+        return False
+    return True
 
 
 def test_a_database_in_another_encoding_is_refused_before_anything_changes(site: Site) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from user_management.database import EXPECTED_REVISION
+from user_management.services.locks import Lock
 
 ROWS = """
     INSERT INTO users (id, username, email, password_hash)
@@ -129,6 +130,7 @@ def test_the_service_works_with_all_other_tables(database: Any) -> None:
     tables = database.sql(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN"
         " ('audit_logs', 'audit_seals', 'audit_anchors', 'user_management_version')"
+        " AND tablename NOT LIKE 'lock%'"
     ).splitlines()
     assert len(tables) == 19
     for table in tables:
@@ -363,6 +365,28 @@ FORBIDDEN = {
         "DELETE FROM refresh_tokens",
         "UPDATE refresh_tokens SET session_id = session_id",
         "UPDATE refresh_tokens SET token_hash = token_hash",
+    ],
+    "keep others waiting": [
+        *(
+            f"BEGIN; LOCK TABLE {lock} IN {mode} MODE; ROLLBACK"
+            for lock in Lock
+            for mode in ("ACCESS SHARE", "ROW SHARE", "SHARE", "EXCLUSIVE", "ACCESS EXCLUSIVE")
+        ),
+        *(f"SELECT FROM {lock} FOR SHARE" for lock in Lock),
+        *(
+            f"SELECT pg_{kind}lock{shared}({key})"
+            for kind in ("advisory_", "advisory_xact_", "try_advisory_", "try_advisory_xact_")
+            for shared in ("", "_shared")
+            for key in ("1", "1, 2")
+        ),
+    ],
+    "fill the disk": [
+        *("SELECT lo_from_bytea(0, '')", "SELECT lo_creat(-1)", "SELECT lo_create(0)"),
+        *(
+            "SELECT lo_put(1, 0, '')",
+            "SELECT lo_open(1, 131072)",
+            "SELECT lo_import('/etc/passwd')",
+        ),
     ],
     "get around a trigger": [
         "DROP TRIGGER stays_ended ON auth_sessions",

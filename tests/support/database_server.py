@@ -73,6 +73,22 @@ def roomy_memory() -> str | None:
     return None
 
 
+def guarded(owner: str, service: str) -> str:
+    """Statements that take from PUBLIC what database.sql takes: advisory locks, large objects."""
+    return f"""
+        SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', names),
+            format('GRANT EXECUTE ON FUNCTION %s TO {owner} %s', names,
+                CASE WHEN locks THEN ', {service}' END)
+        FROM (
+            SELECT proname ~ 'advisory' AS locks, string_agg(oid::regprocedure::text, ', ') AS names
+            FROM pg_proc
+            WHERE pronamespace = 'pg_catalog'::regnamespace
+                AND proname ~ '^(pg_(try_)?advisory_|lo_(?!import|export)|loread$|lowrite$)'
+            GROUP BY 1
+        ) AS guarded \\gexec
+    """
+
+
 class PostgresServer:
     """One PostgreSQL server in a directory of its own."""
 
@@ -214,13 +230,14 @@ class PostgresServer:
         self.sql(
             "".join(f"CREATE ROLE {role} LOGIN;" for role in (*OWNERS.values(), SERVICE, BACKEND))
             + f"ALTER ROLE {SERVICE} BYPASSRLS;"
-            f"CREATE ROLE {TENANT} NOLOGIN; GRANT {TENANT} TO {SERVICE};"
+            f"CREATE ROLE {TENANT} NOLOGIN; GRANT {TENANT}, {BACKEND} TO {SERVICE};"
         )
 
     def provision_database(self, name: str, population: Population, template: str | None) -> None:
         """A database with owner and privileges as the deployment makes it."""
         owner = OWNERS[population]
-        others = SERVICE if population is Population.SLM else f"{SERVICE}, {BACKEND}, {TENANT}"
+        service = SERVICE if population is Population.SLM else f"{SERVICE}, {TENANT}"
+        others = SERVICE if population is Population.SLM else f"{service}, {BACKEND}"
         source = f"TEMPLATE {template}" if template else ""
         if int(self.bin.parent.name) >= 15:
             source += " STRATEGY file_copy"
@@ -238,7 +255,8 @@ class PostgresServer:
                 ALTER SCHEMA public OWNER TO {owner};
                 REVOKE ALL ON SCHEMA public FROM PUBLIC;
                 GRANT USAGE ON SCHEMA public TO {others};
-                """,
+                """
+                + guarded(owner, service),
                 database=name,
             )
 

@@ -2,7 +2,8 @@
 --
 -- psql variables
 --   wanted  JSON: {database, owner,
---           roles: [{name, connection_limit, login, bypass_rls, settings: {}, members: [name]}],
+--           roles: [{name, connection_limit, login, bypass_rls, advisory_locks, settings: {},
+--                    members: [name]}],
 --           verifiers: {name: SCRAM verifier}}
 --   check   true: print what would be done, and do nothing
 \set ON_ERROR_STOP on
@@ -180,6 +181,61 @@ WHERE name <> :'owner' AND NOT EXISTS (
     FROM privilege JOIN pg_roles ON pg_roles.oid = grantee
     WHERE rolname = name AND privilege_type = 'USAGE'
 );
+
+-- Functions that everybody may call, and that let whoever connects keep others waiting or fill the
+-- disk. Reading and writing files of the server is for superusers anyway. Roles of others that
+-- may connect keep what they had.
+WITH guarded AS (
+    SELECT
+        CASE WHEN proname ~ 'advisory' THEN 'advisory locks' ELSE 'large objects' END AS kind,
+        oid, coalesce(proacl, acldefault('f', proowner)) AS acl
+    FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace
+        AND proname ~ '^(pg_(try_)?advisory_|lo_(?!import|export)|loread$|lowrite$)'
+), wanted_role AS (
+    SELECT name, coalesce(advisory_locks, false) AS advisory_locks
+    FROM jsonb_to_recordset(:'wanted'::jsonb -> 'roles') AS role (name text, advisory_locks boolean)
+), other AS (
+    SELECT rolname AS name
+    FROM pg_database CROSS JOIN aclexplode(datacl) JOIN pg_roles ON pg_roles.oid = grantee
+    WHERE datname = :'database' AND privilege_type = 'CONNECT'
+        AND rolname NOT IN (SELECT name FROM wanted_role)
+), caller AS (
+    SELECT kind, name
+    FROM (VALUES ('advisory locks'), ('large objects')) AS kinds (kind) CROSS JOIN (
+        SELECT :'owner'::name AS name UNION SELECT name FROM other
+    ) AS trusted
+    UNION
+    SELECT 'advisory locks', name FROM wanted_role WHERE advisory_locks
+), executed AS (
+    SELECT kind, guarded.oid, grantee
+    FROM guarded CROSS JOIN aclexplode(acl)
+    WHERE privilege_type = 'EXECUTE'
+)
+INSERT INTO change (what, statement)
+SELECT format('database %s: no %s for PUBLIC', :'database', kind),
+    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC',
+        string_agg(oid::regprocedure::text, ', '))
+FROM executed
+WHERE grantee = 0
+GROUP BY kind
+UNION ALL
+SELECT format('database %s: %s for %s', :'database', kind, name),
+    format('GRANT EXECUTE ON FUNCTION %s TO %I', string_agg(oid::regprocedure::text, ', '), name)
+FROM guarded JOIN caller USING (kind)
+WHERE NOT EXISTS (
+    SELECT
+    FROM executed JOIN pg_roles ON pg_roles.oid = grantee
+    WHERE executed.oid = guarded.oid AND rolname = name
+)
+GROUP BY kind, name
+UNION ALL
+SELECT format('database %s: no %s for %s', :'database', kind, rolname),
+    format('REVOKE EXECUTE ON FUNCTION %s FROM %I', string_agg(executed.oid::regprocedure::text, ', '),
+        rolname)
+FROM executed JOIN pg_roles ON pg_roles.oid = grantee JOIN wanted_role ON name = rolname
+WHERE (kind, rolname) NOT IN (SELECT kind, name FROM caller)
+GROUP BY kind, rolname;
 
 SELECT what FROM change ORDER BY position;
 \if :check

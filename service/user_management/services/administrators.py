@@ -21,12 +21,10 @@ from user_management.security.passwords import (
 )
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
+from user_management.services.locks import Lock, hold
 from user_management.services.one_time_passwords import give_one_time_password
 from user_management.services.sessions import end_sessions
 from user_management.services.users import UserService
-
-# Any number, as long as nobody else locks the same one.
-_ADVISORY_LOCK = 0x736C6D61646D696E
 
 
 class AdministratorState(StrEnum):
@@ -99,7 +97,7 @@ class AdministratorService:
         password = one_time_password or generate_one_time_password()
         async with connection_released(self._session):
             password_hash = await self._hasher.hash(password)
-        await self._session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        await hold(self._session, Lock.FIRST_ADMINISTRATOR)
         if standing := await self._standing(given):
             return standing
         expires_at = datetime.now(UTC) + ONE_TIME_PASSWORD_LIFETIME

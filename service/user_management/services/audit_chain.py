@@ -30,13 +30,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from user_management.models import AuditAnchor, AuditLog, AuditSeal
 from user_management.population import Population
 from user_management.services.context import population_of
+from user_management.services.locks import Lock, try_hold
 
 BATCH: Final = 1_000  # rows
 # A row's created_at is when its transaction began, so that a row may appear behind others that
 # are sealed; no transaction of ours takes longer than this.
 LOOKBACK: Final = timedelta(hours=1)
 
-_ONE_SEALER: Final = 0x41554449545345  # a key of our own among the database's advisory locks
 _EPOCH: Final = func.to_timestamp(0)
 _YEAR_1: Final[ColumnElement[Any]] = literal_column("timestamptz '0001-01-01 00:00:00+00'")
 _FORM: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
@@ -111,8 +111,7 @@ async def seal(session: AsyncSession, lookback: timedelta = LOOKBACK) -> Sealed 
 
     None when another sealer is at work: the transaction is the only one that seals until it ends.
     """
-    alone = await session.scalar(select(func.pg_try_advisory_xact_lock(_ONE_SEALER)))
-    if not alone:
+    if not await try_hold(session, Lock.SEALING):
         return None
     # Only now: what the sealer before us committed must be seen.
     head = await read_head(session)

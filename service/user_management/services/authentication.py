@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Row, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from user_management.autobot_roles import RANKED
 from user_management.database import Database, connection_released
 from user_management.errors import (
     HashQueueFull,
@@ -113,7 +114,7 @@ _REFRESHING = (
 )
 # One statement for each request: plain SQL, for `Database.fetch_row`. What was proved on other days
 # counts for nothing, and Python's calendar may not have the day.
-_CALLER: Final = """
+_CALLER: Final = f"""
     SELECT s.expires_at, s.ended_at,
         CASE WHEN s.authenticated_at BETWEEN now() - interval '1 day' AND now() + interval '1 day'
             THEN s.authenticated_at END AS authenticated_at,
@@ -126,13 +127,19 @@ _CALLER: Final = """
             JOIN role_permissions rp ON rp.role_id = ur.role_id
             JOIN permissions p ON p.id = rp.permission_id
             WHERE ur.user_id = u.id
-        ) AS permissions
+        ) AS permissions,
+        (
+            SELECT max(array_position('{{{",".join(RANKED)}}}'::text[], r.name::text))
+            FROM user_roles ur
+            JOIN roles r ON r.id = ur.role_id
+            WHERE ur.user_id = u.id AND r.org_id IS NULL
+        ) AS rank
     FROM auth_sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN user_credentials c ON c.user_id = u.id
     LEFT JOIN organizations o ON o.id = u.org_id
     WHERE s.id = $1 AND s.user_id = $2
-"""
+"""  # noqa: S608  names of roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +227,7 @@ async def authenticate(database: Database, claims: AccessClaims) -> Authenticate
             ALL_PERMISSIONS if is_platform_admin else frozenset(caller["permissions"]),
             is_platform_admin,
             caller["org_id"],
+            caller["rank"] or 0,
         ),
         must_change_password=bool(caller["must_change_password"]),
         last_login_at=caller["last_login_at"],

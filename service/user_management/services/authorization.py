@@ -1,4 +1,7 @@
-"""Nobody gives what they do not hold, and nobody rules over those who hold more."""
+"""Nobody gives what they do not hold, and nobody rules over those who hold more.
+
+What somebody holds are permissions, and the rank that AutoBot gives the names of some roles.
+"""
 
 from collections.abc import Collection, Iterable
 from uuid import UUID
@@ -6,8 +9,9 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from user_management.autobot_roles import RANKED, rank_of
 from user_management.errors import PermissionDenied
-from user_management.models import Permission, RolePermission, User, UserRole
+from user_management.models import Permission, Role, RolePermission, User, UserRole
 from user_management.services.context import Authority
 
 
@@ -38,6 +42,15 @@ def check_may_grant(authority: Authority, permissions: Iterable[str]) -> None:
         raise PermissionDenied("You cannot give a permission that you do not have yourself.")
 
 
+def check_may_name(authority: Authority, *names: str) -> None:
+    """Raise PermissionDenied unless the caller has as high a role as AutoBot takes these for."""
+    if not authority.outranks(rank_of(names)):
+        raise PermissionDenied(
+            f"AutoBot gives the roles {', '.join(reversed(RANKED))} a meaning. Only who has such a "
+            "role, or a higher one of them, can create, change or give it."
+        )
+
+
 def check_may_make_administrator(authority: Authority) -> None:
     """Raise PermissionDenied unless the caller is a platform administrator."""
     if not authority.is_platform_admin:
@@ -55,6 +68,9 @@ async def check_may_manage(session: AsyncSession, authority: Authority, user: Us
     held = frozenset(await session.scalars(permissions_of_user(user.id)))
     if user.is_platform_admin or not authority.holds(held):
         raise PermissionDenied("This user holds more permissions than you do.")
+    names = _names_of_roles(select(UserRole.role_id).where(UserRole.user_id == user.id))
+    if not authority.outranks(rank_of(await session.scalars(names))):
+        raise PermissionDenied("This user has a role that AutoBot takes for more than yours.")
 
 
 async def check_may_manage_holders(
@@ -76,3 +92,12 @@ async def check_may_manage_holders(
     administrator = await session.scalar(holders.where(User.is_platform_admin).limit(1))
     if administrator is not None or not authority.holds(held):
         raise PermissionDenied("Somebody who has this role holds more permissions than you do.")
+    if not authority.outranks(rank_of(await session.scalars(_names_of_roles(role_ids)))):
+        raise PermissionDenied(
+            "Somebody who has this role has another that AutoBot takes for more than yours."
+        )
+
+
+def _names_of_roles(role_ids: Select[UUID]) -> Select[str]:
+    """The names of those of some roles that AutoBot looks at: an organization's own are not."""
+    return select(Role.name).where(Role.id.in_(role_ids), Role.org_id.is_(None))

@@ -23,12 +23,14 @@ class Actor:
 class Authority:
     """What somebody may do: all that `permissions` name, and a platform administrator everything.
 
-    With `org_id` they may do it to that organization of AutoBot only.
+    With `org_id` they may do it to that organization of AutoBot only. `rank` is that of the
+    highest of their roles whose name AutoBot gives a meaning (`autobot_roles.rank_of`).
     """
 
     permissions: frozenset[str] = frozenset()
     is_platform_admin: bool = False
     org_id: UUID | None = None
+    rank: int = 0
 
     @property
     def scope(self) -> UUID | None:
@@ -38,6 +40,10 @@ class Authority:
     def holds(self, permissions: frozenset[str]) -> bool:
         """Whether all of the permissions are held."""
         return self.is_platform_admin or permissions <= self.permissions
+
+    def outranks(self, rank: int) -> bool:
+        """Whether a rank is not above one's own."""
+        return self.is_platform_admin or rank <= self.rank
 
 
 # Whoever runs a command on the host has the databases' passwords: nothing can be kept from them.

@@ -170,6 +170,13 @@ class OrganizationService:
             },
         )
 
+    async def is_default(self, org_id: UUID) -> bool:
+        """Whether it is the default organization."""
+        found = select(Organization.id).where(
+            Organization.id == org_id, Organization.slug == DEFAULT_SLUG
+        )
+        return await self.session.scalar(found) is not None
+
     async def default_id(self) -> UUID:
         """The default organization, which is made when it is missing."""
         made: UUID | None = await self.session.scalar(

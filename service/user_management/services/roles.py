@@ -48,18 +48,18 @@ from user_management.services.authorization import (
     check_may_grant,
     check_may_manage,
     check_may_manage_holders,
+    check_may_name,
     permissions_of_roles,
 )
 from user_management.services.changes import apply_changes
 from user_management.services.context import Authority, RequestContext, id_in, population_of
+from user_management.services.locks import Lock, hold, share
 from user_management.services.organizations import check_organization
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.sessions import end_sessions, end_sessions_of_all
 from user_management.services.versions import check_version
 
 _ROLE_NOT_FOUND: Final = "Role not found."
-# Any number, as long as nobody else locks the same one.
-_ADVISORY_LOCK: Final = 0x726F6C656E616D65
 
 
 async def find_grantable_roles(
@@ -87,6 +87,7 @@ async def find_grantable_roles(
     if missing := set(role_ids) - {role.id for role in roles}:
         raise InvalidValue(field, f"There is no role {min(map(str, missing))} for this user.")
     check_may_grant(authority, await session.scalars(permissions_of_roles(role_ids)))
+    check_may_name(authority, *(role.name for role in roles if role.org_id is None))
     return roles
 
 
@@ -95,12 +96,12 @@ async def _keep_roles(session: AsyncSession) -> None:
 
     One lock for all of them: who is limited to an organization may not lock the rows of others.
     """
-    await session.execute(select(func.pg_advisory_xact_lock_shared(_ADVISORY_LOCK)))
+    await share(session, Lock.ROLES)
 
 
 async def _lock_roles(session: AsyncSession) -> None:
     """Until the transaction ends, nobody else creates, changes, deletes or gives a role."""
-    await session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    await hold(session, Lock.ROLES)
 
 
 async def list_permissions(session: AsyncSession) -> Sequence[Permission]:
@@ -137,6 +138,8 @@ class RoleService:
         Raises Duplicate, InvalidValue, PermissionDenied.
         """
         check_may_grant(self._authority, new.permissions)
+        # Also in an organization, which would keep the name from the site.
+        check_may_name(self._authority, new.name)
         # Before the organization, as where users are created.
         await _lock_roles(self.session)
         org_id = await self._organization_of(new)
@@ -195,6 +198,7 @@ class RoleService:
         role = before.role
         changed = apply_changes(role, given)
         if "name" in changed:
+            check_may_name(self._authority, role.name)
             await self._check_name(role.name, role.org_id, except_for=role.id)
         if wanted is not None and wanted != frozenset(before.permissions):
             await self._replace_permissions(before, wanted)
@@ -321,6 +325,8 @@ class RoleService:
             raise PermissionDenied("This role is not of your organization alone.")
         if not self._authority.holds(frozenset(described.permissions)):
             raise PermissionDenied("This role allows more than you may do yourself.")
+        if described.role.org_id is None:
+            check_may_name(self._authority, described.role.name)
         return described
 
     async def _replace_permissions(self, before: DescribedRole, wanted: frozenset[str]) -> None:

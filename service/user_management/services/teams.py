@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import contains_eager
 from sqlalchemy.orm.attributes import set_committed_value
 
-from user_management.errors import InvalidValue, LastOwner, NotFound
+from user_management.errors import InvalidValue, LastOwner, NotFound, PermissionDenied
 from user_management.models import (
     AuditAction,
     AuditResourceType,
@@ -21,6 +21,7 @@ from user_management.models import (
     TeamRole,
     User,
 )
+from user_management.permissions import Permission
 from user_management.schemas.teams import MemberAdd, MembersUpdate, TeamCreate, TeamUpdate
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_manage
@@ -317,7 +318,19 @@ class TeamService:
         return users
 
     async def _take_in(self, user: User, org_id: UUID) -> None:
-        """Make a user of no organization, as AutoBot's clients create them, one of this one."""
+        """Make a user of no organization, as AutoBot's clients create them, one of this one.
+
+        Those clients know teams of the default organization only; every other move is a change of
+        the user, and takes the right to that.
+        """
+        if not (
+            self._authority.holds(frozenset({Permission.USERS_UPDATE}))
+            or await self._organizations.is_default(org_id)
+        ):
+            raise PermissionDenied(
+                f"{user.username} is in no organization, and would be moved into the team's. This "
+                f"needs the permission {Permission.USERS_UPDATE}."
+            )
         await check_may_manage(self.session, self._authority, user)
         await take_place(self.session, org_id)
         user.org_id = org_id

@@ -1,0 +1,46 @@
+"""Locks of our own that are not those of rows. They end with the transaction.
+
+Each is the lock of an empty table (migration 0008): to hold one takes a right on that table.
+PostgreSQL's advisory locks ask for none, so that whoever may connect could keep everybody else
+waiting. Nothing is written: a lock costs no transaction id and no WAL.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+class Lock(StrEnum):
+    """What is locked; the name of its table."""
+
+    ROLES = "lock_roles"
+    FIRST_ADMINISTRATOR = "lock_first_administrator"
+    SEALING = "lock_sealing"
+    IMPORT = "lock_import"
+
+
+async def hold(session: AsyncSession, lock: Lock) -> None:
+    """Be the only one who holds it; wait for the others."""
+    await session.execute(text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE"))
+
+
+async def share(session: AsyncSession, lock: Lock) -> None:
+    """Hold it together with others who share it; wait for who holds it alone."""
+    await session.execute(text(f"LOCK TABLE {lock} IN SHARE MODE"))
+
+
+async def try_hold(session: AsyncSession, lock: Lock) -> bool:
+    """Be the only one who holds it, unless it is held: then the transaction is rolled back."""
+    try:
+        await session.execute(text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE NOWAIT"))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        await session.rollback()
+        return False
+    return True
