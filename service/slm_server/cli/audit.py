@@ -14,9 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from slm_server.audit_export import export, shaped
 from slm_server.cli.common import (
     Connection,
+    ExcelOption,
     JsonOption,
     LimitOption,
     PopulationOption,
+    check_excel,
     connected,
     fail,
     run,
@@ -108,8 +110,10 @@ def export_command(
         ExportFormat,
         typer.Option("--format", help="In CSV, what a spreadsheet would run gets an apostrophe."),
     ] = ExportFormat.CSV,
+    excel: ExcelOption = False,
 ) -> None:
     """Write all events to standard output, newest first. The export itself is an event."""
+    check_excel(form, excel=excel)
     wanted = AuditFilter(
         actions=actions or None,
         outcome=outcome,
@@ -126,7 +130,9 @@ def export_command(
         await service.record_export(
             AuditAction.AUDIT_EXPORTED, AuditResourceType.AUDIT_LOG, form, wanted.given()
         )
-        async for piece in export(lambda: nullcontext(connection.session), wanted, form):
+        async for piece in export(
+            lambda: nullcontext(connection.session), wanted, form, excel=excel
+        ):
             sys.stdout.write(piece)
 
     run(population, work)
