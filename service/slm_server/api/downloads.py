@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query
-from fastapi.exceptions import RequestValidationError
 
+from user_management.errors import InvalidValue
 from user_management.transfer.exporter import ExportFormat
 
 
@@ -24,11 +24,9 @@ async def get_download(
         Query(description="With a byte order mark, by which spreadsheets know UTF-8; CSV only."),
     ] = False,
 ) -> Download:
-    """What the query asks for. Raises RequestValidationError."""
+    """What the query asks for. Raises InvalidValue."""
     if excel and form is not ExportFormat.CSV:
-        raise RequestValidationError(
-            [{"type": "value_error", "loc": ("query", "excel"), "msg": "It goes with CSV only."}]
-        )
+        raise InvalidValue("excel", "It goes with format=csv only.", where="query")
     return Download(form, excel)
 
 

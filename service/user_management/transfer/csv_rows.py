@@ -267,7 +267,7 @@ def _header(records: _Records, count: LineCount) -> list[str]:
 def _row(record: _Record, columns: list[str], separator: str) -> Row | None:
     """None: it is empty. A spreadsheet's empty rows are separators only."""
     values = {
-        column: _value(cell) if "'" in cell else cell
+        column: original_cell(cell)
         for column, cell in zip(columns, record.cells, strict=False)
         if cell and not cell.isspace()
     }
@@ -322,9 +322,3 @@ def _lost(record: _Record, username: str, reason: str) -> InvalidRow:
 def _quotes(record: _Record) -> str:
     """What is to be said of cells that take several lines."""
     return "".join(f" T{str(quote)[1:]}." for quote in record.long.values())
-
-
-def _value(cell: str) -> str:
-    """Without the apostrophe of a formula; blanks stay around it."""
-    text = cell.lstrip()
-    return cell.replace(text, original_cell(text), 1) if text.startswith("'") else cell
