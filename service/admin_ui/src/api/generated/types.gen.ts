@@ -2446,7 +2446,6 @@ export type ExportSlmUsersData = {
     body?: never;
     path?: never;
     query?: {
-        format?: ExportFormat;
         /**
          * Search
          */
@@ -2475,6 +2474,13 @@ export type ExportSlmUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        format?: ExportFormat;
+        /**
+         * Excel
+         *
+         * With a byte order mark, by which spreadsheets know UTF-8; CSV only.
+         */
+        excel?: boolean;
     };
     url: '/api/slm-users/export';
 };
@@ -3748,7 +3754,6 @@ export type ExportAutobotUsersData = {
     body?: never;
     path?: never;
     query?: {
-        format?: ExportFormat;
         /**
          * Search
          */
@@ -3777,6 +3782,13 @@ export type ExportAutobotUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        format?: ExportFormat;
+        /**
+         * Excel
+         *
+         * With a byte order mark, by which spreadsheets know UTF-8; CSV only.
+         */
+        excel?: boolean;
     };
     url: '/api/autobot-users/export';
 };
@@ -6446,7 +6458,6 @@ export type ExportAuditLogsData = {
     body?: never;
     path?: never;
     query?: {
-        format?: ExportFormat;
         /**
          * Whose log.
          */
@@ -6491,6 +6502,13 @@ export type ExportAuditLogsData = {
          * Not included.
          */
         until?: string | null;
+        format?: ExportFormat;
+        /**
+         * Excel
+         *
+         * With a byte order mark, by which spreadsheets know UTF-8; CSV only.
+         */
+        excel?: boolean;
     };
     url: '/api/audit-logs/export';
 };
