@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from user_management.csvsafe import safe_cell
+from user_management.csvsafe import BYTE_ORDER_MARK, safe_cell
 from user_management.schemas.audit import AuditLogResponse
 from user_management.services.audit_reading import (
     AuditEntry,
@@ -34,13 +34,16 @@ def shaped(entry: AuditEntry) -> AuditLogResponse:
 
 
 async def export(
-    open_session: SessionFactory, wanted: AuditFilter, form: ExportFormat
+    open_session: SessionFactory, wanted: AuditFilter, form: ExportFormat, *, excel: bool = False
 ) -> AsyncIterator[str]:
-    """The file, piece by piece: never more than a chunk of it is in memory."""
+    """The file, piece by piece: never more than a chunk of it is in memory.
+
+    For `excel` it begins with a byte order mark.
+    """
     write = _as_csv if form is ExportFormat.CSV else _as_ndjson
     is_first = True
     async for entries in read_in_chunks(open_session, wanted):
-        yield write(entries, is_first)
+        yield (BYTE_ORDER_MARK if excel and is_first else "") + write(entries, is_first)
         is_first = False
 
 

@@ -25,8 +25,9 @@ from user_management.population import Population
 from user_management.services import RequestContext
 from user_management.services.locks import Lock, try_hold
 from user_management.transfer.importer import Importer
+from user_management.transfer.lines import SourceError
 from user_management.transfer.report import line, outcome_line, summary_line
-from user_management.transfer.sources import FILE_ROWS, Source, SourceError, SourceKind, streamed
+from user_management.transfer.sources import SourceKind, file_source
 
 _NICENESS: Final = 10
 # Bytes. The largest file takes a quarter; one that is made to take more ends this process only.
@@ -95,7 +96,7 @@ async def _import(job: Job, file: BinaryIO, report: TextIO) -> None:
             await session.execute(_MAY_BE_IDLE)
             if not await try_hold(session, Lock.IMPORT):
                 raise ImportRunning
-            source = Source(job.kind, streamed(FILE_ROWS[job.kind](file)))
+            source = file_source(job.kind, file)
             importer = Importer(database, job.context, source, apply=job.apply)
             async for outcome in importer.run():
                 report.write(outcome_line(outcome))

@@ -1,12 +1,17 @@
 """Text for CSV files that people open in a spreadsheet.
 
-A spreadsheet takes a cell that begins with one of `= + - @`, a tab or a carriage return for a
-formula and runs it. An apostrophe before it makes it text.
+A spreadsheet takes a cell that begins with one of `= + - @`, in any width, for a formula and runs
+it. Some do after a tab or the end of a line, too. An apostrophe before it makes it text.
 """
 
+import unicodedata
 from typing import Final
 
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets take a file for UTF-8 that begins with it, and else for what their system writes.
+BYTE_ORDER_MARK: Final = "\ufeff"
+
+_FORMULA_STARTS: Final = frozenset("=+-@")
+_LAYOUT: Final = frozenset("\t\r\n")
 _QUOTE: Final = "'"
 
 
@@ -26,4 +31,6 @@ def original_cell(cell: str) -> str:
 
 
 def _is_formula(text: str) -> bool:
-    return text.lstrip(_QUOTE).startswith(_FORMULA_STARTS)
+    first = text.lstrip(_QUOTE)[:1]
+    # Full-width forms are `=` for a spreadsheet, as for NFKC.
+    return first in _LAYOUT or unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS

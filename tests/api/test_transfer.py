@@ -179,6 +179,26 @@ def test_a_hash_that_is_not_bcrypt_is_left_behind_and_said_so(bring, autobot):
     assert autobot.sql(f"{USERS} WHERE password_hash IS NULL") == "1"
 
 
+def test_how_a_row_was_read_is_told_whatever_becomes_of_it(bring, autobot):
+    never = {"last_login_at": "0001-01-01T00:00:00", "bio": " b"}
+    remarks = (
+        "last_login_at: It is left empty, because 0001-01-01T00:00:00 stands for never. "
+        "Blanks around bio are left out."
+    )
+    for outcome, reason in (
+        ("created", remarks),
+        ("unchanged", remarks),
+    ):
+        (row,), _ = bring(person("ada", **never))
+        assert (row["outcome"], row["reason"]) == (outcome, reason)
+    autobot.sql("UPDATE users SET bio = NULL")
+    (merged, repeated), _ = bring(person("ada", **never), person("ADA", **never))
+    assert merged["reason"] == f"Filled: bio. {remarks}"
+    assert repeated["reason"].startswith("An earlier row has the same")
+    assert repeated["reason"].endswith(remarks)
+    assert autobot.sql("SELECT last_login_at, bio FROM users") == "|b"
+
+
 def test_roles(bring, autobot):
     autobot.sql(
         "INSERT INTO organizations (id, name, slug)"
@@ -280,6 +300,25 @@ async def test_a_name_that_is_taken_meanwhile_costs_one_row(slm, autobot, monkey
     assert autobot.sql("SELECT count(*) FROM user_roles") == "1"
 
 
+def test_what_a_quote_took_is_counted_line_by_line(slm, autobot):
+    lost = "".join(f"r{number},ok\n" for number in range(58))
+    typed = f'username,display_name\nq1,ok\nq2,"unclosed\n{lost}'
+    arguments = ["import", "--population", "autobot", "--from", "csv", "--apply"]
+    (q1, q2), summary = told(slm(*arguments, "--json", "-", typed=typed))
+    assert (q1["outcome"], q1["rows"]) == ("created", 1)
+    assert (q2["place"], q2["outcome"], q2["rows"]) == ("lines 3-61", "invalid", 59)
+    assert "the quote opened in line 3 is never closed. Lines 3-61 are lost." in q2["reason"]
+    assert summary["counts"]["user"]["invalid"] == 59
+    lines = {"total": 61, "header": 1, "empty": 0, "rows": 1, "lost": 59}
+    assert summary["lines"] == lines
+    assert (
+        "61 lines: 1 of the header, 0 empty, 1 of rows, 59 lost."
+        in slm(*arguments, "-", typed=typed, COLUMNS="200").stdout
+    )
+    details = "SELECT details->'counts'->>'invalid' FROM audit_logs WHERE details ? 'counts'"
+    assert set(autobot.sql(details).splitlines()) == {"59"}
+
+
 def test_people_read_tables(slm, tmp_path):
     report = tmp_path / "report.ndjson"
     bad = "".join(f"nobody_{number},nowhere\n" for number in range(SHOWN))
@@ -299,7 +338,9 @@ def test_people_read_tables(slm, tmp_path):
         "name": "ada",
         "outcome": "created",
         "reason": None,
+        "rows": 1,
     }
+    assert "23 lines: 1 of the header, 0 empty, 22 of rows, 0 lost." in done.stdout
     assert "Nothing was written" not in slm(*arguments, "--apply", typed=typed).stdout
 
 
@@ -553,6 +594,58 @@ def test_autobots_tables(slm, upstream, autobot):
     ]
 
 
+def test_times_that_python_has_not_cost_no_more_than_their_row(slm, upstream, autobot):
+    strange = ("'infinity'", "'-infinity'", "'0044-03-15 00:00+00 BC'", "'294276-12-31 00:00+00'")
+    for column in ("last_login_at", "email_verified_at", "created_at"):
+        for number, value in enumerate(strange):
+            name = f"{column}_{number}"
+            upstream.sql(
+                "INSERT INTO users (id, username, email, is_active, is_verified, mfa_enabled,"
+                f" is_platform_admin, preferences, created_at) VALUES (gen_random_uuid(), '{name}',"
+                f" '{name}@x.y', true, true, false, false, '{{}}', '2026-01-04 00:00+00');"
+                f"UPDATE users SET {column} = {value} WHERE username = '{name}'"
+            )
+    upstream.sql(
+        "UPDATE organizations SET created_at = '0044-03-15 00:00+00 BC';"
+        "UPDATE teams SET created_at = 'infinity';"
+        f"UPDATE team_memberships SET joined_at = '294276-12-31 00:00+00' WHERE user_id = '{ADA}';"
+        f"UPDATE users SET deleted_at = 'infinity' WHERE id = '{CAROL}'"
+    )
+    arguments = ["import", "--population", "autobot", "--from", "uuid-tables", "--json"]
+    rows, _ = told(slm(*arguments, "--apply", url(upstream)))
+    by_name = {row["name"]: row for row in rows}
+    never = {"last_login_at_1", "email_verified_at_1"}
+    for name, row in by_name.items():
+        if name in never:
+            assert "-infinity stands for never" in row["reason"]
+            assert row["outcome"] == "created"
+        elif "_at_" in name:
+            assert row["outcome"] == "invalid"
+            assert row["reason"].startswith(f"{name[:-2]}: It is not a time")
+    for name in ("default", "Builders"):
+        assert (by_name[name]["outcome"], by_name[name]["reason"]) == (
+            "created",
+            "created_at: In the source it is before 1970 or in the future: it is now instead.",
+        )
+    assert "joined_at: The time of a team membership" in by_name["ada"]["reason"]
+    assert by_name["bob"]["reason"] is None
+    assert by_name["carol"]["outcome"] == "skipped"
+    now = "BETWEEN now() - interval '1 hour' AND now()"
+    assert autobot.sql(f"SELECT count(*) FROM organizations WHERE created_at {now}") == "1"
+    assert autobot.sql(f"SELECT count(*) FROM team_memberships WHERE joined_at {now}") == "1"
+
+
+def test_the_fleets_table_holds_times_that_python_has_not(slm, fleet):
+    fleet.sql(
+        "UPDATE users SET last_login = '0044-03-15 BC' WHERE id = (SELECT min(id) FROM users);"
+        "UPDATE users SET last_login = '-infinity' WHERE id = (SELECT max(id) FROM users)"
+    )
+    arguments = ["import", "--population", "slm", "--from", "slm-table", "--json"]
+    rows, _ = told(slm(*arguments, url(fleet)))
+    assert rows[0]["reason"] == "last_login_at: It is not a time as in ISO 8601."
+    assert "stands for never" in rows[-1]["reason"]
+
+
 def test_who_is_here_under_another_id_keeps_it(slm, upstream, autobot):
     """What is matched by name is used as it is; memberships that are missing are added."""
     here = "00000000-0000-0000-0000-000000000001"
@@ -647,16 +740,18 @@ def test_what_is_exported_with_hashes_is_imported_as_it_was(slm, autobot, output
             ('{ADA}', 'ada', 'ada@x.y', '{HASH}', '=HYPERLINK("x")', '/a.png', E'two\nlines, "ö"',
              false, true, true, '{{"=a": ["\\u2028", 1]}}', '{ORG}',
              '2026-01-01 00:00:00.000001+00', '2026-01-02 00:00+00', '2025-01-01 00:00+00'),
-            ('{BOB}', '-bob', 'bob@x.y', NULL, '''=1', NULL, NULL, true, false, false, '{{}}', NULL,
-             NULL, NULL, '2025-01-02 00:00+00');
-        INSERT INTO user_roles SELECT '{ADA}', id, NULL FROM roles WHERE name <> 'admin'
+            ('{BOB}', '-bob', 'bob@x.y', NULL, '''=1', NULL, E'a\rb', true, false, false, '{{}}',
+             NULL, NULL, NULL, '2025-01-02 00:00+00');
+        INSERT INTO roles (name, priority) VALUES ('a; b', 1), ('["x"]', 2);
+        INSERT INTO user_roles SELECT '{ADA}', id, NULL FROM roles WHERE name <> 'admin';
+        INSERT INTO user_roles SELECT '{BOB}', id, NULL FROM roles WHERE name = '["x"]'
         """
     )
     export = ["export", "--population", "autobot", "--format", output]
     done = slm(*export, "--with-hashes")
     assert done.exit_code == 0
     rows = f"SELECT {COLUMNS} FROM users ORDER BY id"
-    roles = "SELECT user_id, role_id FROM user_roles ORDER BY role_id"
+    roles = "SELECT user_id, role_id FROM user_roles ORDER BY user_id, role_id"
     before = autobot.sql(rows), autobot.sql(roles)
     autobot.sql("DELETE FROM users")
     imported = ["import", "--population", "autobot", "--from", output, "--apply", "-"]
@@ -667,6 +762,22 @@ def test_what_is_exported_with_hashes_is_imported_as_it_was(slm, autobot, output
     assert "ada" in without.stdout
     assert "password_hash" not in without.stdout
     assert HASH not in without.stdout
+
+
+def test_for_a_spreadsheet_an_export_says_that_it_is_utf_8(slm, bring):
+    bring(person("ada", display_name="Åda"))
+    export = ["export", "--population", "autobot", "--format"]
+    plain = slm(*export, "csv").stdout_bytes
+    assert slm(*export, "csv", "--excel").stdout_bytes == b"\xef\xbb\xbf" + plain
+    assert plain.startswith(b"id,")
+    audit = slm("audit", "export", "--population", "autobot", "--excel").stdout_bytes
+    assert audit.startswith(b"\xef\xbb\xbfid,")
+    for refused in (
+        slm(*export, "ndjson", "--excel"),
+        slm("audit", "export", "--population", "autobot", "--format", "ndjson", "--excel"),
+    ):
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "--format csv" in refused.stderr
 
 
 def test_a_cell_of_an_export_is_no_formula(slm, bring):

@@ -143,7 +143,9 @@ async def test_what_is_filled_is_an_event_too(admin, site, autobot):
 @pytest.mark.parametrize("kind", ["csv", "ndjson", "config"])
 async def test_the_report_is_that_of_the_command(admin, autobot, monkeypatch, kind, tmp_path):
     content = {
-        "csv": HEADER + f"ada,ada@x.y,{HASH},{SCRIPT},none\nADA,,,,\n\xff,,,,\nbob\n",
+        "csv": HEADER
+        + f"ada,ada@x.y,{HASH},{SCRIPT},none\nADA,,,,\n\xff,,,,\nbob\n,,,,\n eve ,,,,\n"
+        + 'carol,,,"open\nfred,,,,\n',
         "ndjson": '{"username": "ada"}\n[]\n{"username": "a b"}\n{"unknown": 1}\n',
         "config": json.dumps(
             {"security_config": {"allowed_users": {"ada": {"role": "admin"}, "bob": 3}}}
@@ -192,9 +194,9 @@ async def test_nobody_imports_without_logging_in(site, autobot):
         ("csv", b"", "The file is empty."),
         ("ndjson", b"", "The file is empty."),
         ("csv", b"username,password\nada,x\n", "Unknown: 'password'."),
-        ("csv", "username\n".encode("utf-16"), "not text in UTF-8"),
+        ("csv", "Name\n".encode("utf-16"), "Unknown: 'Name'."),
         ("csv", b"\0" * 100, "not text in UTF-8"),
-        ("csv", b"x" * 2**22, "longer than 262144 bytes"),
+        ("csv", b"x" * 2**22, "longer than 262144 characters"),
         ("config", b"{}", "security_config.allowed_users"),
         ("config", b"a: [" * 9000, "neither YAML nor JSON"),
     ],
@@ -470,6 +472,17 @@ async def test_an_export_is_what_an_import_reads_without_hashes(admin, site, pop
     ]
     assert marta["bio"] == "'=HYPERLINK(1)"
     assert marta["roles"] == "user;readonly"
+
+
+@pytest.mark.parametrize("path", ["autobot-users/export", "audit-logs/export"])
+async def test_an_export_for_a_spreadsheet_says_that_it_is_utf_8(admin, path):
+    plain = await admin.get(f"/api/{path}", params={"format": "csv"})
+    excel = await admin.get(f"/api/{path}", params={"format": "csv", "excel": "true"})
+    assert not plain.content.startswith(b"\xef\xbb\xbf")
+    assert excel.content.startswith(b"\xef\xbb\xbfid,")
+    other = await admin.get(f"/api/{path}", params={"format": "ndjson", "excel": "true"})
+    detail = refused(other, 422, "validation_error")
+    assert detail == "It goes with format=csv only."
 
 
 async def test_an_export_has_the_filters_of_the_list(admin, site, autobot):

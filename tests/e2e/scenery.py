@@ -164,6 +164,7 @@ IMPORTED = [
         "name": name,
         "outcome": outcome,
         "reason": reason,
+        "rows": 1,
     }
     for number, (name, outcome, reason) in enumerate(
         [
@@ -180,6 +181,7 @@ REPORT = {
         "population": "autobot",
         "source": "csv",
         "applied": False,
+        "lines": {"total": 6, "header": 1, "empty": 0, "rows": 5, "lost": 0},
         "counts": {"user": {"created": 2, "merged": 1, "unchanged": 1, "skipped": 0, "invalid": 1}},
         "over_quota": [],
     }

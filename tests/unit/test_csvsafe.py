@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from user_management.csvsafe import original_cell, safe_cell
 
-FORMULA_STARTS = tuple("=+-@\t\r")
+FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u207c")
 
 
 @pytest.mark.parametrize("start", FORMULA_STARTS)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -18,14 +18,9 @@ from user_management.transfer.candidates import (
     Candidate,
     InvalidRow,
 )
-from user_management.transfer.sources import (
-    MAX_LINE,
-    SourceError,
-    config_rows,
-    csv_rows,
-    ndjson_rows,
-    sqlite_rows,
-)
+from user_management.transfer.csv_rows import csv_rows
+from user_management.transfer.lines import MAX_LINE, SourceError
+from user_management.transfer.sources import config_rows, ndjson_rows, sqlite_rows
 
 HASH = "$2b$12$abcdefghijklmnopqrstuOabcdefghijklmnopqrstuvwxyz01234"
 BAD_UTF8 = b"\xff\xfe"
@@ -73,7 +68,7 @@ def test_csv_has_every_column():
     assert tuple(values) == COLUMNS
     assert read_csv(text.getvalue()) == [
         Candidate(
-            place="line 3",
+            place="lines 2-3",
             username="ada",
             email="ada@example.org",
             id=UUID(values["id"]),
@@ -114,12 +109,12 @@ def test_a_byte_order_mark_blank_lines_and_quoted_cells():
     ("content", "message"),
     [
         ("", "is empty"),
-        ("username,password,Email\n", "Unknown: 'password', 'Email'. Known: id, username,"),
+        ("username,password,Mail\n", "Unknown: 'password', 'Mail'. Known: id, username,"),
         ("email\n", "no column username"),
         ("username,email,username\n", "a column twice"),
         ('"username\n', "cannot be read as CSV"),
-        (b"\xff\xfeu\0s\0e\0r\0", r"not text in UTF-8"),
-        ("x" * 2 * MAX_LINE, "longer than 262144 bytes"),
+        (b"PK\3\4\xff\xfe", r"not text in UTF-8"),
+        ("x" * 2 * MAX_LINE, "longer than 262144 characters"),
     ],
 )
 def test_a_header_that_cannot_be_used(content, message):
@@ -138,7 +133,7 @@ def test_a_header_that_cannot_be_used(content, message):
         (b"eve\xff,eve@x.y", "username: It is not valid Unicode (UTF-8)."),
         (b"eve\0,eve@x.y", "username: It holds a NUL character."),
         (b"eve" * 100 + b",eve@x.y", "username: It has more than 100 characters."),
-        (b"eve," + b"x" * 2 * MAX_LINE, "the line is longer than 262144 bytes"),
+        (b"eve," + b"x" * 2 * MAX_LINE, "the row is longer than 262144 characters"),
         (b",eve@x.y", "username: It is missing."),
         (b"eve,nowhere", "email: Give an e-mail address of the form name@domain."),
     ],
@@ -210,7 +205,7 @@ def test_names_that_only_autobot_gave_are_carried_over(name):
 @pytest.mark.parametrize(
     "name",
     [
-        *("", "two words", "tab\t", "zero\u200bwidth", "\u202eadmin", "a\nb", "x" * 101, 7),
+        *("", "two words", "ta\tb", "zero\u200bwidth", "\u202eadmin", "a\nb", "x" * 101, 7),
         # In lower case it has 101 characters.
         "İ" + "x" * 99,
     ],
@@ -233,13 +228,15 @@ def test_bcrypt_hashes_are_carried_over_as_they_are(ident):
     assert one(password_hash=f"bcrypt-sha384${stored}").password_hash == f"bcrypt-sha384${stored}"
 
 
-@pytest.mark.parametrize("stored", ["5e884898da28" * 5, "$2x$" + HASH[4:], HASH[:-1], HASH + "\n"])
+@pytest.mark.parametrize(
+    "stored", ["5e884898da28" * 5, "$2x$" + HASH[4:], HASH[:-1], HASH[:-1] + "\n."]
+)
 def test_of_other_hashes_the_user_is_left_without_a_password(stored):
     row = one(password_hash=stored)
     assert (row.password_hash, row.notes) == (None, (NO_BCRYPT,))
 
 
-@pytest.mark.parametrize("address", ["javascript:alert(1)", "https://example.org/ada.png\n"])
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "https://example.org/\nada.png"])
 def test_an_avatar_that_is_no_address_is_left_out(address):
     row = one(avatar_url=address)
     assert (row.avatar_url, row.notes) == (None, (NO_ADDRESS,))
@@ -254,7 +251,20 @@ def test_an_avatar_that_is_no_address_is_left_out(address):
         ("is_active", 2),
         ("created_at", "yesterday"),
         ("created_at", "0001-01-01T00:00:00+14:00"),
+        ("created_at", "1969-12-31T23:59:59Z"),
+        ("created_at", "1970-01-01T00:59:59+01:00"),
+        ("created_at", "0001-01-01T00:00:00"),
+        ("created_at", "1900-01-01"),
+        ("created_at", "9999-12-31T23:59:59.999999Z"),
+        ("created_at", "infinity"),
+        ("created_at", "-infinity"),
+        ("last_login_at", "0044-03-15 00:00:00+00 BC"),
+        ("last_login_at", "1970-01-01T00:00:00.000001+00:01"),
+        ("last_login_at", "1900-01-02"),
+        ("last_login_at", "9999-12-31T23:59:59-01:00"),
+        ("email_verified_at", "294276-12-31 23:59:59+00"),
         ("preferences", "[]"),
+        ("preferences", '{"a": 1, "a": 2}'),
         ("preferences", {"a": "\0"}),
         ("preferences", {"a": "x" * 65_536}),
         ("bio", "x" * 501),
@@ -263,6 +273,61 @@ def test_an_avatar_that_is_no_address_is_left_out(address):
 )
 def test_a_value_that_cannot_be_used_is_named(column, value):
     assert reason(one(**{column: value})).startswith(f"{column}: ")
+
+
+@pytest.mark.parametrize("column", ["last_login_at", "email_verified_at"])
+@pytest.mark.parametrize(
+    "never",
+    [
+        *("0001-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z"),
+        *("1900-01-01", "1900-01-01T00:00:00+02:00", "-infinity"),
+        *("1970-01-01T00:00:00Z", "1970-01-01", "1970-01-01T01:00:00+01:00"),
+    ],
+)
+def test_a_time_that_stands_for_never_is_left_empty_and_told(column, never):
+    row = one(**{column: never})
+    assert getattr(row, column) is None
+    assert row.remarks == (f"{column}: It is left empty, because {never} stands for never.",)
+
+
+def test_times_from_1970_until_tomorrow_are_taken():
+    soon = datetime.now(UTC) + timedelta(hours=23)
+    row = one(created_at="1970-01-01T00:00:00Z", last_login_at=soon.isoformat())
+    assert (row.created_at, row.last_login_at) == (datetime(1970, 1, 1, tzinfo=UTC), soon)
+    assert row.remarks == ()
+    late = datetime.now(UTC) + timedelta(hours=25)
+    assert reason(one(created_at=late.isoformat())) == (
+        "created_at: It is more than a day in the future."
+    )
+
+
+def test_blanks_around_values_are_left_out_in_every_format():
+    row = one(username=" Ada\n", email="\tada@x.y", created_at=" 2026-01-01 ", is_active=" true")
+    assert (row.username, row.email, row.is_active) == ("ada", "ada@x.y", True)
+    assert row.remarks == ("Blanks around username, email, created_at, is_active are left out.",)
+    config = {"security_config": {"allowed_users": {" Ada": {"email": "ada@x.y "}}}}
+    (ada,) = config_rows(io.BytesIO(json.dumps(config).encode()))
+    assert (ada.username, ada.email) == ("ada", "ada@x.y")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a; b;", ("a", "b")),
+        ('["a;b", "c"]', ("a;b", "c")),
+        ("[a]; b", ("[a]", "b")),
+        ("[]", ()),
+    ],
+)
+def test_roles_in_text(text, names):
+    assert one(roles=text).roles == names
+
+
+def test_of_two_members_of_one_name_none_is_taken():
+    content = b'{"username": "ada", "bio": "a", "bio": "b"}\n{"username": "bob"}\n'
+    ada, bob = ndjson_rows(io.BytesIO(content))
+    assert (ada.place, reason(ada)) == ("line 1", "'bio' stands there twice.")
+    assert bob.username == "bob"
 
 
 CONFIG = f"""
@@ -314,6 +379,12 @@ def test_settings_in_json_with_tabs():
         ("[" * 5000, "is neither YAML nor JSON"),
         ("security_config: {}", "no security_config.allowed_users"),
         ("- a", "no security_config.allowed_users"),
+        (
+            "security_config:\n  allowed_users:\n    ada: {role: user}\n    'ada': {role: admin}\n",
+            "The key 'ada' stands in line 3 and again in line 4.",
+        ),
+        ("a: {b: 1, b: 2}\nsecurity_config: {}", "The key 'b' stands in line 1 and again in"),
+        ('{"security_config": {"allowed_users": {"ada": {}, "ada": {}}}}', "The key 'ada' stands"),
         ("!!python/object/apply:os.getcwd []", "is neither YAML nor JSON"),
     ],
 )
@@ -354,6 +425,22 @@ def test_the_fleets_table_in_sqlite(tmp_path):
         "id 2",
         "username: It is not valid Unicode (UTF-8).",
     )
+
+
+def test_a_date_in_a_configuration_that_is_none_costs_its_row():
+    content = """
+base: &base {role: user, email: ada@x.y}
+security_config:
+  allowed_users:
+    ada: {<<: *base, role: admin, last_login: 0001-01-01}
+    bob: {created_at: 2026-13-45 10:00:00}
+    eve: {last_login: 1900-01-01 00:00:00}
+"""
+    ada, bob, eve = config_rows(io.BytesIO(content.encode()))
+    assert (ada.is_platform_admin, ada.email, ada.last_login_at) == (True, "ada@x.y", None)
+    assert "stands for never" in ada.remarks[0]
+    assert reason(bob) == "created_at: It is not a time as in ISO 8601."
+    assert "1900-01-01 00:00:00 stands for never" in eve.remarks[0]
 
 
 def test_no_sqlite_file_is_made_or_misread(tmp_path):

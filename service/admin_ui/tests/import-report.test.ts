@@ -45,12 +45,13 @@ describe('lines', () => {
 })
 
 describe('Report', () => {
-  const row = (outcome: Outcome, reason: string | null): Row => ({
+  const row = (outcome: Outcome, reason: string | null, rows = 1): Row => ({
     resource: 'user',
     place: 'line 2',
     name: 'marta',
     outcome,
     reason,
+    rows,
   })
 
   it('shows the first rows of each outcome that have a reason, and counts all', () => {
@@ -62,12 +63,15 @@ describe('Report', () => {
     expect(report.countOf('merged')).toBe(SHOWN + 5)
     expect(report.notable).toHaveLength(SHOWN + 1)
     expect(report.notable.at(-1)).toMatchObject({ outcome: 'invalid' })
+    report.add(row('invalid', 'Lines 3-61 are lost.', 59), '{}')
+    expect(report.countOf('invalid')).toBe(60)
+    expect(report.rows).toBe(SHOWN + 66)
   })
 
   it('is whole as a file', async () => {
     const report = new Report()
     for (let n = 0; n < 25_000; n += 1) report.add(row('created', null), String(n))
-    report.finish({ applied: true, counts: {}, over_quota: [] }, 'end')
+    report.finish({ applied: true, lines: null, counts: {}, over_quota: [] }, 'end')
     const written = (await report.asFile().text()).split('\n')
     expect(written).toHaveLength(25_002)
     expect([written[0], written[24_999], ...written.slice(-2)]).toEqual(['0', '24999', 'end', ''])

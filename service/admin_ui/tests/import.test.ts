@@ -13,13 +13,14 @@ const COUNTS = { created: 2, merged: 1, unchanged: 0, skipped: 0, invalid: 1 }
 
 const line = (content: unknown) => `${JSON.stringify(content)}\n`
 
-const row = (outcome: string, reason: string | null = null) =>
-  line({ resource: 'user', place: 'line 3', name: 'marta', outcome, reason })
+const row = (outcome: string, reason: string | null = null, rows = 1) =>
+  line({ resource: 'user', place: 'line 3', name: 'marta', outcome, reason, rows })
 
-const summary = (applied: boolean, counts = COUNTS) =>
+const summary = (applied: boolean, counts = COUNTS, lost = 0) =>
   line({
     summary: {
       applied,
+      lines: { total: 61, header: 1, empty: 0, rows: 60 - lost, lost },
       counts: { user: counts },
       over_quota: [{ organization: 'org-1', max_users: 5, users: 7 }],
     },
@@ -98,6 +99,21 @@ describe('an import', () => {
     expect(sent[1]!.headers.get('Content-Type')).toBe('text/csv')
     expect(sent[1]!.headers.get('X-CSRF')).toBe('1')
     expect(await sent[1]!.text()).toBe('username\nmarta\n')
+  })
+
+  it('tells of lines that are lost', async () => {
+    network.answer(PATH, () =>
+      stream(
+        row('created'),
+        row('invalid', 'Lines 3-61 are lost.', 59),
+        summary(false, COUNTS, 59),
+      ),
+    )
+    open()
+    await choose()
+    await shows('59 of 61 lines are lost')
+    await shows('invalid (59)')
+    await shows('60 rows, NDJSON')
   })
 
   it('is confirmed by the name of the file, too', async () => {

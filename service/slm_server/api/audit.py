@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from slm_server.api.downloads import DownloadDep
 from slm_server.api.paging import CursorPageDep, next_cursor
 from slm_server.api.routes import CONFIRMED, RECENTLY
 from slm_server.audit_export import MEDIA_TYPES, chain, export, shaped
@@ -23,7 +24,6 @@ from user_management.schemas.audit import AuditLogListResponse, AuditLogResponse
 from user_management.schemas.fields import TEXT_PATTERN, Moment
 from user_management.services import AuditService, AuthenticatedUser, RequestContext
 from user_management.services.audit_reading import AuditFilter, AuditReader
-from user_management.transfer.exporter import ExportFormat
 
 # More actions than there are.
 _MAX_ACTIONS = 100
@@ -130,7 +130,7 @@ async def list_audit_logs(
 async def export_audit_logs(
     source: SourceDep,
     wanted: FilterDep,
-    form: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
+    download: DownloadDep,
 ) -> StreamingResponse:
     """Download events. In CSV, what a spreadsheet would run has an apostrophe in front.
 
@@ -138,15 +138,19 @@ async def export_audit_logs(
     """
     async with source.session() as session:
         await AuditService(session, source.context).record_export(
-            AuditAction.AUDIT_EXPORTED, AuditResourceType.AUDIT_LOG, form, wanted.given()
+            AuditAction.AUDIT_EXPORTED, AuditResourceType.AUDIT_LOG, download.form, wanted.given()
         )
-    pieces = export(source.session, wanted, form)
+    pieces = export(source.session, wanted, download.form, excel=download.excel)
     # A database that is away is noticed while there is still an error to answer with.
     first = await anext(pieces)
     return StreamingResponse(
         chain(first, pieces),
-        media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="audit-{source.population}.{form}"'},
+        media_type=MEDIA_TYPES[download.form],
+        headers={
+            "Content-Disposition": (
+                f'attachment; filename="audit-{source.population}.{download.form}"'
+            )
+        },
     )
 
 

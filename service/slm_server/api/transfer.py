@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
+from slm_server.api.downloads import DownloadDep
 from slm_server.api.routes import CALLER, CONFIRMED, RECENTLY
 from slm_server.api.users import get_filter
 from slm_server.audit_export import MEDIA_TYPES, chain
@@ -25,7 +26,7 @@ from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.services import AuditService, AuthenticatedUser
 from user_management.services.user_search import UserFilter
-from user_management.transfer.exporter import ExportFormat, exported
+from user_management.transfer.exporter import exported
 from user_management.transfer.sources import SourceKind
 
 _FILE: Final = Body(
@@ -57,9 +58,10 @@ class ImportFormat(StrEnum):
 _ROWS: Final = "username,email,password_hash,roles\nmarta,marta@autobot.local,,readonly;user\n"
 _REPORT: Final = (
     '{"resource": "user", "place": "line 2", "name": "marta", "outcome": "created", '
-    '"reason": null}\n'
-    '{"summary": {"population": "autobot", "source": "csv", "applied": false, "counts": {"user": '
-    '{"created": 1, "merged": 0, "unchanged": 0, "skipped": 0, "invalid": 0}}, "over_quota": []}}\n'
+    '"reason": null, "rows": 1}\n'
+    '{"summary": {"population": "autobot", "source": "csv", "applied": false, "lines": {"total": '
+    '2, "header": 1, "empty": 0, "rows": 1, "lost": 0}, "counts": {"user": {"created": 1, '
+    '"merged": 0, "unchanged": 0, "skipped": 0, "invalid": 0}}, "over_quota": []}}\n'
 )
 _UPLOAD: Final[dict[str, Any]] = {
     "requestBody": {
@@ -161,7 +163,7 @@ def create_router(population: Population) -> APIRouter:
         origin: OriginDep,
         user: Annotated[AuthenticatedUser, Depends(reads)],
         wanted: Annotated[UserFilter, Depends(get_filter)],
-        form: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
+        download: DownloadDep,
     ) -> StreamingResponse:
         """Download users, without the hashes of their passwords; filters are those of the list.
 
@@ -172,17 +174,23 @@ def create_router(population: Population) -> APIRouter:
         scope = context.authority.scope
         async with resources.session(population, scope) as session:
             await AuditService(session, context).record_export(
-                AuditAction.USERS_EXPORTED, AuditResourceType.USER, form, wanted.given()
+                AuditAction.USERS_EXPORTED, AuditResourceType.USER, download.form, wanted.given()
             )
         pieces = exported(
-            lambda: resources.session(population, scope), form, wanted, with_hashes=False
+            lambda: resources.session(population, scope),
+            download.form,
+            wanted,
+            with_hashes=False,
+            excel=download.excel,
         )
         # A database that is away is noticed while there is still an error to answer with.
         first = await anext(pieces)
         return StreamingResponse(
             chain(first, pieces),
-            media_type=MEDIA_TYPES[form],
-            headers={"Content-Disposition": f'attachment; filename="users-{population}.{form}"'},
+            media_type=MEDIA_TYPES[download.form],
+            headers={
+                "Content-Disposition": f'attachment; filename="users-{population}.{download.form}"'
+            },
         )
 
     return router

@@ -12,7 +12,16 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from slm_server.audit_export import export, shaped
-from slm_server.cli.common import Connection, LimitOption, PopulationOption, connected, fail, run
+from slm_server.cli.common import (
+    Connection,
+    ExcelOption,
+    LimitOption,
+    PopulationOption,
+    check_excel,
+    connected,
+    fail,
+    run,
+)
 from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
@@ -102,8 +111,10 @@ def export_command(
         ExportFormat,
         typer.Option("--format", help="In CSV, what a spreadsheet would run gets an apostrophe."),
     ] = ExportFormat.CSV,
+    excel: ExcelOption = False,
 ) -> None:
     """Write all events to standard output, newest first. The export itself is an event."""
+    check_excel(form, excel=excel)
     wanted = AuditFilter(
         actions=actions or None,
         outcome=outcome,
@@ -120,7 +131,9 @@ def export_command(
         await service.record_export(
             AuditAction.AUDIT_EXPORTED, AuditResourceType.AUDIT_LOG, form, wanted.given()
         )
-        async for piece in export(lambda: nullcontext(connection.session), wanted, form):
+        async for piece in export(
+            lambda: nullcontext(connection.session), wanted, form, excel=excel
+        ):
             sys.stdout.write(piece)
 
     run(population, work)

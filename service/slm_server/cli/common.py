@@ -22,11 +22,24 @@ from user_management.population import Population
 from user_management.schemas.fields import explain
 from user_management.security.hashing import PasswordHasher
 from user_management.services import OPERATOR, RequestContext
+from user_management.transfer.exporter import ExportFormat
 
 T = TypeVar("T")
 
 PopulationOption = Annotated[Population, typer.Option("--population", "-p", help="Whose.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")]
+ExcelOption = Annotated[
+    bool,
+    typer.Option(
+        "--excel", help="With the byte order mark by which spreadsheets know UTF-8; CSV only."
+    ),
+]
+
+
+def check_excel(form: ExportFormat, *, excel: bool) -> None:
+    """Refuse `--excel` where it means nothing."""
+    if excel and form is not ExportFormat.CSV:
+        raise typer.BadParameter("It goes with --format csv.", param_hint="--excel")
 
 
 @dataclass(frozen=True, slots=True)

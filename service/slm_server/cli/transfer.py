@@ -14,7 +14,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
-from slm_server.cli.common import PopulationOption, fail, password_line
+from slm_server.cli.common import (
+    ExcelOption,
+    PopulationOption,
+    check_excel,
+    fail,
+    password_line,
+)
 from slm_server.cli.output import JsonOption, cell, print_rows
 from user_management.config import Settings, load_settings
 from user_management.database import Database
@@ -23,14 +29,15 @@ from user_management.population import Population
 from user_management.services import OPERATOR, RequestContext
 from user_management.transfer.exporter import ExportFormat, exported
 from user_management.transfer.importer import Importer, Summary
+from user_management.transfer.lines import SourceError
 from user_management.transfer.report import IMPORTED, outcome_line, summary_line
 from user_management.transfer.rule import Verdict
 from user_management.transfer.source_databases import SCHEMES, source_database
 from user_management.transfer.sources import (
-    FILE_ROWS,
+    FILE_KINDS,
     Source,
-    SourceError,
     SourceKind,
+    file_source,
     sqlite_rows,
     streamed,
 )
@@ -95,10 +102,14 @@ def export_users(
             help="With the hashes of their passwords, as an import elsewhere needs them.",
         ),
     ] = False,
+    excel: ExcelOption = False,
 ) -> None:
     """Write all users on standard output, oldest first, as an import reads them again."""
+    check_excel(output, excel=excel)
     try:
-        asyncio.run(_export(load_settings(), population, output, with_hashes=with_hashes))
+        asyncio.run(
+            _export(load_settings(), population, output, with_hashes=with_hashes, excel=excel)
+        )
     except (ConfigurationError, DomainError) as error:
         fail(str(error))
 
@@ -122,10 +133,15 @@ async def _import(
 
 
 async def _export(
-    settings: Settings, population: Population, output: ExportFormat, *, with_hashes: bool
+    settings: Settings,
+    population: Population,
+    output: ExportFormat,
+    *,
+    with_hashes: bool,
+    excel: bool,
 ) -> None:
     async with _database(settings, population) as database:
-        async for piece in exported(database.session, output, with_hashes=with_hashes):
+        async for piece in exported(database.session, output, with_hashes=with_hashes, excel=excel):
             typer.echo(piece.encode(), nl=False)
 
 
@@ -142,7 +158,7 @@ def _opened(
     kind: SourceKind, source: str, settings: Settings, *, password_stdin: bool
 ) -> AbstractAsyncContextManager[Source]:
     is_url = source.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
-    if is_url and kind not in FILE_ROWS:
+    if is_url and kind not in FILE_KINDS:
         return source_database(kind, source, _password(settings, from_stdin=password_stdin))
     if is_url or (kind is SourceKind.UUID_TABLES):
         wanted = "a file or -" if is_url else "the URL postgresql://user@host/database"
@@ -156,7 +172,7 @@ async def _file(kind: SourceKind, name: str) -> AsyncIterator[Source]:
         yield Source(kind, streamed(sqlite_rows(Path(name))))
         return
     with _stream(name) as stream:
-        yield Source(kind, streamed(FILE_ROWS[kind](stream)))
+        yield file_source(kind, stream)
 
 
 @contextmanager
@@ -228,6 +244,11 @@ class _Report:
             ("", *Verdict),
             [[resource, *map(str, each.values())] for resource, each in used.items()],
         )
+        if lines := summary.lines:
+            typer.echo(
+                f"{lines.total} lines: {lines.header} of the header, {lines.empty} empty, "
+                f"{lines.rows} of rows, {lines.lost} lost."
+            )
         for quota in summary.over_quota:
             typer.echo(
                 f"The organization {quota.slug} may have {quota.limit} users and has {quota.users}."

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,6 +30,14 @@ NO_BCRYPT: Final = (
 )
 NO_ADDRESS: Final = "The avatar is left out: it is no http(s) address and no path."
 
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Clocks differ, and so do time zones that nobody wrote down.
+AHEAD: Final = timedelta(days=1)
+# .NET, Java and SQL databases write "never" as one of these, or as the beginning of 1970.
+_NEVER_YEAR: Final = 1
+_NEVER_DATE: Final = date(1900, 1, 1)
+_MINUS_INFINITY: Final = "-infinity"  # PostgreSQL's
+
 _AVATAR_URL: Final = re.compile(AVATAR_URL_PATTERN)
 _FLAGS: Final = {
     **dict.fromkeys((True, 1, "true", "yes", "1"), True),
@@ -51,7 +59,8 @@ class Candidate:
     """A user to import. Names are in lower case, times in UTC; None: the source has no value.
 
     `place` says where it stands in the source. `roles` are names, or ids of the source's roles.
-    `notes` are sentences for the report.
+    `notes` and `remarks` are sentences for the report: about what a new user lacks, and about how
+    the row was read, whoever it is.
     """
 
     place: str
@@ -75,15 +84,21 @@ class Candidate:
     roles: tuple[str | UUID, ...] = ()
     memberships: tuple[Membership, ...] = ()
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be imported, and why. `username` may hold anything."""
+    """A row that cannot be imported, and why. `username` may hold anything.
+
+    `rows` is how many it stands for: where a quote was not closed nobody knows, and each line
+    counts.
+    """
 
     place: str
     username: str
     reason: str
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,17 @@ class DeletedRow:
 Row = Candidate | InvalidRow | DeletedRow
 
 
+class DoubleNameError(ValueError):
+    """An object has two members of one name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!a} stands there twice.")
+
+
+class _NeverError(Exception):
+    """A time stands for none."""
+
+
 class InvalidValueError(Exception):
     """A value of a row cannot be used. The message is a sentence for the report."""
 
@@ -107,15 +133,16 @@ def read_row(
     *,
     memberships: tuple[Membership, ...] = (),
     notes: tuple[str, ...] = (),
+    remarks: tuple[str, ...] = (),
 ) -> Candidate | InvalidRow:
     """Check a user of a source.
 
     `values` are by column, and of whatever type the source has; an absent column has its default.
     """
     try:
-        return _candidate(place, values, memberships, notes)
+        return _candidate(place, values, memberships, notes, remarks)
     except InvalidValueError as error:
-        return InvalidRow(place, str(values.get("username") or ""), str(error))
+        return InvalidRow(place, str(values.get("username") or "").strip(), str(error))
 
 
 def _candidate(
@@ -123,8 +150,24 @@ def _candidate(
     values: Mapping[str, Any],
     memberships: tuple[Membership, ...],
     notes: tuple[str, ...],
+    remarks: tuple[str, ...],
 ) -> Candidate:
-    fields = {column: _read(column, value) for column, value in values.items() if value is not None}
+    fields: dict[str, Any] = {}
+    trimmed: list[str] = []
+    for column, value in values.items():
+        if value is None:
+            continue
+        text = value.strip() if isinstance(value, str) else value
+        if text != value and isinstance(value, str):
+            trimmed.append(column)
+        try:
+            fields[column] = _READERS[column](text)
+        except _NeverError:
+            remarks += (f"{column}: It is left empty, because {text} stands for never.",)
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise InvalidValueError(f"{column}: {error}") from None
+    if trimmed:
+        remarks += (f"Blanks around {', '.join(trimmed)} are left out.",)
     typed = fields.get("username")
     if typed is None:
         raise InvalidValueError("username: It is missing.")
@@ -164,14 +207,8 @@ def _candidate(
         roles=fields.get("roles", ()),
         memberships=memberships,
         notes=notes,
+        remarks=remarks,
     )
-
-
-def _read(column: str, value: Any) -> Any:
-    try:
-        return _READERS[column](value)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise InvalidValueError(f"{column}: {error}") from None
 
 
 def _make_up_email(username: str) -> str:
@@ -251,17 +288,51 @@ def _uuid(value: Any) -> UUID:
 
 
 def _moment(value: Any) -> datetime:
+    return _in_utc(_written(value))
+
+
+def _moment_or_never(value: Any) -> datetime:
+    """The time of something that need not have happened. Raises _NeverError."""
+    if value == _MINUS_INFINITY:
+        raise _NeverError
+    written = _written(value)
+    if _is_never(written):
+        raise _NeverError
+    return _in_utc(written)
+
+
+def _in_utc(written: datetime) -> datetime:
     """A naive time is UTC, as AutoBot writes it."""
+    try:
+        moment = written.replace(tzinfo=UTC) if written.tzinfo is None else written.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("It is outside the calendar.") from None
+    if moment < EARLIEST:
+        raise ValueError("It is before 1970.")
+    if moment > datetime.now(UTC) + AHEAD:
+        raise ValueError("It is more than a day in the future.")
+    return moment
+
+
+def _written(value: Any) -> datetime:
+    """A time as it stands there."""
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value.strip())
+            return datetime.fromisoformat(value)
         except ValueError:
             raise ValueError("It is not a time as in ISO 8601.") from None
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time.min)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time.min)
     if not isinstance(value, datetime):
         raise ValueError("It is not a time.")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value
+
+
+def _is_never(written: datetime) -> bool:
+    """Whether a time is written for none: 1970 only to the second."""
+    if written.year == _NEVER_YEAR or written.date() == _NEVER_DATE:
+        return True
+    return written.replace(tzinfo=written.tzinfo or UTC) == EARLIEST
 
 
 def _preferences(value: Any) -> str:
@@ -269,7 +340,9 @@ def _preferences(value: Any) -> str:
         if len(value) > PREFERENCES_LENGTH:
             raise ValueError(f"It has more than {PREFERENCES_LENGTH} characters.")
         try:
-            value = json.loads(value)
+            value = json.loads(value, object_pairs_hook=distinct)
+        except DoubleNameError:
+            raise
         except ValueError:
             raise ValueError("It is not JSON.") from None
     if not isinstance(value, dict):
@@ -280,14 +353,36 @@ def _preferences(value: Any) -> str:
     return text
 
 
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises DoubleNameError: of two values with one name, one would get lost."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise DoubleNameError(name)
+        found[name] = value
+    return found
+
+
 def _roles(value: Any) -> tuple[str | UUID, ...]:
-    """A list; or text, with semicolons between the names."""
+    """A list, also as JSON in text; or text with semicolons between the names."""
     if isinstance(value, str):
-        value = [name.strip() for name in value.split(";")]
+        listed = _json_list(value)
+        value = [name.strip() for name in value.split(";")] if listed is None else listed
     if not isinstance(value, list):
         raise ValueError("It is not a list of roles.")
     names = (role if isinstance(role, UUID) else _READ_NAME(role) for role in value)
     return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+def _json_list(text: str) -> list[Any] | None:
+    """As an export writes names that hold a semicolon themselves."""
+    if not text.startswith("["):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -304,8 +399,8 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "preferences": _preferences,
     "roles": _roles,
     "org_id": _uuid,
-    "last_login_at": _moment,
-    "email_verified_at": _moment,
+    "last_login_at": _moment_or_never,
+    "email_verified_at": _moment_or_never,
     "created_at": _moment,
 }
 # What a row may hold, in the order in which it is exported.

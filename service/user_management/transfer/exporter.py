@@ -1,7 +1,6 @@
 """Exporting users, as CSV or NDJSON that an import reads again."""
 
 import csv
-import io
 import json
 from collections.abc import AsyncIterator
 from enum import StrEnum
@@ -10,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, Select, String, case, func, null, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.csvsafe import safe_cell
+from user_management.csvsafe import BYTE_ORDER_MARK, safe_cell
 from user_management.models import Role, User, UserCredential, UserRole
 from user_management.moments import Clamped
 from user_management.security.cursors import Position
@@ -34,15 +33,18 @@ async def exported(
     wanted: UserFilter = UserFilter(),  # noqa: B008  frozen
     *,
     with_hashes: bool,
+    excel: bool = False,
 ) -> AsyncIterator[str]:
     """The users that are meant and not deleted, oldest first, as text in pieces.
 
-    CSV begins with a header. In between no connection is held. `with_hashes` adds the passwords'
-    hashes, but not those of one-time passwords: where they are imported again, they would be good
-    for ever. Raises DatabaseUnavailable.
+    CSV begins with a header, for `excel` after a byte order mark. In between no connection is
+    held. `with_hashes` adds the passwords' hashes, but not those of one-time passwords: where they
+    are imported again, they would be good for ever. Raises DatabaseUnavailable.
     """
     columns = [column for column in COLUMNS if with_hashes or column != "password_hash"]
     head = _csv([columns]) if output is ExportFormat.CSV else ""
+    if excel:
+        head = BYTE_ORDER_MARK + head
     after: Position | None = None
     async with open_session() as session:
         conditions = await filtering(session, wanted)
@@ -116,10 +118,26 @@ def _plain(value: Any) -> str | None:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
+class _Pieces(list[str]):
+    """What a CSV writer writes to. It quotes what holds an end of a line of its own, CR LF: only
+    so are all line ends quoted. On hosts a line ends with LF.
+    """
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
+
+
 def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    text = _Pieces()
+    csv.writer(text).writerows(rows)
+    return "".join(text)
+
+
+def _names(names: list[str]) -> str:
+    """With semicolons between them; as JSON when a reader could not tell them apart."""
+    text = ";".join(names)
+    is_plain = not text.startswith("[") and [name.strip() for name in text.split(";")] == names
+    return text if is_plain or not names else json.dumps(names, ensure_ascii=False)
 
 
 def _cell(value: Any) -> str:
@@ -129,7 +147,7 @@ def _cell(value: Any) -> str:
         case bool():
             return str(value).lower()
         case list():
-            return safe_cell(";".join(value))
+            return safe_cell(_names(value))
         case dict():
             return safe_cell(json.dumps(value, ensure_ascii=False))
         case _:

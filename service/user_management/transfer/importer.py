@@ -25,6 +25,7 @@ from user_management.transfer.candidates import (
     Membership,
     Row,
 )
+from user_management.transfer.lines import LineCount
 from user_management.transfer.rule import Decision, Known, Seen, Verdict, decide
 from user_management.transfer.sources import Source
 from user_management.transfer.structure import Outcome, Structure, StructureImporter
@@ -42,8 +43,11 @@ _NO_ORGANIZATION: Final = "org_id: There is no such organization here."
 
 @dataclass(slots=True)
 class Summary:
-    """How many of what became what, and the organizations with more users than they may have."""
+    """How many of what became what, the lines of the file that they add up to, and the
+    organizations with more users than they may have.
+    """
 
+    lines: LineCount | None = None
     counts: Counter[tuple[AuditResourceType, Verdict]] = field(default_factory=Counter)
     over_quota: list[Quota] = field(default_factory=list)
 
@@ -66,7 +70,7 @@ class Importer:
     def __init__(
         self, database: Database, context: RequestContext, source: Source, *, apply: bool
     ) -> None:
-        self.summary = Summary()
+        self.summary = Summary(source.lines)
         self._database = database
         self._context = context
         self._source = source
@@ -82,7 +86,7 @@ class Importer:
         Raises SourceError, DatabaseUnavailable; what was written until then stays.
         """
         async for outcome in self._outcomes():
-            self.summary.counts[outcome.resource, outcome.verdict] += 1
+            self.summary.counts[outcome.resource, outcome.verdict] += outcome.rows
             yield outcome
         async with self._database.session() as session:
             self.summary.over_quota = await self._over_quota(Target(session, self._context))
@@ -311,12 +315,15 @@ class _Item:
         return self.decision.existing.id if self.decision.existing is not None else None
 
     def outcome(self) -> Outcome:
+        said = self.decision.reason or self._merged_what()
+        remarks = self.row.remarks if isinstance(self.row, Candidate) else ()
         return Outcome(
             AuditResourceType.USER,
             self.row.place,
             self.row.username,
             self.decision.verdict,
-            self.decision.reason or self._merged_what(),
+            " ".join([*([said] if said else []), *remarks]) or None,
+            self.row.rows if isinstance(self.row, InvalidRow) else 1,
         )
 
     def _merged_what(self) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from user_management.models import AuditResourceType
 from user_management.population import Population
 from user_management.transfer.importer import Summary
+from user_management.transfer.lines import LineCount
 from user_management.transfer.sources import SourceKind
 from user_management.transfer.structure import Outcome
 
@@ -27,6 +28,7 @@ def outcome_line(outcome: Outcome) -> str:
             "name": outcome.name,
             "outcome": outcome.verdict,
             "reason": outcome.reason,
+            "rows": outcome.rows,
         }
     )
 
@@ -41,6 +43,7 @@ def summary_line(
                 "population": population,
                 "source": kind,
                 "applied": applied,
+                "lines": summary.lines and _lines(summary.lines),
                 "counts": {resource: summary.of(resource) for resource in IMPORTED},
                 "over_quota": [
                     {"organization": quota.slug, "max_users": quota.limit, "users": quota.users}
@@ -49,6 +52,16 @@ def summary_line(
             }
         }
     )
+
+
+def _lines(lines: LineCount) -> dict[str, int]:
+    return {
+        "total": lines.total,
+        "header": lines.header,
+        "empty": lines.empty,
+        "rows": lines.rows,
+        "lost": lines.lost,
+    }
 
 
 def line(content: Mapping[str, Any]) -> str:

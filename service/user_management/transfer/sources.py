@@ -4,10 +4,9 @@ A reader gives one row after another and keeps none. A row that cannot be read b
 InvalidRow; only what makes the whole source useless is a SourceError.
 """
 
-import csv
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,15 +16,21 @@ from uuid import UUID
 
 import yaml
 
-from user_management.csvsafe import original_cell
 from user_management.models import Organization, Team
-from user_management.transfer.candidates import COLUMNS, InvalidRow, Row, read_row
+from user_management.transfer.candidates import (
+    COLUMNS,
+    DoubleNameError,
+    InvalidRow,
+    Row,
+    distinct,
+    read_row,
+)
+from user_management.transfer.csv_rows import csv_rows
+from user_management.transfer.lines import LineCount, Lines, LineTooLongError, SourceError
 
-# Bytes. What is longer is no user, and must not fill the memory.
-MAX_LINE: Final = 2**18
-MAX_CONFIG: Final = 16 * 2**20
+MAX_CONFIG: Final = 16 * 2**20  # bytes
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MERGE: Final = "tag:yaml.org,2002:merge"
 # What AutoBot calls differently in its configuration and in the fleet's table.
 _CONFIG_COLUMNS: Final = {
     "password_hash": "password_hash",
@@ -53,10 +58,6 @@ class SourceKind(StrEnum):
     NDJSON = "ndjson"
 
 
-class SourceError(Exception):
-    """Nothing can be read from the source. The message says what to do, and no secret."""
-
-
 @dataclass(frozen=True, slots=True)
 class SourceRole:
     """A role that an installation made for itself; `permissions` are names."""
@@ -71,122 +72,42 @@ class SourceRole:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Users one after another, and what they refer to, which is few and is here at once."""
+    """Users one after another, and what they refer to, which is few and is here at once.
+
+    `lines` are those of a file that have been read so far. `undated` are the ids of things whose
+    time of creation cannot be used.
+    """
 
     kind: SourceKind
     rows: AsyncIterator[Row]
+    lines: LineCount | None = None
     organizations: tuple[Organization, ...] = field(default=())
     roles: tuple[SourceRole, ...] = field(default=())
     teams: tuple[Team, ...] = field(default=())
+    undated: frozenset[UUID] = frozenset()
 
 
-class _LineTooLongError(Exception):
-    def __init__(self) -> None:
-        super().__init__(f"the line is longer than {MAX_LINE} bytes")
-
-
-class _Lines:
-    """The lines of a stream, without a byte order mark. Bytes that are not UTF-8 stay in them as
-    lone surrogates, so that only their row is lost.
-
-    No generator: after the error for a line that is too long, the next line can be read.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._stream.readline(MAX_LINE)
-        if not line:
-            raise StopIteration
-        self.number += 1
-        if self.number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
-        if len(line) == MAX_LINE and not line.endswith(b"\n"):
-            while line and not line.endswith(b"\n"):
-                line = self._stream.readline(MAX_LINE)
-            raise _LineTooLongError
-        return line.decode("utf-8", "surrogateescape")
-
-    @property
-    def place(self) -> str:
-        return f"line {self.number}"
-
-
-def csv_rows(stream: BinaryIO) -> Iterator[Row]:
-    """Rows below a header of names out of COLUMNS. An empty cell is an absent value.
-
-    Raises SourceError when the header cannot be used.
-    """
-    lines = _Lines(stream)
-    reader = csv.reader(lines, strict=True)
-    columns = _header(reader)
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except (csv.Error, _LineTooLongError) as error:
-            yield InvalidRow(lines.place, "", f"It is not CSV: {error}.")
-            continue
-        if not cells:
-            continue
-        values = {
-            column: original_cell(cell)
-            for column, cell in zip(columns, cells, strict=False)
-            if cell
-        }
-        if len(cells) == len(columns):
-            yield read_row(lines.place, values)
-        else:
-            yield InvalidRow(
-                lines.place,
-                values.get("username", ""),
-                f"It has {len(cells)} cells, the header has {len(columns)}.",
-            )
-
-
-def _header(reader: Iterator[list[str]]) -> list[str]:
-    try:
-        columns = next(reader)
-    except StopIteration:
-        raise SourceError("The source is empty: the first line names the columns.") from None
-    except (csv.Error, _LineTooLongError) as error:
-        raise SourceError(f"The first line cannot be read as CSV: {error}.") from None
-    unknown = [column for column in columns if column not in COLUMNS]
-    # Bytes that are not UTF-8 have become lone surrogates.
-    if not "".join(unknown).isprintable():
-        raise SourceError("The first line is not text in UTF-8. Save the file as CSV in UTF-8.")
-    if unknown:
-        raise SourceError(
-            f"The first line must name the columns. Unknown: {', '.join(map(ascii, unknown))}. "
-            f"Known: {', '.join(COLUMNS)}."
-        )
-    if len(set(columns)) != len(columns):
-        raise SourceError("The first line names a column twice.")
-    if "username" not in columns:
-        raise SourceError("The first line names no column username.")
-    return columns
-
-
-def ndjson_rows(stream: BinaryIO) -> Iterator[Row]:
+def ndjson_rows(stream: BinaryIO, count: LineCount | None = None) -> Iterator[Row]:
     """One JSON object per line, with members out of COLUMNS; null is an absent value."""
-    lines = _Lines(stream)
+    count = count if count is not None else LineCount()
+    lines = Lines(stream)
     while True:
         try:
             line = next(lines)
-            if line.strip():
-                yield _json_row(lines.place, json.loads(line))
+            if not line.strip():
+                count.empty += 1
+                continue
+            row = _json_row(lines.place, json.loads(line, object_pairs_hook=distinct))
         except StopIteration:
             return
+        except DoubleNameError as error:
+            row = InvalidRow(lines.place, "", str(error))
         except (ValueError, RecursionError):
-            yield InvalidRow(lines.place, "", "It is not JSON.")
-        except _LineTooLongError as error:
-            yield InvalidRow(lines.place, "", f"It is not JSON: {error}.")
+            row = InvalidRow(lines.place, "", "It is not JSON.")
+        except LineTooLongError as error:
+            row = InvalidRow(lines.place, "", f"It is not JSON: {error}.")
+        count.rows += 1
+        yield row
 
 
 def _json_row(place: str, values: Any) -> Row:
@@ -238,13 +159,42 @@ def _allowed_users(stream: BinaryIO) -> dict[Any, Any]:
     return found
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML in which no key stands twice: of two users, one would get lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if first := lines.get((key.tag, key.value)):
+                raise SourceError(
+                    f"The key {key.value!a} stands in line {first} and again in line {line}."
+                )
+            lines[key.tag, key.value] = line
+        return super().construct_mapping(node, deep=deep)
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        """A date that is none stays text, and only its row is lost."""
+        try:
+            return super().construct_yaml_timestamp(node)
+        except (ValueError, OverflowError):
+            return self.construct_scalar(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_timestamp)
+
+
 def _parsed(text: bytes) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=distinct)
+    except DoubleNameError as error:
+        raise SourceError(f"The key {error}") from None
     except (ValueError, RecursionError):
         pass
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # noqa: S506  a safe one
     except yaml.MarkedYAMLError as error:
         # Without what stands there: it may be a secret.
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
@@ -266,8 +216,15 @@ def sqlite_rows(path: Path) -> Iterator[Row]:
 
 
 def slm_query() -> str:
-    """What is read of the fleet manager's table, in any SQL."""
-    return f"SELECT id, {', '.join(SLM_COLUMNS)} FROM users ORDER BY id"  # noqa: S608
+    """What is read of the fleet manager's table, in any SQL.
+
+    Times as text: PostgreSQL has some that Python has not.
+    """
+    columns = (
+        f"CAST({theirs} AS text) AS {theirs}" if ours.endswith("_at") else theirs
+        for theirs, ours in SLM_COLUMNS.items()
+    )
+    return f"SELECT id, {', '.join(columns)} FROM users ORDER BY id"  # noqa: S608
 
 
 def slm_row(record: Mapping[str, Any]) -> Row:
@@ -279,14 +236,22 @@ def _renamed(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, A
     return {ours: values[theirs] for theirs, ours in names.items() if theirs in values}
 
 
-FILE_ROWS: Final[Mapping[SourceKind, Callable[[BinaryIO], Iterator[Row]]]] = {
-    SourceKind.CSV: csv_rows,
-    SourceKind.NDJSON: ndjson_rows,
-    SourceKind.CONFIG: config_rows,
-}
+FILE_KINDS: Final = frozenset({SourceKind.CONFIG, SourceKind.CSV, SourceKind.NDJSON})
 
 
-async def streamed(rows: Iterable[Row]) -> AsyncIterator[Row]:
+def file_source(kind: SourceKind, stream: BinaryIO) -> Source:
+    """A source that is a file, out of FILE_KINDS. Reading its rows raises SourceError."""
+    lines = LineCount()
+    match kind:
+        case SourceKind.CSV:
+            return Source(kind, streamed(csv_rows(stream, lines)), lines)
+        case SourceKind.NDJSON:
+            return Source(kind, streamed(ndjson_rows(stream, lines)), lines)
+        case _:
+            return Source(kind, streamed(config_rows(stream)))
+
+
+async def streamed(rows: Iterator[Row]) -> AsyncIterator[Row]:
     """Rows of a file, for whoever reads those of a database too."""
     for row in rows:
         yield row

@@ -30,6 +30,7 @@ from user_management.transfer.target import RoleKey
 Thing = TypeVar("Thing")
 
 _BATCH: Final = 1000
+_UNDATED: Final = "created_at: In the source it is before 1970 or in the future: it is now instead."
 _ACTIONS: Final = {
     AuditResourceType.ORGANIZATION: AuditAction.ORG_CREATED,
     AuditResourceType.ROLE: AuditAction.ROLE_CREATED,
@@ -39,13 +40,17 @@ _ACTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one thing of the source; `place` says where it stands there."""
+    """What became of one thing of the source; `place` says where it stands there.
+
+    `rows` is how many it counts for: each line of a range that was lost.
+    """
 
     resource: AuditResourceType
     place: str
     name: str
     verdict: Verdict
     reason: str | None = None
+    rows: int = 1
 
 
 @dataclass(slots=True)
@@ -174,7 +179,10 @@ class StructureImporter:
         granted: Sequence[RolePermission] = (),
     ) -> None:
         """Note what becomes of one of them; add it when nothing here is the same."""
-        reason = f"It is {same} here." if same not in (None, wanted.id) else None
+        if same is None:
+            reason = _UNDATED if wanted.id in self._source.undated else None
+        else:
+            reason = None if same == wanted.id else f"It is {same} here."
         verdict = Verdict.UNCHANGED if same else Verdict.CREATED
         self._made.outcomes.append(Outcome(resource, f"id {wanted.id}", name, verdict, reason))
         if same is None and self._apply:

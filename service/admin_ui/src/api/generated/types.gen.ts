@@ -2556,7 +2556,6 @@ export type ExportSlmUsersData = {
     body?: never;
     path?: never;
     query?: {
-        format?: ExportFormat;
         /**
          * Search
          */
@@ -2585,6 +2584,13 @@ export type ExportSlmUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        format?: ExportFormat;
+        /**
+         * Excel
+         *
+         * With a byte order mark, by which spreadsheets know UTF-8; CSV only.
+         */
+        excel?: boolean;
     };
     url: '/api/slm-users/export';
 };
@@ -3862,7 +3868,6 @@ export type ExportAutobotUsersData = {
     body?: never;
     path?: never;
     query?: {
-        format?: ExportFormat;
         /**
          * Search
          */
@@ -3891,6 +3896,13 @@ export type ExportAutobotUsersData = {
          * Last Login After
          */
         last_login_after?: string | null;
+        format?: ExportFormat;
+        /**
+         * Excel
+         *
+         * With a byte order mark, by which spreadsheets know UTF-8; CSV only.
+         */
+        excel?: boolean;
     };
     url: '/api/autobot-users/export';
 };
@@ -6564,7 +6576,6 @@ export type ExportAuditLogsData = {
     body?: never;
     path?: never;
     query?: {
-        format?: ExportFormat;
         /**
          * Whose log.
          */
@@ -6609,6 +6620,13 @@ export type ExportAuditLogsData = {
          * Not included.
          */
         until?: string | null;
+        format?: ExportFormat;
+        /**
+         * Excel
+         *
+         * With a byte order mark, by which spreadsheets know UTF-8; CSV only.
+         */
+        excel?: boolean;
     };
     url: '/api/audit-logs/export';
 };

@@ -6,7 +6,8 @@ export const FORMATS: Record<ImportFormat, { title: string; hint: string; type: 
   csv: {
     title: 'CSV',
     hint:
-      'UTF-8 with commas. The first line names the columns; only username must be there. ' +
+      'UTF-8 or UTF-16, with commas, semicolons or tabs. The first line names the columns; ' +
+      'only username must be there. ' +
       'Several roles have semicolons between them.',
     type: 'text/csv',
   },

@@ -12,6 +12,8 @@ export interface Row {
   name: string
   outcome: Outcome
   reason: string | null
+  /** How many it counts for: each line of a range that was lost. */
+  rows: number
 }
 
 export interface Quota {
@@ -20,8 +22,19 @@ export interface Quota {
   users: number
 }
 
+/** The lines of a file; those that are lost may each be a row. */
+export interface LineCount {
+  total: number
+  header: number
+  empty: number
+  rows: number
+  lost: number
+}
+
 export interface Summary {
   applied: boolean
+  /** Null: a configuration is not read line by line. */
+  lines: LineCount | null
   /** By resource, then by outcome. */
   counts: Record<string, Record<Outcome, number>>
   over_quota: Quota[]
@@ -46,16 +59,18 @@ export class Report {
   /** The first rows of each outcome that there is something to say about. */
   readonly notable: Row[] = []
   private readonly kept = new Map<Outcome, number>()
+  private readonly counted = new Map<Outcome, number>()
   private readonly written: string[] = []
   private file = new Blob()
 
   /** Take a row in. */
   add(row: Row, line: string): void {
-    this.rows += 1
+    this.rows += row.rows
     this.write(line)
     if (row.reason === null) return
     const kept = this.kept.get(row.outcome) ?? 0
     this.kept.set(row.outcome, kept + 1)
+    this.counted.set(row.outcome, this.countOf(row.outcome) + row.rows)
     if (kept < SHOWN) this.notable.push(row)
   }
 
@@ -67,7 +82,7 @@ export class Report {
 
   /** Rows of an outcome that there is something to say about, shown or not. */
   countOf(outcome: Outcome): number {
-    return this.kept.get(outcome) ?? 0
+    return this.counted.get(outcome) ?? 0
   }
 
   /** All lines as a file. */
