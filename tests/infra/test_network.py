@@ -35,7 +35,7 @@ def firewall_off(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        must(name, "nft", "--file", "/etc/nftables.conf")
+        must(name, "nft", "--file", "/etc/autobot/nftables.conf")
 
 
 def ask_postgresql(site: Site, source: str, role: str, database: str, mode: str) -> str:

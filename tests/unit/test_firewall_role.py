@@ -3,7 +3,9 @@
 import re
 from typing import Any
 
-from role_files import render
+import pytest
+import yaml
+from role_files import ROOT, render
 
 SSH = ["192.0.2.0/24"]
 
@@ -12,7 +14,10 @@ def rules(
     *allowed: dict[str, Any], ssh: list[str] = SSH, kind: str = "accept comment"
 ) -> list[str]:
     text = render(
-        "firewall", "etc/nftables.conf.j2", firewall_ssh_sources=ssh, firewall_allow=list(allowed)
+        "firewall",
+        "etc/autobot/nftables.conf.j2",
+        firewall_ssh_sources=ssh,
+        firewall_allow=list(allowed),
     )
     return [line.strip() for line in text.splitlines() if kind in line]
 
@@ -52,7 +57,9 @@ def test_every_other_packet_is_dropped() -> None:
 
 
 def test_the_tables_of_others_are_left_alone() -> None:
-    text = render("firewall", "etc/nftables.conf.j2", firewall_ssh_sources=SSH, firewall_allow=[])
+    text = render(
+        "firewall", "etc/autobot/nftables.conf.j2", firewall_ssh_sources=SSH, firewall_allow=[]
+    )
     statements = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]
     assert [line for line in statements if line != "}"] == [
         "table inet autobot",
@@ -60,3 +67,55 @@ def test_the_tables_of_others_are_left_alone() -> None:
         "table inet autobot {",
     ]
     assert not re.search(r"^[^#]*flush", text, re.MULTILINE)
+
+
+def without_the_former(text: str) -> str:
+    """What the role makes of a host's own file of rules, as ansible.builtin.replace does it."""
+    variables = yaml.safe_load((ROOT / "roles/firewall/vars/main.yml").read_text())
+    return re.sub(variables["firewall_former"], "# Elsewhere.\n", text, flags=re.MULTILINE)
+
+
+def former_file() -> str:
+    """What earlier releases wrote to /etc/nftables.conf."""
+    return render(
+        "firewall",
+        "etc/autobot/nftables.conf.j2",
+        firewall_ssh_sources=SSH,
+        firewall_allow=[allow(443, sources=["192.0.2.0/24"])],
+    )
+
+
+def test_what_an_earlier_release_wrote_for_all_is_taken_out() -> None:
+    assert without_the_former(former_file()) == "#!/usr/sbin/nft -f\n# Elsewhere.\n"
+
+
+def test_what_others_added_to_it_stays() -> None:
+    theirs = "\ntable inet theirs {\n  chain input {\n  }\n}\n"
+    assert (
+        without_the_former(former_file() + theirs) == "#!/usr/sbin/nft -f\n# Elsewhere.\n" + theirs
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#!/usr/sbin/nft -f\n\nflush ruleset\n\ntable inet filter {\n\tchain input {\n\t}\n}\n",
+        "# Ansible managed\n#\n# The site's own table\ntable inet theirs {\n}\n",
+    ],
+)
+def test_a_file_that_is_not_ours_stays_as_it_is(text: str) -> None:
+    assert without_the_former(text) == text
+
+
+def test_no_task_writes_the_file_of_the_host() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/firewall/tasks/main.yml").read_text())
+    writing = [
+        name
+        for task in tasks
+        for name, arguments in task.items()
+        if isinstance(arguments, dict)
+        and "/etc/nftables.conf" in (arguments.get("dest"), arguments.get("path"))
+        and not name.endswith("stat")
+    ]
+    # It takes out what is ours and keeps a copy.
+    assert writing == ["ansible.builtin.replace"]

@@ -179,9 +179,10 @@ def judge_server(state: dict[str, Any]) -> str:
 def judge_chains(ruleset: dict[str, Any]) -> str:
     """What is wrong with the rules in force (nft's JSON); empty when nothing is."""
     chains = [item["chain"] for item in ruleset.get("nftables", []) if "chain" in item]
-    if any(chain.get("hook") == "input" and chain.get("policy") == "drop" for chain in chains):
+    ours = [chain for chain in chains if (chain["family"], chain["table"]) == ("inet", "autobot")]
+    if any(chain.get("hook") == "input" and chain.get("policy") == "drop" for chain in ours):
         return ""
-    return "no chain drops what no rule accepts. Run: systemctl restart nftables"
+    return "no chain of the table inet autobot drops what no rule accepts. Run: systemctl reload-or-restart autobot-firewall"
 
 
 def judge_response(
