@@ -182,7 +182,8 @@ def judge_chains(ruleset: dict[str, Any]) -> str:
     ours = [chain for chain in chains if (chain["family"], chain["table"]) == ("inet", "autobot")]
     if any(chain.get("hook") == "input" and chain.get("policy") == "drop" for chain in ours):
         return ""
-    return "no chain of the table inet autobot drops what no rule accepts. Run: systemctl reload-or-restart autobot-firewall"
+    advice = "Run: systemctl reload-or-restart autobot-firewall"
+    return f"no chain of the table inet autobot drops what no rule accepts. {advice}"
 
 
 def judge_response(
