@@ -290,7 +290,14 @@ def test_every_unit_of_the_host_works(hosts: dict[str, Host], name: str) -> None
         must("slm", "systemctl", "start", HOUSEKEEPING)
     assert hosts[name].run("systemctl --failed --plain --no-legend").stdout == ""
     wanted = {
-        "slm": ("autobot-firewall", "nginx", "postgresql", "autobot-slm-backend.socket", UNIT, TIMER),
+        "slm": (
+            "autobot-firewall",
+            "nginx",
+            "postgresql",
+            "autobot-slm-backend.socket",
+            UNIT,
+            TIMER,
+        ),
         "redis": ("autobot-firewall", "postgresql"),
         "backend": ("autobot-firewall", "nginx", "autobot-auth.socket", "autobot-auth.service"),
     }
