@@ -33,7 +33,7 @@ from sqlalchemy.pool import NullPool
 
 from user_management.config import load_settings
 from user_management.database import SUITS, VERSION_TABLE, create_engine
-from user_management.errors import ConfigurationError
+from user_management.errors import ConfigurationError, reason
 from user_management.models import Base
 from user_management.population import Population
 
@@ -307,7 +307,9 @@ async def run_online(population: Population) -> None:
     except DBAPIError as error:
         raise CommandError(explain(error, blockers)) from error
     except OSError as error:
-        raise CommandError(f"The {population} database cannot be reached: {error}") from error
+        raise CommandError(
+            f"The {population} database cannot be reached: {reason(error)}"
+        ) from error
     finally:
         await engine.dispose()
 
