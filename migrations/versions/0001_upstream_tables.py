@@ -307,7 +307,7 @@ BEGIN
     SELECT string_agg(line, E'\\n' ORDER BY line) INTO fault FROM difference;
     IF fault IS NOT NULL THEN
         RAISE EXCEPTION E'Existing tables are not as AutoBot makes them:\\n%', fault
-        USING HINT = 'Nothing was changed. Correct these tables, then migrate again.';
+        USING HINT = 'No table was changed. Correct these tables, then migrate again.';
     END IF;
 
     FOR item IN

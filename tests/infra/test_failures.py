@@ -93,6 +93,16 @@ def test_an_unreachable_host_stops_the_run_before_the_others_are_touched() -> No
     assert "TASK [controller" not in run.output
 
 
+def test_another_major_version_is_refused_before_any_host_is_touched() -> None:
+    other = {"postgresql_source": "pgdg", "postgresql_version": "16"}
+    run = ansible("site.yml", "--extra-vars", json.dumps(other))
+    assert_failed_untouched(run, "would set up 16 beside it, empty", "pg_upgradecluster")
+    assert "TASK [base" not in run.output
+    assert "TASK [firewall" not in run.output
+    # The old cluster may be somebody's: nobody is told to drop it.
+    assert "pg_dropcluster" not in run.output
+
+
 def test_a_port_that_another_program_has_is_named(site: Site) -> None:
     unit = f"tests-{uuid.uuid4().hex[:8]}"
     must("slm", "systemctl", "stop", "nginx")

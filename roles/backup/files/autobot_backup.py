@@ -565,7 +565,7 @@ def strange_cluster(
     )
     return (
         f"{repository.name} holds backups of another PostgreSQL cluster than the one that runs on "
-        f"{configuration.host} now (newest backup: {stopped}). Nothing was changed. To bring back "
+        f"{configuration.host} now (newest backup: {stopped}). It was not changed. To bring back "
         f"the data: ansible-playbook playbooks/restore.yml -e restore_host={configuration.host} "
         "-e restore_to=latest. To go on with this cluster on purpose, and keep the old backups: "
         f"run again with -e backup_new_cluster={configuration.host}."

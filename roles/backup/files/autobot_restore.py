@@ -410,7 +410,8 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
 
 def kept_already(kept: Path | str) -> str:
     return (
-        f"{kept} is there already. Choose another restore_stamp, or remove it. Nothing was touched."
+        f"{kept} is there already. Choose another restore_stamp, or remove it. "
+        "Nothing was restored."
     )
 
 
