@@ -132,7 +132,7 @@ def test_a_host_that_is_lost_while_a_release_is_unpacked_is_named(tmp_path: Path
     text = run(tmp_path, UNPACK, "here", "lost")
     assert "The release 1.0.0-new could not be built on every host." in text
     assert "lost was lost: it cannot be reached any more." in text
-    assert "No host was changed to it: here still has 1.0.0-old in use." in text
+    assert "The release in use was not touched anywhere: on here it is 1.0.0-old." in text
     # It was whole.
     assert (tmp_path / "releases/1.0.0-new/.complete").exists()
 
