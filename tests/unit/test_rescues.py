@@ -57,7 +57,7 @@ UNPACK = """
 """
 
 
-def run(directory: Path, play: str, *hosts: str) -> str:
+def run(directory: Path, play: str, *hosts: str, release_id: str = "1.0.0-new") -> str:
     """What the hosts that were not lost say in the end; all of them are this machine."""
     (directory / "releases/1.0.0-old").mkdir(parents=True)
     (directory / "releases/1.0.0-new").mkdir()
@@ -72,7 +72,7 @@ def run(directory: Path, play: str, *hosts: str) -> str:
             },
             "vars": {
                 "release_root": str(directory),
-                "release_id": "1.0.0-new",
+                "release_id": release_id,
                 "release_unit": "tests",
                 "release_archive": "/nowhere",
                 "release_installed_bytes": 1,
@@ -126,6 +126,11 @@ def test_everybody_goes_back_and_says_why(
     text = run(tmp_path, BACK, *hosts)
     for word in [*words, "here is back at 1.0.0-old, which does not serve either: "]:
         assert word in text
+
+
+def test_where_the_release_stays_it_is_named(tmp_path: Path) -> None:
+    text = run(tmp_path, BACK, "here", "lost", release_id="1.0.0-old")
+    assert "lost was lost: it cannot be reached any more. here still has 1.0.0-old in use." in text
 
 
 def test_a_host_that_is_lost_while_a_release_is_unpacked_is_named(tmp_path: Path) -> None:
