@@ -33,7 +33,7 @@ from sqlalchemy.pool import NullPool
 
 from user_management.config import load_settings
 from user_management.database import SUITS, VERSION_TABLE, create_engine
-from user_management.errors import ConfigurationError
+from user_management.errors import ConfigurationError, reason
 from user_management.models import Base
 from user_management.population import Population
 
@@ -77,14 +77,14 @@ def explain(error: DBAPIError, blockers: Collection[str]) -> str:
     if sqlstate(error) == LOCK_NOT_AVAILABLE:
         who = ", ".join(blockers) or "somebody else"
         return (
-            f"A table stays locked by {who}, so the migration gave up and changed nothing. "
+            f"A table stays locked by {who}, so the migration gave up and changed no table. "
             "End long transactions (pg_stat_activity shows them), then migrate again."
         )
     if sqlstate(error) == QUERY_CANCELED:
         return (
             f"A statement took longer than {seconds('statement_seconds')} or was cancelled, and "
-            "nothing was changed. Give it more time (statement_seconds in alembic.ini), or migrate "
-            "when less is going on."
+            "no table was changed. Give it more time (statement_seconds in alembic.ini), or "
+            "migrate when less is going on."
         )
     server = error.orig.__cause__ if error.orig else None
     parts = (getattr(server, name, None) for name in ("message", "detail", "hint"))
@@ -228,8 +228,8 @@ def refuse_to_lose(connection: Connection, heads: Collection[str]) -> None:
                     lost.append(f"{rows} of {table} ({name}: {condition})")
     if lost and option("lose_rows") != "true":
         raise CommandError(
-            f"The downgrade would lose what these rows hold: {'; '.join(lost)}. Nothing was "
-            "changed. The old code runs on the schema as it is; to lose them, say so: "
+            f"The downgrade would lose what these rows hold: {'; '.join(lost)}. No database "
+            "was changed. The old code runs on the schema as it is; to lose them, say so: "
             "rollback_lose_rows=true (alembic: -x lose_rows=true)."
         )
 
@@ -307,7 +307,9 @@ async def run_online(population: Population) -> None:
     except DBAPIError as error:
         raise CommandError(explain(error, blockers)) from error
     except OSError as error:
-        raise CommandError(f"The {population} database cannot be reached: {error}") from error
+        raise CommandError(
+            f"The {population} database cannot be reached: {reason(error)}"
+        ) from error
     finally:
         await engine.dispose()
 

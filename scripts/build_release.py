@@ -203,7 +203,7 @@ def _run(
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
         reason = "\n".join([line for line in lines if not line.startswith("WARNING:")][-5:])
-        raise BuildError(f"{hint}\n{reason}")
+        raise BuildError(f"{hint}\n{reason or f'{command[0]} ended with {result.returncode}.'}")
 
 
 def _members(

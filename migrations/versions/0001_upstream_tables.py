@@ -264,13 +264,15 @@ BEGIN
         WHERE twin.relnamespace = '{REFERENCE}'::regnamespace AND twin.relkind = 'r'
           AND existing.relnamespace = current_schema()::regnamespace;
 
-    FOR item IN SELECT * FROM pair WHERE owner <> current_user ORDER BY name LOOP
-        RAISE EXCEPTION 'Table % belongs to %, not to %.', item.name, item.owner, current_user
-        USING HINT = format(
-            'As superuser in this database: REASSIGN OWNED BY %1$I TO %2$I; to hand over all that '
-            '%1$I owns here, or ALTER TABLE %3$I OWNER TO %2$I; for each of the thirteen tables.',
-            item.owner, current_user, item.name);
-    END LOOP;
+    -- REASSIGN OWNED would hand over databases and objects that are none of these tables.
+    SELECT string_agg(format('%s belongs to %s', name, owner), ', ' ORDER BY name) AS owners,
+           string_agg(format('ALTER TABLE %I.%I OWNER TO %I;', current_schema(), name,
+                             current_user), ' ' ORDER BY name) AS statements
+    INTO item FROM pair WHERE owner <> current_user;
+    IF item.owners IS NOT NULL THEN
+        RAISE EXCEPTION 'Of the tables to adopt, % and not to %.', item.owners, current_user
+        USING HINT = format('As superuser in this database: %s', item.statements);
+    END IF;
 
     WITH shape(relation, line) AS (
         SELECT attrelid, format('column %s %s%s', attname, format_type(atttypid, atttypmod),
@@ -305,7 +307,7 @@ BEGIN
     SELECT string_agg(line, E'\\n' ORDER BY line) INTO fault FROM difference;
     IF fault IS NOT NULL THEN
         RAISE EXCEPTION E'Existing tables are not as AutoBot makes them:\\n%', fault
-        USING HINT = 'Nothing was changed. Correct these tables, then migrate again.';
+        USING HINT = 'No table was changed. Correct these tables, then migrate again.';
     END IF;
 
     FOR item IN

@@ -209,7 +209,8 @@ class ActionModule(ActionBase):
         finally:
             self._task.no_log = no_log
         if result.get("failed") or result.get("rc") != 0:
-            reason = str(result.get("stderr") or result.get("msg") or "no message").strip()
+            said = (str(result.get(name) or "").strip() for name in ("stderr", "msg"))
+            reason = next(filter(None, said), "no reason was given")
             raise AnsibleActionFail(
                 f"'{self._slm} admin {arguments[0]}' failed on the SLM host: {reason}"
             )

@@ -16,6 +16,7 @@ short_description: summary of a run
 description:
   - Prints the summary on the controller's terminal. One-time passwords are read from the site file
     and go to the terminal only - neither into the result of the task nor into a log file.
+  - Fails when a check has failed, or a host was not checked, and says which and why.
 options:
   title:
     description: First line.
@@ -38,7 +39,9 @@ options:
     type: path
     required: true
   hosts:
-    description: Names of the hosts. Their address, facts and proof are host variables.
+    description:
+      - Names of the hosts. Their address, facts, proof (C(proof_result)) and what ended it
+        (C(proof_failure)) are host variables.
     type: list
     elements: str
     required: true
@@ -55,47 +58,95 @@ WIDTH = 98
 def host_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """What is shown of a host."""
     facts = variables.get("ansible_facts", {})
+    proof = variables.get("proof_result", {})
     return {
         "name": name,
         "address": variables["address"],
         "system": " ".join(
             str(facts.get(key, "")) for key in ("distribution", "distribution_version")
         ),
-        "proof": variables.get("proof_result", {}),
+        "facts": proof.get("facts", {}),
+        "checks": proof.get("checks", []),
+        "unchecked": unchecked(proof, variables.get("proof_failure", "")),
     }
 
 
-def describe_host(host: dict[str, Any]) -> list[str]:
-    """The lines of one host."""
-    facts = host["proof"].get("facts", {})
+def unchecked(proof: Mapping[str, Any], failure: str) -> str:
+    """Why a host was not checked; empty when it was, whatever its checks say."""
+    if proof.get("checks"):
+        return ""
+    if failure:
+        return f"not checked: {' '.join(failure.split())}"
+    if proof:
+        return "not checked: no check was made there"
+    return "not checked: this run lost it before its proof; the reason stands above"
+
+
+def describe_host(host: dict[str, Any], *, asked: bool) -> list[str]:
+    """The lines of one host: what passed side by side, then each failure on lines of its own."""
+    facts = host["facts"]
     words = [f"{host['name']:<9}{host['address']:<16}{host['system']}"]
     if "postgresql" in facts:
         words.append(f"PostgreSQL {facts['postgresql']}")
     if certificates := facts.get("certificates"):
         words.append(f"certificates until {min(certificates.values())}")
-    checks = "; ".join(check["name"] for check in host["proof"].get("checks", []))
-    wrapped = textwrap.wrap(checks, WIDTH, initial_indent="    ", subsequent_indent="    ")
-    return ["  " + ", ".join(words), *wrapped]
+    passed = "; ".join(check["name"] for check in host["checks"] if check["ok"])
+    failed = failures(host) if asked else []
+    lines = [line for text in (passed, *failed) for line in wrapped(text)]
+    return ["  " + ", ".join(words).rstrip(), *lines]
 
 
-def summary(arguments: dict[str, Any]) -> list[str]:
-    """The summary without secrets, line by line."""
+def failures(host: dict[str, Any]) -> list[str]:
+    """What is not proved of a host, and why."""
+    faults = [
+        f"FAILED {check['name']}: {check['detail'].strip() or 'no reason was given'}"
+        for check in host["checks"]
+        if not check["ok"]
+    ]
+    return [f"FAILED {host['unchecked']}", *faults] if host["unchecked"] else faults
+
+
+def wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+
+
+def verdict(hosts: list[dict[str, Any]]) -> tuple[str, str]:
+    """The last word about the checks, and the fault that the task fails with; empty when none."""
+    checks = [check for host in hosts for check in host["checks"]]
+    failed = [check for check in checks if not check["ok"]]
+    faults = [
+        f"{host['name']}: {fault.removeprefix('FAILED ')}"
+        for host in hosts
+        for fault in failures(host)
+    ]
+    if not hosts:
+        faults = ["no host was named"]
+    if not faults:
+        said = "checks passed: what must work works, what must be refused is refused."
+        return f"{len(checks)} {said}", ""
+    unproved = [host["name"] for host in hosts if host["unchecked"]]
+    said = f"{len(failed)} of {len(checks)} checks failed"
+    if unproved:
+        said += f", and {', '.join(unproved)} was not checked"
+    return f"NOT PROVED: {said}. Remove the cause and run again.", "\n".join(faults)
+
+
+def summary(arguments: dict[str, Any], *, asked: bool) -> tuple[list[str], str]:
+    """The summary without secrets, line by line, and what is not proved."""
     hosts = arguments["hosts"]
-    count = sum(len(host["proof"].get("checks", [])) for host in hosts)
+    said, fault = verdict(hosts)
+    if not asked:
+        said, fault = "Nothing was checked: this was a run in check mode.", ""
     lines = [arguments["title"]]
     for host in hosts:
-        lines += describe_host(host)
-    lines.append(
-        f"{count} checks passed: what must work works, what must be refused is refused."
-        if count
-        else "Nothing was checked: this was a run in check mode."
-    )
+        lines += describe_host(host, asked=asked)
     return [
         *lines,
+        said,
         f"Fleet administrators log in at {arguments['url']}",
         f"Application users log in at    {arguments['backend_url']}",
         f"Certificate authority of both: {arguments['ca']}",
-    ]
+    ], fault
 
 
 def administrators(path: Path, populations: list[str]) -> list[str]:
@@ -137,8 +188,11 @@ class ActionModule(ActionBase):
         populations = [] if self._task.check_mode else arguments["new_administrators"]
         hostvars = (task_vars or {})["hostvars"]
         arguments["hosts"] = [host_of(name, hostvars[name]) for name in arguments["hosts"]]
-        self._display.display("\n" + "\n".join(summary(arguments)), color="green")
+        lines, fault = summary(arguments, asked=not self._task.check_mode)
+        self._display.display("\n" + "\n".join(lines), color="red" if fault else "green")
         if secret := administrators(Path(arguments["site_file"]), populations):
             self._display.display("\n".join(secret), color="yellow", screen_only=True)
         self._display.display("")
+        if fault:
+            return {"failed": True, "msg": f"The site is not proved:\n{fault}"}
         return {"changed": False}

@@ -220,7 +220,8 @@ class Writer:
                 status, output, error = self._module.run_command(command)
                 if status:
                     self._module.fail_json(
-                        msg=f"{path} was not replaced, because it is not valid: {output}{error}"
+                        msg=f"{path} was not replaced, because it is not valid: "
+                        f"{(output + error).strip() or f'status {status}'}"
                     )
             Path(partial).replace(path)
         finally:

@@ -122,7 +122,7 @@ class Systemd:
         )
         if result[0]:
             self._module.fail_json(
-                msg=f"systemctl {' '.join(arguments)} failed: {result[2].strip()} "
+                msg=f"systemctl {' '.join(arguments)} failed: {result[2].strip() or result[0]} "
                 f"See: journalctl --unit {arguments[-1]}"
             )
         return result
@@ -151,7 +151,7 @@ def bring_in_force(module: AnsibleModule, systemd: Systemd) -> list[str]:
             if status:
                 module.fail_json(
                     msg=f"{name} was not touched, because its configuration is not valid: "
-                    f"{error.strip()}"
+                    f"{error.strip() or f'status {status}'}"
                 )
         if state["UnitFileState"] != "enabled":
             act("enable", name)

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from user_management.errors import ConfigurationError
+from user_management.errors import ConfigurationError, reason
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import MAX_COST, MIN_COST
@@ -121,7 +121,7 @@ class DatabaseSettings(BaseModel):
             context = ssl.create_default_context(cafile=self.sslrootcert)
         except OSError as error:
             raise ConfigurationError(
-                f"The CA file {self.sslrootcert} cannot be used ({error}). "
+                f"The CA file {self.sslrootcert} cannot be used ({reason(error)}). "
                 "Point SSLROOTCERT at the PEM file of the CA that signed the database's "
                 "certificate."
             ) from error
@@ -278,7 +278,7 @@ class Settings(BaseSettings):
             pem = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(
-                f"AUTOBOT_PUBLIC_KEYS_FILE names {path}, which cannot be read ({error})."
+                f"AUTOBOT_PUBLIC_KEYS_FILE names {path}, which cannot be read ({reason(error)})."
             ) from error
         return VerificationKey.all_from_pem(pem, variable="AUTOBOT_PUBLIC_KEYS_FILE")
 

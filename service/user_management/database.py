@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Session
 
 from user_management.config import DatabaseSettings
-from user_management.errors import DatabaseUnavailable
+from user_management.errors import DatabaseUnavailable, reason
 from user_management.moments import able_to_read_any_moment
 from user_management.population import Population
 from user_management.tenancy import SCOPE, enter_scope, restrict
@@ -267,7 +267,7 @@ class Database:
             "The database of the %s users is unavailable: %s: %s",
             self.population,
             type(error).__name__,
-            str(error) or "no answer in time",
+            reason(error),
         )
         return DatabaseUnavailable(self.population)
 

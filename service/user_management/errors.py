@@ -9,6 +9,14 @@ from typing import ClassVar
 from user_management.population import Population
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, never nothing: that of a deadline has no words of its own."""
+    said = " ".join(str(error).split())
+    if said:
+        return said
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+
+
 class ConfigurationError(Exception):
     """A setting is missing or wrong. The message names the variable and what to do."""
 

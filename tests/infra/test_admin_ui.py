@@ -103,10 +103,10 @@ def raw(site: Site, target: str) -> bytes:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/index.html", "/login", "/settings/admin/users", "/settings/admin/users?q=a", "/apiary"],
+    ["/", "/index.html", "/login", "/settings/admin/users", "/settings/admin/users?q=a"],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_every_address_that_is_not_the_services_is_the_page(
+def test_every_address_of_the_pages_is_the_page(
     client: httpx2.Client, method: str, path: str
 ) -> None:
     answer = client.request(method, path)
@@ -114,6 +114,36 @@ def test_every_address_that_is_not_the_services_is_the_page(
     assert headers_of(answer, "content-encoding") == PAGE
     page = must("slm", "cat", f"{PAGES}/index.html")
     assert answer.text.strip() == ("" if method == "HEAD" else page)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/autobot-api/users",
+        "/autobot-api",
+        "/grafana/api/health",
+        "/slm-api/",
+        "/apiary",
+        "/API/slm-users",
+        "/api.json",
+        "/ws",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/.env",
+        "/.git/config",
+        "/loginx",
+        "/index.html/x",
+        "/api/../grafana/",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_nobodys_is_not_found(client: httpx2.Client, method: str, path: str) -> None:
+    """A program that asks for another API must not take the page for its answer."""
+    answer = client.request(method, path)
+    assert answer.status_code == 404
+    assert headers_of(answer, "x-request-id") == PROBLEM
+    assert answer.json()["status"] == 404
 
 
 @pytest.mark.parametrize("header", ["If-None-Match", "If-Modified-Since"])

@@ -113,6 +113,30 @@ def test_a_secret_of_the_wrong_kind_is_not_shown() -> None:
     assert [line for line in mentions if "--extra-vars" not in line] == []
 
 
+# The plays that end a run: with them alone, nothing is deployed.
+PROVE = (
+    *("playbooks/preflight.yml", "playbooks/controller.yml"),
+    *("playbooks/administrators.yml", "playbooks/proof.yml"),
+)
+PASSED = "checks passed: what must work works"
+
+
+def test_a_check_that_fails_on_every_host_is_shown_as_failed() -> None:
+    run = ansible(*PROVE, "--extra-vars", "proof_minimum_days=9999")
+    assert_failed_untouched(run, "NOT PROVED: 4 of 24 checks failed.", "FAILED HTTPS certificate:")
+    assert PASSED not in run.output
+    # What passed is shown, and where to log in.
+    assert "autobot_users answers" in run.output
+    assert "Fleet administrators log in at" in run.output
+
+
+def test_a_host_whose_checks_could_not_be_made_is_named() -> None:
+    run = ansible(*PROVE, "--extra-vars", "proof_ca_certificate=/nowhere/ca.crt")
+    assert run.status == 2, run.tail()
+    assert "NOT PROVED" in run.output
+    assert PASSED not in run.output
+
+
 def test_an_unreachable_host_stops_the_run_before_the_others_are_touched() -> None:
     with host_down("backend"):
         run = ansible("site.yml")
@@ -120,6 +144,16 @@ def test_an_unreachable_host_stops_the_run_before_the_others_are_touched() -> No
     assert run.recap["backend"]["failed"] == 1
     assert "TASK [base" not in run.output
     assert "TASK [controller" not in run.output
+
+
+def test_another_major_version_is_refused_before_any_host_is_touched() -> None:
+    other = {"postgresql_source": "pgdg", "postgresql_version": "16"}
+    run = ansible("site.yml", "--extra-vars", json.dumps(other))
+    assert_failed_untouched(run, "would set up 16 beside it, empty", "pg_upgradecluster")
+    assert "TASK [base" not in run.output
+    assert "TASK [firewall" not in run.output
+    # The old cluster may be somebody's: nobody is told to drop it.
+    assert "pg_dropcluster" not in run.output
 
 
 def test_a_port_that_another_program_has_is_named(site: Site) -> None:

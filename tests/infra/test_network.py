@@ -48,7 +48,20 @@ def firewall_off(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        must(name, "nft", "--file", "/etc/nftables.conf")
+        must(name, "nft", "--file", "/etc/autobot/nftables.conf")
+
+
+@contextmanager
+def own_rules(name: str, rules: str) -> Iterator[None]:
+    """A host whose owner has rules of their own, in the file that the distribution has for them."""
+    path = "/etc/nftables.conf"
+    must(name, "cp", "--archive", path, f"{path}.kept")
+    must(name, "tee", path, stdin=rules)
+    try:
+        yield
+    finally:
+        must(name, "systemctl", "stop", "nftables")
+        must(name, "mv", f"{path}.kept", path)
 
 
 def ask_postgresql(site: Site, source: str, role: str, database: str, mode: str) -> str:
@@ -158,3 +171,31 @@ def test_ssh_takes_keys_and_no_passwords(site: Site, name: str) -> None:
         f"autobot@{site.addresses[name]}",
     )
     assert "Permission denied (publickey)." in refused.text
+
+
+@pytest.mark.parametrize("action", ["start", "reload", "restart", "stop"])
+def test_the_hosts_own_rules_come_and_go_beside_the_sites(action: str) -> None:
+    """Their unit flushes the tables of all."""
+    listed = ("nft", "--stateless", "--terse", "list", "table", "inet", "autobot")
+    before = must("backend", *listed)
+    theirs = "#!/usr/sbin/nft -f\nflush ruleset\ntable inet theirs {\n  chain any {\n  }\n}\n"
+    with own_rules("backend", theirs):
+        if action != "start":
+            must("backend", "systemctl", "start", "nftables")
+        must("backend", "systemctl", action, "nftables")
+        assert must("backend", *listed) == before
+        assert ("table inet theirs" in must("backend", "nft", "list", "tables")) is (
+            action != "stop"
+        )
+    assert must("backend", *listed) == before
+
+
+def test_who_stops_the_sites_firewall_does_not_get_it_back_with_their_own() -> None:
+    try:
+        must("backend", "systemctl", "stop", "autobot-firewall")
+        must("backend", "systemctl", "restart", "nftables")
+        assert "table inet autobot" not in must("backend", "nft", "list", "tables")
+    finally:
+        must("backend", "systemctl", "stop", "nftables")
+        must("backend", "systemctl", "start", "autobot-firewall")
+    assert "table inet autobot" in must("backend", "nft", "list", "tables")

@@ -328,9 +328,16 @@ def test_every_unit_of_the_host_works(hosts: dict[str, Host], name: str) -> None
         must("slm", "systemctl", "start", HOUSEKEEPING)
     assert hosts[name].run("systemctl --failed --plain --no-legend").stdout == ""
     wanted = {
-        "slm": ("nftables", "nginx", "postgresql", "autobot-slm-backend.socket", UNIT, TIMER),
-        "redis": ("nftables", "postgresql"),
-        "backend": ("nftables", "nginx", "autobot-auth.socket", "autobot-auth.service"),
+        "slm": (
+            "autobot-firewall",
+            "nginx",
+            "postgresql",
+            "autobot-slm-backend.socket",
+            UNIT,
+            TIMER,
+        ),
+        "redis": ("autobot-firewall", "postgresql"),
+        "backend": ("autobot-firewall", "nginx", "autobot-auth.socket", "autobot-auth.service"),
     }
     for unit in wanted[name]:
         service = hosts[name].service(unit)

@@ -157,13 +157,25 @@ def test_tables_of_another_owner_are_refused_with_the_way_out(
     try:
         database.sql(UPSTREAM)
         database.sql("ALTER TABLE users OWNER TO slm_app", user="postgres")
+        database.sql("ALTER TABLE teams OWNER TO slm_app", user="postgres")
+        database.sql("CREATE TABLE public.theirs ()", user="postgres")
+        database.sql("ALTER TABLE public.theirs OWNER TO slm_app", user="postgres")
         done = database.alembic("-n", "autobot", "upgrade", "head")
         assert done.returncode != 0
-        assert "Table users belongs to slm_app, not to autobot_user_admin." in done.stdout
-        hint = "REASSIGN OWNED BY slm_app TO autobot_user_admin;"
-        assert hint in done.stdout
+        assert (
+            "Of the tables to adopt, teams belongs to slm_app, users belongs to slm_app"
+            " and not to autobot_user_admin." in done.stdout
+        )
+        hint = done.stdout.split("As superuser in this database: ", 1)[1].strip()
+        assert hint == (
+            "ALTER TABLE public.teams OWNER TO autobot_user_admin;"
+            " ALTER TABLE public.users OWNER TO autobot_user_admin;"
+        )
         database.sql(hint, user="postgres")
         database.migrate()
+        # What is no table of AutoBot's stays whose it was.
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'theirs'"
+        assert database.sql(owner) == "slm_app"
     finally:
         database.sql("DROP OWNED BY slm_app", user="postgres")
         database.server.sql("DROP ROLE slm_app")

@@ -121,7 +121,7 @@ def cut_off(site: Site, repository: Repository) -> Iterator[None]:
     try:
         yield
     finally:
-        must(repository.peer, "nft", "--file", "/etc/nftables.conf")
+        must(repository.peer, "nft", "--file", "/etc/autobot/nftables.conf")
 
 
 @pytest.mark.usefixtures("exposed")

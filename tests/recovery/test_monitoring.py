@@ -27,7 +27,7 @@ EVERYWHERE = COLLECTOR | {
     'autobot_certificate_expiry_timestamp_seconds{file="ca.crt"}',
     'autobot_filesystem_avail_bytes{mountpoint="/"}',
     'autobot_filesystem_size_bytes{mountpoint="/"}',
-    'autobot_unit_active{unit="nftables.service"}',
+    'autobot_unit_active{unit="autobot-firewall.service"}',
 }
 DATABASE = {
     'autobot_certificate_expiry_timestamp_seconds{file="postgresql.crt"}',

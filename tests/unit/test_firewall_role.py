@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 import yaml
 from role_files import ROOT, render
 
@@ -14,7 +15,7 @@ FIREWALL = {
 
 
 def table(**changes: Any) -> str:
-    return render("firewall", "etc/nftables.conf.j2", **{**FIREWALL, **changes})
+    return render("firewall", "etc/autobot/nftables.conf.j2", **{**FIREWALL, **changes})
 
 
 def rules(
@@ -105,3 +106,50 @@ def test_what_a_host_sends_is_filtered_only_where_it_shares_a_limit() -> None:
         "ip daddr { 192.0.2.23 } tcp dport 5432 ct state new meta skuid != 61184-65519 "
         'ct count over 16 reject with tcp reset comment "a database"' in text
     )
+
+
+def without_the_former(text: str) -> str:
+    """What the role makes of a host's own file of rules, as ansible.builtin.replace does it."""
+    variables = yaml.safe_load((ROOT / "roles/firewall/vars/main.yml").read_text())
+    return re.sub(variables["firewall_former"], "# Elsewhere.\n", text, flags=re.MULTILINE)
+
+
+def former_file() -> str:
+    """What earlier releases wrote to /etc/nftables.conf."""
+    return table(firewall_allow=[allow(443, sources=["192.0.2.0/24"])])
+
+
+def test_what_an_earlier_release_wrote_for_all_is_taken_out() -> None:
+    assert without_the_former(former_file()) == "#!/usr/sbin/nft -f\n# Elsewhere.\n"
+
+
+def test_what_others_added_to_it_stays() -> None:
+    theirs = "\ntable inet theirs {\n  chain input {\n  }\n}\n"
+    assert (
+        without_the_former(former_file() + theirs) == "#!/usr/sbin/nft -f\n# Elsewhere.\n" + theirs
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#!/usr/sbin/nft -f\n\nflush ruleset\n\ntable inet filter {\n\tchain input {\n\t}\n}\n",
+        "# Ansible managed\n#\n# The site's own table\ntable inet theirs {\n}\n",
+    ],
+)
+def test_a_file_that_is_not_ours_stays_as_it_is(text: str) -> None:
+    assert without_the_former(text) == text
+
+
+def test_no_task_writes_the_file_of_the_host() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/firewall/tasks/main.yml").read_text())
+    writing = [
+        name
+        for task in tasks
+        for name, arguments in task.items()
+        if isinstance(arguments, dict)
+        and "/etc/nftables.conf" in (arguments.get("dest"), arguments.get("path"))
+        and not name.endswith("stat")
+    ]
+    # It takes out what is ours and keeps a copy.
+    assert writing == ["ansible.builtin.replace"]

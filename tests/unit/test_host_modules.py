@@ -293,12 +293,22 @@ class TestHostProof:
             ({"hook": "input", "policy": "drop"}, True),
             ({"hook": "input", "policy": "accept"}, False),
             ({"hook": "output", "policy": "drop"}, False),
+            # Somebody else's may be gone tomorrow.
+            ({"hook": "input", "policy": "drop", "table": "theirs"}, False),
+            ({"hook": "input", "policy": "drop", "family": "ip"}, False),
         ],
     )
     def test_a_firewall_must_drop_what_comes_in(
         self, proof: Any, chain: dict[str, str], sound: bool
     ) -> None:
-        fault = proof.judge_chains({"nftables": [{"metainfo": {}}, {"chain": chain}]})
+        fault = proof.judge_chains(
+            {
+                "nftables": [
+                    {"metainfo": {}},
+                    {"chain": {"family": "inet", "table": "autobot", **chain}},
+                ]
+            }
+        )
         assert (fault == "") is sound
 
     def test_an_expected_error_has_no_fault(self, proof: Any) -> None:

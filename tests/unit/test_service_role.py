@@ -139,21 +139,35 @@ def test_without_pages_the_service_answers_everywhere() -> None:
 
 
 def test_with_pages_the_service_answers_below_its_addresses() -> None:
-    text = site(service_pages="admin_ui")
-    service, page, change, assets, _ = locations(text)
+    text = site(service_pages="admin_ui", service_page_paths=["login", "settings"])
+    service, page, change, assets, others, _ = locations(text)
     assert locations(text)[change].strip() == "return 302 /settings/account;"
-    assert [page, change, assets] == ["/", "= /.well-known/change-password", "/assets/"]
+    assert [change, assets, others] == ["= /.well-known/change-password", "/assets/", "/"]
     assert [where for where, body in locations(text).items() if "proxy_pass" in body] == [service]
     pattern = re.compile(service.removeprefix("~ "))
     for path in ("/api", "/api/slm-auth/me", "/health/live", "/.well-known/jwks.json"):
         assert pattern.search(path), path
     for path in ("/", "/apiary", "/assets/api/x.js", "/settings/api/", "/xwell-known/"):
         assert not pattern.search(path), path
+    pages = re.compile(page.removeprefix("~ "))
+    for path in ("/", "/index.html", "/login", "/settings", "/settings/admin/users"):
+        assert pages.search(path), path
+    for path in ("/apiary", "/autobot-api/x", "/grafana/", "/loginx", "/x/login", "/index.html/x"):
+        assert not pages.search(path), path
+    assert locations(text)["/"].strip() == "return 404;"
+
+
+def test_the_pages_addresses_are_those_of_the_router() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/main.yml").read_text())
+    router = (ROOT / "service/admin_ui/src/router.ts").read_text()
+    paths = re.findall(r"^ {2,4}(?:\{ )?path: '/([a-z][a-z-]*)'", router, re.MULTILINE)
+    assert sorted(tasks[0]["vars"]["service_page_paths"]) == sorted(paths)
 
 
 def test_pages_come_from_the_release_in_use_and_assets_from_the_last_one_too() -> None:
     text = locations(site(service_pages="admin_ui"))
-    assert "try_files /current/admin_ui/index.html =404;" in text["/"]
+    (page,) = [where for where in text if where.startswith("~ ^/(index")]
+    assert "try_files /current/admin_ui/index.html =404;" in text[page]
     assert "try_files /current/admin_ui$uri /previous/admin_ui$uri =404;" in text["/assets/"]
 
 
@@ -181,7 +195,9 @@ def test_only_files_are_sent_compressed(pages: str) -> None:
     text = site(service_pages=pages)
     assert re.findall(r"^    gzip (\w+);", text, re.MULTILINE) == ["off"]
     compressed = [where for where, body in locations(text).items() if "gzip" in body]
-    assert compressed == (["/", "/assets/"] if pages else [])
+    assert [where.startswith("~ ^/(index") or where for where in compressed] == (
+        [True, "/assets/"] if pages else []
+    )
 
 
 def test_the_pages_may_do_nothing_that_is_not_named() -> None:

@@ -171,7 +171,7 @@ def sftp(configuration: Configuration, *batch: str) -> str:
         command += ["-o", option]
     done = run([*command, configuration.peer_login], input="\n".join(batch) + "\n")
     if done.returncode:
-        said = " ".join(done.stderr.split())
+        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
         raise BackupError(f"sftp {configuration.peer_login} ({configuration.peer}): {said}")
     # Each command is repeated before what it prints.
     return "".join(
@@ -605,7 +605,7 @@ def strange_cluster(
     )
     return (
         f"{repository.name} holds backups of another PostgreSQL cluster than the one that runs on "
-        f"{configuration.host} now (newest backup: {stopped}). Nothing was changed. To bring back "
+        f"{configuration.host} now (newest backup: {stopped}). It was not changed. To bring back "
         f"the data: ansible-playbook playbooks/restore.yml -e restore_host={configuration.host} "
         "-e restore_to=latest. To go on with this cluster on purpose, and keep the old backups: "
         f"run again with -e backup_new_cluster={configuration.host}."

@@ -371,7 +371,8 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
                 cwd="/",
             )
             if done.returncode:
-                raise BackupError(f"pgbackrest restore: {autobot_backup.errors(done.stderr)}")
+                said = autobot_backup.errors(done.stderr) or f"exit status {done.returncode}"
+                raise BackupError(f"pgbackrest restore: {said}")
             own = (
                 copy_own_wal(server, kept, plan["timeline"], plan["archive_last"])
                 if plan["whole"]
@@ -409,7 +410,8 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
 
 def kept_already(kept: Path | str) -> str:
     return (
-        f"{kept} is there already. Choose another restore_stamp, or remove it. Nothing was touched."
+        f"{kept} is there already. Choose another restore_stamp, or remove it. "
+        "Nothing was restored."
     )
 
 
@@ -500,9 +502,10 @@ def copy(configuration: Configuration, database: str) -> None:
             autobot_backup.query(
                 "postgres", f"DROP DATABASE IF EXISTS {identifier(database)} WITH (FORCE)"
             )
+        words = " ".join(f"{said.decode(errors='replace')} {done.stderr}".split())
+        words = words or f"exit status {source.returncode} and {done.returncode}"
         raise BackupError(
-            f"{database} could not be copied into the live server: "
-            f"{said.decode(errors='replace').strip()} {done.stderr.strip()} "
+            f"{database} could not be copied into the live server: {words} "
             "The live database was not touched."
         )
 
@@ -618,7 +621,10 @@ def do_restore(configuration: Configuration, arguments: argparse.Namespace) -> i
         + (["--beside"] if arguments.beside else [])
     )
     if done.returncode:
-        raise BackupError(done.stderr.strip().removeprefix("autobot-backup: "))
+        raise BackupError(
+            done.stderr.strip().removeprefix("autobot-backup: ")
+            or f"The plan ended with status {done.returncode}."
+        )
     plan = json.loads(done.stdout)
     with autobot_recovery.ended_by_signal():
         bring = restore_database if plan["database"] else restore_cluster

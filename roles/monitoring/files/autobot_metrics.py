@@ -134,7 +134,9 @@ def run(*command: str, stdin: str = "", timeout: float = 10) -> str:
     )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise OSError(f"{command[0]} ended with {done.returncode}: {said[-1] if said else ''}")
+        raise OSError(
+            f"{command[0]} ended with {done.returncode}: {said[-1] if said else 'it said nothing'}"
+        )
     return done.stdout
 
 

@@ -34,7 +34,7 @@ DECLARE
     );
 BEGIN
     IF present <> 'UTF8' THEN
-        RAISE 'The database has the encoding % and must have UTF8. Nothing was changed. Dump it, '
+        RAISE 'The database has the encoding % and must have UTF8. It was not changed. Dump it, '
             'rename it, run again, and restore the dump into the new one.', present;
     END IF;
 END

@@ -149,6 +149,11 @@ def run(command: list[str], environment: dict[str, str]) -> subprocess.Completed
     )
 
 
+def words(done: subprocess.CompletedProcess[str]) -> str:
+    """What a program that failed says, never nothing."""
+    return done.stderr.strip() or f"{done.args[0]} ended with {done.returncode}"
+
+
 def judge_login(expect: str, status: int, error: str) -> str:
     """What is wrong with the outcome of a login; empty when it is as expected."""
     # psql gives no other sign of who ended the connection than the server's word FATAL. What must
@@ -195,9 +200,11 @@ def judge_server(state: dict[str, Any]) -> str:
 def judge_chains(ruleset: dict[str, Any]) -> str:
     """What is wrong with the rules in force (nft's JSON); empty when nothing is."""
     chains = [item["chain"] for item in ruleset.get("nftables", []) if "chain" in item]
-    if any(chain.get("hook") == "input" and chain.get("policy") == "drop" for chain in chains):
+    ours = [chain for chain in chains if (chain["family"], chain["table"]) == ("inet", "autobot")]
+    if any(chain.get("hook") == "input" and chain.get("policy") == "drop" for chain in ours):
         return ""
-    return "no chain drops what no rule accepts. Run: systemctl restart nftables"
+    advice = "Run: systemctl reload-or-restart autobot-firewall"
+    return f"no chain of the table inet autobot drops what no rule accepts. {advice}"
 
 
 def takes_passwords(configuration: str) -> bool:
@@ -272,12 +279,13 @@ class Prover:
         try:
             return check()
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-            return Check(name, False, f"{type(error).__name__}: {error}")
+            said = f": {error}" if str(error) else ""
+            return Check(name, False, f"{type(error).__name__}{said}")
 
     def firewall(self) -> Check:
         listed = run(["nft", "--json", "list", "chains"], {})
         if listed.returncode:
-            return Check(FIREWALL, False, listed.stderr.strip())
+            return Check(FIREWALL, False, words(listed))
         fault = judge_chains(json.loads(listed.stdout))
         return Check(FIREWALL, not fault, fault)
 
@@ -302,7 +310,7 @@ class Prover:
             {"PGDATABASE": self._parameters["server"]},
         )
         if found.returncode:
-            return Check(SERVER, False, found.stderr.strip())
+            return Check(SERVER, False, words(found))
         state = json.loads(found.stdout)
         fault = judge_server(state)
         return Check(SERVER, not fault, fault, {"postgresql": state["version"].split()[0]})

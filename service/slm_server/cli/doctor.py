@@ -17,7 +17,7 @@ from slm_server.cli.common import connected
 from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
 from user_management.config import Settings, load_settings
 from user_management.database import EXPECTED_REVISION, Schema, read_schema
-from user_management.errors import ConfigurationError, DatabaseUnavailable
+from user_management.errors import ConfigurationError, DatabaseUnavailable, reason
 from user_management.population import Population
 from user_management.security.tokens import SigningKey
 from user_management.services.administrators import AdministratorService, AdministratorState
@@ -218,7 +218,7 @@ def _check_https(ca: Path | None) -> Check:
     except OSError as error:
         return _failed(
             name,
-            f"no answer on port {HTTPS[1]}: {error.strerror or error}",
+            f"no answer on port {HTTPS[1]}: {error.strerror or reason(error)}",
             "See that nginx runs: systemctl status nginx.",
         )
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)

@@ -24,7 +24,7 @@ from slm_server.cli.common import (
 from slm_server.cli.output import JsonOption, cell, print_rows
 from user_management.config import Settings, load_settings
 from user_management.database import Database
-from user_management.errors import ConfigurationError, DomainError
+from user_management.errors import ConfigurationError, DomainError, reason
 from user_management.population import Population
 from user_management.services import OPERATOR, RequestContext
 from user_management.transfer.exporter import ExportFormat, exported
@@ -87,7 +87,8 @@ def import_users(
     except (ConfigurationError, DomainError, SourceError) as error:
         fail(str(error))
     except DBAPIError as error:
-        fail(f"The database refused: {error.orig}\nWhat was imported so far stays. Import again.")
+        refused = f"The database refused: {reason(error.orig or error)}"
+        fail(f"{refused}\nWhat was imported so far stays. Import again.")
     if not summary.is_complete:
         raise typer.Exit(INCOMPLETE)
 

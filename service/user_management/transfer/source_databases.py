@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 from pydantic import SecretStr
 
+from user_management.errors import reason
 from user_management.models import Organization, Team, TeamRole
 from user_management.moments import able_to_read_any_moment
 from user_management.transfer.candidates import DeletedRow, Membership, Row, read_row
@@ -92,7 +93,7 @@ async def source_database(
         connection = await _connect(url, password)
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SourceError(
-            f"The source does not let us in: {error or type(error).__name__}."
+            f"The source does not let us in: {reason(error)}."
             + (_TLS_HINT if isinstance(error, ssl.SSLError) else "")
         ) from None
     try:
@@ -102,7 +103,7 @@ async def source_database(
             else:
                 yield await _uuid_tables(connection)
     except asyncpg.PostgresError as error:
-        raise SourceError(f"The source is not as expected: {error}.") from None
+        raise SourceError(f"The source is not as expected: {reason(error)}.") from None
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT)
 

@@ -1,0 +1,207 @@
+"""A play that goes back does so whoever failed, also when a host is lost in the middle of it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from role_files import ROOT, load_filter
+
+FAILURES = load_filter("failures")
+# The first is what a host says whose task failed, the second nobody: it was lost.
+LOST = """
+    - name: Lose a host, or fail on one
+      ansible.builtin.command:
+        argv: [sh, -c, "{{ 'echo boom >&2; ! :' if inventory_hostname == 'failing' else ':' }}"]
+      changed_when: false
+      vars:
+        ansible_connection: "{{ 'ssh' if inventory_hostname == 'lost' else 'local' }}"
+        ansible_host: 127.0.0.1
+        ansible_port: 1
+"""
+BACK = f"""
+- name: Change to a release, or go back
+  hosts: all
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - name: Look which release is in use
+      ansible.builtin.import_role: {{name: release, tasks_from: look}}
+    - name: Change
+      block:
+{LOST.replace(chr(10), chr(10) + "    ")}
+        - name: Go on as if nothing had happened
+          ansible.builtin.debug: {{msg: it went on}}
+      rescue:
+        - name: Go back
+          ansible.builtin.include_role: {{name: release, tasks_from: back}}
+"""
+UNPACK = """
+- name: Unpack
+  hosts: all
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - name: Unpack
+      ansible.builtin.import_role: {name: release, tasks_from: unpack}
+      vars:
+        ansible_connection: "{{ 'ssh' if inventory_hostname == 'lost' else 'local' }}"
+        ansible_host: 127.0.0.1
+        ansible_port: 1
+"""
+
+
+def run(directory: Path, play: str, *hosts: str, release_id: str = "1.0.0-new") -> str:
+    """What the hosts that were not lost say in the end; all of them are this machine."""
+    (directory / "releases/1.0.0-old").mkdir(parents=True)
+    (directory / "releases/1.0.0-new").mkdir()
+    (directory / "releases/1.0.0-new/.complete").touch()
+    (directory / "current").symlink_to("releases/1.0.0-old")
+    shutil.copy(ROOT / "roles/release/files/change_release.sh", directory)
+    inventory = {
+        "all": {
+            "hosts": {
+                name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+                for name in hosts
+            },
+            "vars": {
+                "release_root": str(directory),
+                "release_id": release_id,
+                "release_unit": "tests",
+                "release_archive": "/nowhere",
+                "release_installed_bytes": 1,
+                "release_python_version": "3.13",
+                "release_url": "https://127.0.0.1:1",
+                "release_ca_certificate": "/etc/ssl/certs/ca-certificates.crt",
+            },
+        }
+    }
+    (directory / "inventory.yml").write_text(json.dumps(inventory))
+    (directory / "play.yml").write_text(play)
+    (directory / "ansible.cfg").write_text(
+        f"[defaults]\nroles_path = {ROOT}/roles\nfilter_plugins = {ROOT}/plugins/filter\n"
+        f"[inventory]\nenable_plugins = yaml\n"
+    )
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")
+    }
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            *("-i", "inventory.yml", "play.yml"),
+        ],
+        cwd=directory,
+        env={**environment, "HOME": str(directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode not in {0, 1}, done.stdout
+    text = done.stdout + done.stderr
+    assert "undefined" not in text, text
+    assert "it went on" not in text, text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        (
+            ["here", "lost"],
+            ["lost was lost: it cannot be reached any more.", "it goes back by itself"],
+        ),
+        (["here", "failing"], ["failing: Lose a host, or fail on one: boom"]),
+        (["here", "failing", "lost"], ["failing: Lose a host, or fail on one: boom"]),
+    ],
+)
+def test_everybody_goes_back_and_says_why(
+    tmp_path: Path, hosts: list[str], words: list[str]
+) -> None:
+    text = run(tmp_path, BACK, *hosts)
+    for word in [*words, "here is back at 1.0.0-old, which does not serve either: "]:
+        assert word in text
+
+
+def test_where_the_release_stays_it_is_named(tmp_path: Path) -> None:
+    text = run(tmp_path, BACK, "here", "lost", release_id="1.0.0-old")
+    assert "lost was lost: it cannot be reached any more. here still has 1.0.0-old in use." in text
+
+
+def test_a_host_that_is_lost_while_a_release_is_unpacked_is_named(tmp_path: Path) -> None:
+    text = run(tmp_path, UNPACK, "here", "lost")
+    assert "The release 1.0.0-new could not be built on every host." in text
+    assert "lost was lost: it cannot be reached any more." in text
+    assert "The release in use was not touched anywhere: on here it is 1.0.0-old." in text
+    # It was whole.
+    assert (tmp_path / "releases/1.0.0-new/.complete").exists()
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"msg": "no room"}, "no room"),
+        ({"msg": "non-zero return code", "stderr": "a\n\nb\n"}, "a b"),
+        ({"msg": "", "stderr": ""}, "no reason was given"),
+        ({"msg": "non-zero return code", "stderr": " ", "stdout": "said\n"}, "said"),
+        ({"censored": "hidden"}, "no reason was given"),
+        (
+            {
+                "msg": "One or more items failed",
+                "results": [{"failed": False, "msg": "fine"}, {"failed": True, "stderr": "x"}],
+            },
+            "x",
+        ),
+        ({"msg": "Module failed", "module_stderr": "killed"}, "Module failed killed"),
+    ],
+)
+def test_a_reason_is_never_empty(result: dict[str, Any], said: str) -> None:
+    assert FAILURES.reason(result) == said
+
+
+def test_without_anybody_who_failed_it_says_where_to_look() -> None:
+    assert FAILURES.failures(["a"], {"a": {}}, []) == (
+        "Another host of the run failed; its reason stands above."
+    )
+
+
+def blocks(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All blocks of a list of tasks or plays."""
+    for task in tasks:
+        for part in ("tasks", "block", "rescue", "always"):
+            if part in task:
+                yield from blocks(task[part])
+        if "block" in task:
+            yield task
+
+
+def files() -> list[Path]:
+    return [ROOT / "site.yml", *ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+
+
+def test_no_rescue_lets_a_host_go_on() -> None:
+    """With any_errors_fatal, the failure of one host brings the others into their rescue too.
+
+    A task there that is skipped or loops over nothing would let them go on to change the release.
+    """
+    ends = {}
+    for path in files():
+        for block in blocks(yaml.safe_load(path.read_text())):
+            if "rescue" in block:
+                last = block["rescue"][-1]
+                included = last.get("ansible.builtin.include_role", {}).get("tasks_from")
+                if included:
+                    ending = ROOT / f"roles/release/tasks/{included}.yml"
+                    last = yaml.safe_load(ending.read_text())[-1]
+                sure = not {"when", "loop", "failed_when"} & set(last)
+                where = f"{path.relative_to(ROOT)}: {block['name']}"
+                ends[where] = sure and "ansible.builtin.fail" in last
+    # The summary judges what the proof keeps.
+    assert ends.pop("playbooks/proof.yml: Prove it") is False
+    assert ends
+    assert [where for where, is_sure in ends.items() if not is_sure] == []
