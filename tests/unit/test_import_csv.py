@@ -233,3 +233,25 @@ def test_utf_16_that_is_none_costs_its_row(content):
     start = "username\n".encode("utf-16-le")
     rows, _ = read(b"\xff\xfe" + start + content)
     assert only_invalid(rows).reason == "username: It is not valid Unicode (UTF-8)."
+
+
+@pytest.mark.parametrize("size", [10, 4096, 20_000])
+def test_the_end_of_a_terminal_is_typed_once(size):
+    """Whoever asks a terminal again after its end waits for more."""
+
+    class Terminal(io.BytesIO):
+        is_over = False
+
+        def read(self, size=-1, /):
+            assert not self.is_over
+            piece = super().read(size)
+            self.is_over = len(piece) < size
+            return piece
+
+    rows = list(csv_rows(Terminal(b"username\n" + b"a" * size + b"\nbob\n")))
+    assert rows[-1].username == "bob"
+
+
+def test_of_very_many_quotes_the_first_are_told():
+    ((bad,), _) = read("username\n" + '"x\n",' * 20_000)
+    assert len(bad.reason) < 400

@@ -8,6 +8,7 @@ takes with it is lost, and the report says which lines.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import BinaryIO, Final
 
 from user_management.csvsafe import original_cell
@@ -38,6 +39,7 @@ _BY_NAME: Final = {_FILLERS.sub("", column): column for column in COLUMNS}
 _QUOTED: Final = re.compile(r'[^"]*+(?:""[^"]*+)*+')
 # To other programs that is the end of a row.
 _BROKEN: Final = "outside quotes a carriage return stands in the middle of the line"
+_QUOTES: Final = 3  # that are told of one row
 # Columns that may hold line breaks, and how long they are.
 _LINE_BREAKS: Final = {
     "display_name": TEXT_LENGTH,
@@ -320,5 +322,5 @@ def _lost(record: _Record, username: str, reason: str) -> InvalidRow:
 
 
 def _quotes(record: _Record) -> str:
-    """What is to be said of cells that take several lines."""
-    return "".join(f" T{str(quote)[1:]}." for quote in record.long.values())
+    """What is to be said of cells that take several lines; of the first ones, if they are many."""
+    return "".join(f" T{str(quote)[1:]}." for quote in islice(record.long.values(), _QUOTES))

@@ -61,7 +61,7 @@ class Lines:
         encoding, mark = _encoding(head)
         first_end = _LINE_END.search(head[mark:].decode(encoding, "replace"))
         self._text = io.TextIOWrapper(
-            io.BufferedReader(_Continued(head[mark:], stream)),
+            io.BufferedReader(_Continued(head[mark:], stream, is_over=len(head) < _HEAD)),
             encoding,
             "surrogateescape" if encoding == "utf-8" else _ESCAPED,
             newline="" if first_end and first_end.group() == "\r" else "\n",
@@ -101,19 +101,23 @@ class Lines:
 
 
 class _Continued(io.RawIOBase):
-    """A stream whose beginning was read already."""
+    """A stream whose beginning was read already. A terminal's end is asked for once."""
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+    def __init__(self, head: bytes, rest: BinaryIO, *, is_over: bool) -> None:
         super().__init__()
         self._head = head
         self._rest = rest
+        self._is_over = is_over
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        piece = self._head[: len(buffer)] or self._rest.read(len(buffer))
+        piece = self._head[: len(buffer)]
         self._head = self._head[len(buffer) :]
+        if not piece and not self._is_over:
+            piece = self._rest.read(len(buffer))
+            self._is_over = len(piece) < len(buffer)
         buffer[: len(piece)] = piece
         return len(piece)
 
