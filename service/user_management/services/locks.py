@@ -24,20 +24,25 @@ class Lock(StrEnum):
     IMPORT = "lock_import"
 
 
+_ALONE: Final = {lock: text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE") for lock in Lock}
+_SHARED: Final = {lock: text(f"LOCK TABLE {lock} IN SHARE MODE") for lock in Lock}
+_AT_ONCE: Final = {lock: text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE NOWAIT") for lock in Lock}
+
+
 async def hold(session: AsyncSession, lock: Lock) -> None:
     """Be the only one who holds it; wait for the others."""
-    await session.execute(text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE"))
+    await session.execute(_ALONE[lock])
 
 
 async def share(session: AsyncSession, lock: Lock) -> None:
     """Hold it together with others who share it; wait for who holds it alone."""
-    await session.execute(text(f"LOCK TABLE {lock} IN SHARE MODE"))
+    await session.execute(_SHARED[lock])
 
 
 async def try_hold(session: AsyncSession, lock: Lock) -> bool:
     """Be the only one who holds it, unless it is held: then the transaction is rolled back."""
     try:
-        await session.execute(text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE NOWAIT"))
+        await session.execute(_AT_ONCE[lock])
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
             raise

@@ -18,10 +18,10 @@ from user_management.moments import able_to_read_any_moment
 from user_management.transfer.candidates import DeletedRow, Membership, Row, read_row
 from user_management.transfer.lines import SourceError
 from user_management.transfer.sources import (
+    SLM_QUERY,
     Source,
     SourceKind,
     SourceRole,
-    slm_query,
     slm_row,
 )
 
@@ -134,7 +134,7 @@ async def _connect(url: str, password: SecretStr | None) -> asyncpg.Connection:
 
 
 async def _slm_rows(connection: asyncpg.Connection) -> AsyncIterator[Row]:
-    async for record in connection.cursor(slm_query(), prefetch=_PREFETCH):
+    async for record in connection.cursor(SLM_QUERY, prefetch=_PREFETCH):
         yield slm_row(record)
 
 

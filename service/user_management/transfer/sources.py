@@ -209,22 +209,19 @@ def sqlite_rows(path: Path) -> Iterator[Row]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             database.row_factory = sqlite3.Row
-            for record in database.execute(slm_query()):
+            for record in database.execute(SLM_QUERY):
                 yield slm_row(dict(record))
     except sqlite3.Error as error:
         raise SourceError(f"{path} is no SQLite file of the fleet manager: {error}.") from None
 
 
-def slm_query() -> str:
-    """What is read of the fleet manager's table, in any SQL.
-
-    Times as text: PostgreSQL has some that Python has not.
-    """
-    columns = (
-        f"CAST({theirs} AS text) AS {theirs}" if ours.endswith("_at") else theirs
-        for theirs, ours in SLM_COLUMNS.items()
-    )
-    return f"SELECT id, {', '.join(columns)} FROM users ORDER BY id"  # noqa: S608
+_SLM_VALUES: Final = ", ".join(
+    f"CAST({theirs} AS text) AS {theirs}" if ours.endswith("_at") else theirs
+    for theirs, ours in SLM_COLUMNS.items()
+)
+# What is read of the fleet manager's table, in any SQL. Times as text: PostgreSQL has some that
+# Python has not.
+SLM_QUERY: Final = f"SELECT id, {_SLM_VALUES} FROM users ORDER BY id"  # noqa: S608
 
 
 def slm_row(record: Mapping[str, Any]) -> Row:
