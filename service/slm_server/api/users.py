@@ -22,6 +22,13 @@ from user_management.services.organizations import check_organization
 from user_management.services.user_search import UserFilter
 
 _CREATED = created("user")
+NewOwner = Annotated[
+    UUID | None,
+    Query(
+        description="Of teams that would lose their last owner with the user, this one becomes an "
+        "owner. Needs `teams:manage`."
+    ),
+]
 
 
 async def get_filter(
@@ -145,6 +152,7 @@ def create_router(population: Population) -> APIRouter:
             "not_found",
             "duplicate",
             "last_administrator",
+            "last_owner",
             "quota_exceeded",
             "precondition_failed",
         ),
@@ -156,10 +164,11 @@ def create_router(population: Population) -> APIRouter:
         service: Annotated[UserService, service_dep],
         expected: IfMatchDep,
         resources: ResourcesDep,
+        new_owner: NewOwner = None,
     ) -> UserResponse:
         """Change the fields that are given. Disabling or demoting a user ends their sessions."""
         await _check_limit(population, resources, body.org_id)
-        user = await service.update(user_id, body, expected)
+        user = await service.update(user_id, body, expected, new_owner)
         response.headers["ETag"] = etag_of(user.updated_at)
         return UserResponse.of(user)
 
@@ -168,13 +177,18 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"delete_{population}_user",
         status_code=204,
         dependencies=needs(Permission.USERS_DELETE, population),
-        responses=problem_responses("not_found", "last_administrator", "precondition_failed"),
+        responses=problem_responses(
+            "not_found", "last_administrator", "last_owner", "precondition_failed"
+        ),
     )
     async def delete_user(
-        user_id: UUID, service: Annotated[UserService, service_dep], expected: IfMatchDep
+        user_id: UUID,
+        service: Annotated[UserService, service_dep],
+        expected: IfMatchDep,
+        new_owner: NewOwner = None,
     ) -> None:
         """Delete a user softly and end their sessions. The names are free again."""
-        await service.delete(user_id, expected)
+        await service.delete(user_id, expected, new_owner)
 
     return router
 
