@@ -2688,7 +2688,14 @@ export type DeleteSlmUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/slm-users/{user_id}';
 };
 
@@ -2706,7 +2713,7 @@ export type DeleteSlmUserErrors = {
      */
     404: Problem;
     /**
-     * The last administrator must stay (`last_administrator`)
+     * The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`)
      */
     409: Problem;
     /**
@@ -2804,7 +2811,14 @@ export type UpdateSlmUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/slm-users/{user_id}';
 };
 
@@ -2826,7 +2840,7 @@ export type UpdateSlmUserErrors = {
      */
     404: Problem;
     /**
-     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The organization is full (`quota_exceeded`)
+     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`); The organization is full (`quota_exceeded`)
      */
     409: Problem;
     /**
@@ -3990,7 +4004,14 @@ export type DeleteAutobotUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/autobot-users/{user_id}';
 };
 
@@ -4008,7 +4029,7 @@ export type DeleteAutobotUserErrors = {
      */
     404: Problem;
     /**
-     * The last administrator must stay (`last_administrator`)
+     * The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`)
      */
     409: Problem;
     /**
@@ -4106,7 +4127,14 @@ export type UpdateAutobotUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/autobot-users/{user_id}';
 };
 
@@ -4128,7 +4156,7 @@ export type UpdateAutobotUserErrors = {
      */
     404: Problem;
     /**
-     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The organization is full (`quota_exceeded`)
+     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`); The organization is full (`quota_exceeded`)
      */
     409: Problem;
     /**
@@ -5329,7 +5357,14 @@ export type UpdateOrganizationData = {
          */
         org_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * With Teams
+         *
+         * The organization's teams, whose owners cannot log in then, rest with it. Needs `teams:manage`; without it, an organization with such teams stays active.
+         */
+        with_teams?: boolean;
+    };
     url: '/api/organizations/{org_id}';
 };
 
@@ -5350,6 +5385,10 @@ export type UpdateOrganizationErrors = {
      * Not found (`not_found`)
      */
     404: Problem;
+    /**
+     * The last owner must stay (`last_owner`)
+     */
+    409: Problem;
     /**
      * Somebody else has changed it (`precondition_failed`)
      */
@@ -5515,7 +5554,14 @@ export type DeactivateOrganizationData = {
          */
         org_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * With Teams
+         *
+         * The organization's teams, whose owners cannot log in then, rest with it. Needs `teams:manage`; without it, an organization with such teams stays active.
+         */
+        with_teams?: boolean;
+    };
     url: '/api/organizations/{org_id}/deactivate';
 };
 
@@ -5532,6 +5578,10 @@ export type DeactivateOrganizationErrors = {
      * Not found (`not_found`)
      */
     404: Problem;
+    /**
+     * The last owner must stay (`last_owner`)
+     */
+    409: Problem;
     /**
      * Somebody else has changed it (`precondition_failed`)
      */
