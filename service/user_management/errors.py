@@ -90,7 +90,7 @@ class LastOwner(DomainError):
     """The change would leave the team without an owner."""
 
     code = "last_owner"
-    default_detail = "This is the team's last owner. Make another member an owner first."
+    default_detail = "A team would lose its last owner. Make another member an owner first."
 
 
 class SystemRole(DomainError):

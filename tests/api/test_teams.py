@@ -535,8 +535,10 @@ async def test_an_owner_who_is_deleted_is_not_counted(admin, site, acme, team):
     marta, omar = await add_users(admin, acme, "marta", "omar")
     await join(admin, team, marta, "owner")
     await join(admin, team, omar)
-    # Whoever leaves the company is not held back by a team.
-    assert (await admin.delete(f"/api/autobot-users/{marta}")).status_code == 204
+    # As programs of AutoBot do it.
+    site.databases[Population.AUTOBOT].sql(
+        f"UPDATE users SET deleted_at = now(), is_active = false WHERE id = '{marta}'"
+    )
     assert (await admin.get(team)).json()["member_count"] == 1
     assert await roles(admin, team) == {"omar": "member"}
     listed = (await admin.get(f"{team}/members", params={"include_total": True})).json()
@@ -589,7 +591,8 @@ async def test_teams_of_a_user(admin, acme):
     first = (await admin.get(where, params={"limit": 1})).json()
     rest = (await admin.get(where, params={"cursor": first["next_cursor"]})).json()
     assert [each["name"] for each in first["teams"] + rest["teams"]] == ["Dev", "Ops"]
-    await admin.delete(f"/api/autobot-users/{marta}")
+    left = await admin.delete(f"/api/autobot-users/{marta}", params={"new_owner": omar})
+    assert left.status_code == 204
     for user_id in (marta, uuid.uuid4()):
         response = await admin.get(f"/api/autobot-users/{user_id}/teams")
         assert code_of(response) == (404, "not_found")

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
 from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
@@ -36,6 +36,13 @@ async def get_filter(search: Search = None, is_active: bool | None = None) -> Or
     return OrganizationFilter(search=search, is_active=is_active)
 
 
+WithTeams = Annotated[
+    bool,
+    Query(
+        description="The organization's teams, whose owners cannot log in then, rest with it. "
+        "Needs `teams:manage`; without it, an organization with such teams stays active."
+    ),
+]
 ServiceDep = Annotated[
     OrganizationService,
     service_of(
@@ -149,7 +156,7 @@ async def get_organization_stats(org_id: UUID, service: ServiceDep) -> Organizat
     "/{org_id}",
     operation_id="update_organization",
     dependencies=_WRITE,
-    responses=SHOWN | problem_responses(*BODY, "not_found", "precondition_failed"),
+    responses=SHOWN | problem_responses(*BODY, "not_found", "last_owner", "precondition_failed"),
 )
 async def update_organization(
     org_id: UUID,
@@ -157,13 +164,14 @@ async def update_organization(
     response: Response,
     service: ServiceDep,
     expected: IfMatchDep,
+    with_teams: WithTeams = False,
 ) -> OrganizationResponse:
     """Change the fields that are given.
 
     Who manages one organization can change neither `max_users` nor `subscription_tier` nor
     `is_active`.
     """
-    return _shown(await service.update(org_id, body, expected), response)
+    return _shown(await service.update(org_id, body, expected, with_teams=with_teams), response)
 
 
 @router.post(
@@ -185,15 +193,18 @@ async def activate_organization(
     "/{org_id}/deactivate",
     operation_id="deactivate_organization",
     dependencies=_WRITE,
-    responses=SHOWN | problem_responses("not_found", "precondition_failed"),
+    responses=SHOWN | problem_responses("not_found", "last_owner", "precondition_failed"),
 )
 async def deactivate_organization(
-    org_id: UUID, response: Response, service: ServiceDep, expected: IfMatchDep
+    org_id: UUID,
+    response: Response,
+    service: ServiceDep,
+    expected: IfMatchDep,
+    with_teams: WithTeams = False,
 ) -> OrganizationResponse:
     """End the sessions of the organization's users; none of them can log in until it is active."""
-    return _shown(
-        await service.update(org_id, OrganizationUpdate(is_active=False), expected), response
-    )
+    changes = OrganizationUpdate(is_active=False)
+    return _shown(await service.update(org_id, changes, expected, with_teams=with_teams), response)
 
 
 @router.delete(

@@ -27,6 +27,13 @@ from user_management.services.users import PROTECTED_BY_PASSWORD
 _CREATED = created("user")
 # What lets somebody into an account, or decides what they may do.
 _PROTECTED: Final = frozenset({"email", "username", "is_admin"})
+NewOwner = Annotated[
+    UUID | None,
+    Query(
+        description="Of teams that would lose their last owner with the user, this one becomes an "
+        "owner. Needs `teams:manage`."
+    ),
+]
 
 
 async def get_filter(
@@ -165,6 +172,7 @@ def create_router(population: Population) -> APIRouter:
             "not_found",
             "duplicate",
             "last_administrator",
+            "last_owner",
             "quota_exceeded",
             "precondition_failed",
         ),
@@ -177,6 +185,7 @@ def create_router(population: Population) -> APIRouter:
         expected: IfMatchDep,
         resources: ResourcesDep,
         user: CurrentUserDep,
+        new_owner: NewOwner = None,
     ) -> UserResponse:
         """Change the fields that are given. Disabling or demoting a user ends their sessions.
 
@@ -190,7 +199,7 @@ def create_router(population: Population) -> APIRouter:
         if asked:
             user.check_recently_authenticated()
         await _check_limit(population, resources, body.org_id)
-        updated = await service.update(user_id, body, expected)
+        updated = await service.update(user_id, body, expected, new_owner)
         response.headers["ETag"] = etag_of(updated.updated_at)
         return UserResponse.of(updated)
 
@@ -199,13 +208,18 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"delete_{population}_user",
         status_code=204,
         dependencies=needs(Permission.USERS_DELETE, population),
-        responses=problem_responses("not_found", "last_administrator", "precondition_failed"),
+        responses=problem_responses(
+            "not_found", "last_administrator", "last_owner", "precondition_failed"
+        ),
     )
     async def delete_user(
-        user_id: UUID, service: Annotated[UserService, service_dep], expected: IfMatchDep
+        user_id: UUID,
+        service: Annotated[UserService, service_dep],
+        expected: IfMatchDep,
+        new_owner: NewOwner = None,
     ) -> None:
         """Delete a user softly and end their sessions. The names are free again."""
-        await service.delete(user_id, expected)
+        await service.delete(user_id, expected, new_owner)
 
     return router
 

@@ -25,6 +25,14 @@ from user_management.services.user_search import UserFilter
 app = typer.Typer(no_args_is_help=True, help="Users.")
 
 UserArgument = Annotated[str, typer.Argument(help="User name, e-mail address or id.")]
+NewOwnerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--new-owner",
+        help="User name, e-mail address or id of who takes over the teams that would lose their "
+        "last owner.",
+    ),
+]
 _COLUMNS = ("username", "email", "roles", "is_platform_admin", "is_active", "last_login_at")
 
 
@@ -103,13 +111,28 @@ def create(
 @app.command()
 def enable(population: PopulationOption, user: UserArgument) -> None:
     """Let a user log in again."""
-    _switch(population, user, is_active=True)
+
+    async def work(connection: Connection) -> None:
+        user_id = await find_user(connection.session, user)
+        await _service(connection).update(user_id, UserUpdate(is_active=True))
+
+    run(population, work)
+    typer.echo(f"Enabled: {user}.")
 
 
 @app.command()
-def disable(population: PopulationOption, user: UserArgument) -> None:
+def disable(
+    population: PopulationOption, user: UserArgument, new_owner: NewOwnerOption = None
+) -> None:
     """Keep a user out; their sessions end at once."""
-    _switch(population, user, is_active=False)
+
+    async def work(connection: Connection) -> None:
+        user_id = await find_user(connection.session, user)
+        successor = await _successor(connection, new_owner)
+        await _service(connection).update(user_id, UserUpdate(is_active=False), new_owner=successor)
+
+    run(population, work)
+    typer.echo(f"Disabled: {user}.")
 
 
 @app.command()
@@ -117,12 +140,15 @@ def delete(
     population: PopulationOption,
     user: UserArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    new_owner: NewOwnerOption = None,
 ) -> None:
     """Delete a user softly; their sessions end at once and their names are free again."""
     confirm(f"Delete {user} of the {population} users?", yes=yes)
 
     async def work(connection: Connection) -> None:
-        await _service(connection).delete(await find_user(connection.session, user))
+        user_id = await find_user(connection.session, user)
+        successor = await _successor(connection, new_owner)
+        await _service(connection).delete(user_id, new_owner=successor)
 
     run(population, work)
     typer.echo(f"Deleted: {user}.")
@@ -174,13 +200,8 @@ def unlock(population: PopulationOption, user: UserArgument) -> None:
     typer.echo(f"Unlocked: {user}.")
 
 
-def _switch(population: PopulationOption, user: str, *, is_active: bool) -> None:
-    async def work(connection: Connection) -> None:
-        user_id = await find_user(connection.session, user)
-        await _service(connection).update(user_id, UserUpdate(is_active=is_active))
-
-    run(population, work)
-    typer.echo(f"{'Enabled' if is_active else 'Disabled'}: {user}.")
+async def _successor(connection: Connection, new_owner: str | None) -> UUID | None:
+    return None if new_owner is None else await find_user(connection.session, new_owner)
 
 
 def _first_password(*, from_stdin: bool) -> str | None:

@@ -24,8 +24,11 @@ from user_management.models import (
     AuditResourceType,
     Organization,
     Team,
+    TeamMembership,
+    TeamRole,
     User,
 )
+from user_management.permissions import Permission
 from user_management.schemas.fields import SLUG_LENGTH
 from user_management.schemas.organizations import OrganizationCreate, OrganizationUpdate
 from user_management.services.audit import AuditService
@@ -33,6 +36,7 @@ from user_management.services.changes import apply_changes, flush_unique
 from user_management.services.context import RequestContext
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.sessions import end_sessions_of_all
+from user_management.services.team_owners import last_owner, orphaned, ownership_of
 from user_management.services.versions import check_version
 
 UNLIMITED = -1
@@ -122,18 +126,30 @@ class OrganizationService:
         org_id: UUID,
         changes: OrganizationUpdate,
         expected: Collection[datetime] | None = None,
+        *,
+        with_teams: bool = False,
     ) -> Organization:
         """Change the fields that are given, if the organization is in an `expected` version.
 
-        Deactivating it ends its users' sessions. Raises NotFound, PermissionDenied when an
-        administrator of the organization changes what it was granted, PreconditionFailed.
+        Deactivating it ends its users' sessions, and leaves no team without an owner who can log
+        in: unless `with_teams` says that the organization's own ones rest, too. Raises NotFound,
+        LastOwner, PermissionDenied when an administrator of the organization changes what it was
+        granted, PreconditionFailed.
         """
         given = changes.given()
+        teams = _teams_owned_from(org_id)
+        if deactivates := given.get("is_active") is False:
+            # Before the organization, as where it is deleted.
+            await self.session.execute(teams.order_by(Team.id).with_for_update(key_share=True))
         organization = await self._lock(org_id, expected)
         if _GRANTED & given.keys():
             self._refuse_limited()
+        before = await ownership_of(self.session, teams) if deactivates else {}
         changed = apply_changes(organization, given)
         await self.session.flush()
+        if deactivates:
+            lost = orphaned(before, await ownership_of(self.session, teams))
+            await self._check_orphaned(org_id, lost, with_teams=with_teams)
         if changed:
             await self._record(AuditAction.ORG_UPDATED, org_id, {"changes": changed})
         if "is_active" in changed and not organization.is_active:
@@ -192,6 +208,27 @@ class OrganizationService:
             return made
         return (await self.get_by_slug(DEFAULT_SLUG)).id
 
+    async def _check_orphaned(
+        self, org_id: UUID, teams: frozenset[UUID], *, with_teams: bool
+    ) -> None:
+        """Refuse to leave teams without an owner, but for the organization's own `with_teams`."""
+        if not teams:
+            return
+        others = teams
+        if with_teams:
+            if not self._authority.holds(frozenset({Permission.TEAMS_MANAGE})):
+                raise PermissionDenied(
+                    f"To deactivate teams needs the permission {Permission.TEAMS_MANAGE}."
+                )
+            own = select(Team.id).where(Team.id.in_(teams), Team.org_id == org_id)
+            others = teams - frozenset(await self.session.scalars(own))
+        if others:
+            raise await last_owner(
+                self.session,
+                others,
+                or_else=", or deactivate the organization with its teams",
+            )
+
     def _refuse_limited(self) -> None:
         if self._authority.scope is not None:
             raise PermissionDenied(
@@ -218,6 +255,16 @@ class OrganizationService:
         await self._audit.record(
             action, AuditResourceType.ORGANIZATION, org_id, org_id=org_id, details=details
         )
+
+
+def _teams_owned_from(org_id: UUID) -> Select[UUID]:
+    """The teams that have an owner of that organization, whichever theirs is."""
+    owners = (
+        select(TeamMembership.team_id)
+        .join(User, User.id == TeamMembership.user_id)
+        .where(TeamMembership.role == TeamRole.OWNER, User.org_id == org_id)
+    )
+    return select(Team.id).where(Team.id.in_(owners), Team.deleted_at.is_(None))
 
 
 def slug_of(name: str) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import contains_eager
 from sqlalchemy.orm.attributes import set_committed_value
 
-from user_management.errors import InvalidValue, LastOwner, NotFound, PermissionDenied
+from user_management.errors import InvalidValue, NotFound, PermissionDenied
 from user_management.models import (
     AuditAction,
     AuditResourceType,
@@ -33,6 +33,7 @@ from user_management.services.organizations import (
     take_place,
 )
 from user_management.services.pages import Page, PageRequest, read_page
+from user_management.services.team_owners import last_owner, orphaned, ownership_of
 from user_management.services.versions import check_version
 
 _TEAM_NOT_FOUND = "Team not found."
@@ -40,6 +41,9 @@ _USER_NOT_FOUND = "User not found."
 _MEMBER_NOT_FOUND = "This user is not a member of the team."
 _NOT_A_COLLEAGUE = (
     "There is no such user in the team's organization. The `org_id` of a user says where they are."
+)
+_NO_SUCCESSOR: Final = (
+    "There is no such user in the team's organization, or they cannot log in. Name another one."
 )
 _TAKEN = {
     "uq_team_org_name": "The organization has a team of this name.",
@@ -248,6 +252,37 @@ class TeamService:
             await self._add(team, changes.add, users)
         return await self.get(team_id)
 
+    async def hand_over(self, team_ids: Collection[UUID], user_id: UUID) -> None:
+        """Make a user an owner of teams, which are locked like the user.
+
+        Raises InvalidValue unless they can log in and are of the teams' organization,
+        PermissionDenied for who may not manage teams.
+        """
+        if not self._authority.holds(frozenset({Permission.TEAMS_MANAGE})):
+            raise PermissionDenied(
+                f"To hand a team over needs the permission {Permission.TEAMS_MANAGE}."
+            )
+        user = await self.session.scalar(
+            select(User).where(User.id == user_id, User.is_active, User.deleted_at.is_(None))
+        )
+        teams = await self.session.scalars(
+            _visible().where(Team.id.in_(team_ids)).order_by(Team.id)
+        )
+        for team in teams.all():
+            if user is None or user.org_id != team.org_id:
+                raise InvalidValue("new_owner", _NO_SUCCESSOR, where="query")
+            member = await self.session.scalar(
+                _members().where(
+                    TeamMembership.team_id == team.id, TeamMembership.user_id == user_id
+                )
+            )
+            if member is None:
+                new = MemberAdd(user_id=user_id, role=TeamRole.OWNER)
+                await self._add(team, [new], {user_id: user})
+            else:
+                await self._change(team, member, TeamRole.OWNER)
+        await self.session.flush()
+
     async def _organization_of(self, new: TeamCreate) -> UUID:
         scope = self._authority.scope
         if scope is not None and new.organization_id not in (None, scope):
@@ -269,23 +304,14 @@ class TeamService:
     ) -> AsyncIterator[Team]:
         """The team, locked, while its members change.
 
-        Raises LastOwner afterwards when it had an owner and has none any more.
+        Raises LastOwner afterwards when it has lost its last owner.
         """
         team = await self._lock(team_id, expected)
-        had_owner = await self._has_owner(team)
+        before = await ownership_of(self.session, [team.id])
         yield team
         await self.session.flush()
-        if had_owner and not await self._has_owner(team):
-            raise LastOwner
-
-    async def _has_owner(self, team: Team) -> bool:
-        owner = await self.session.scalar(
-            _members()
-            .with_only_columns(TeamMembership.id)
-            .where(TeamMembership.team_id == team.id, TeamMembership.role == TeamRole.OWNER)
-            .limit(1)
-        )
-        return owner is not None
+        if orphaned(before, await ownership_of(self.session, [team.id])):
+            raise await last_owner(self.session, [team.id])
 
     async def _colleagues(
         self, org_id: UUID, new: Sequence[MemberAdd], field: str

@@ -1,6 +1,7 @@
 """Managing the users of one population."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -46,6 +47,8 @@ from user_management.services.organizations import take_place
 from user_management.services.pages import Page, PageRequest
 from user_management.services.roles import find_grantable_roles
 from user_management.services.sessions import end_sessions
+from user_management.services.team_owners import last_owner, lock_teams_of, orphaned, ownership_of
+from user_management.services.teams import TeamService
 from user_management.services.user_orders import UserSort
 from user_management.services.user_search import UserFilter, find_users
 from user_management.services.versions import check_version
@@ -154,22 +157,36 @@ class UserService:
         return await find_users(self.session, wanted, page, sort)
 
     async def update(
-        self, user_id: UUID, changes: UserUpdate, expected: Collection[datetime] | None = None
+        self,
+        user_id: UUID,
+        changes: UserUpdate,
+        expected: Collection[datetime] | None = None,
+        new_owner: UUID | None = None,
     ) -> User:
         """Change the fields that are given, if the user is still in one of the `expected` versions.
 
-        Disabling or demoting a user ends their sessions. Raises NotFound, Duplicate, InvalidValue,
-        LastAdministrator, PermissionDenied, PreconditionFailed, QuotaExceeded, and of what one
-        logs in with oneself CurrentPasswordWrong, TooManyAttempts, HashQueueFull.
+        Disabling or demoting a user ends their sessions. Of the teams that would lose their last
+        owner with a user who is disabled, `new_owner` becomes one. Raises NotFound, Duplicate,
+        InvalidValue, LastAdministrator, LastOwner, PermissionDenied, PreconditionFailed,
+        QuotaExceeded, and of what one logs in with oneself CurrentPasswordWrong, TooManyAttempts,
+        HashQueueFull.
         """
         given = {_COLUMNS.get(name, name): value for name, value in changes.given().items()}
         is_proved = await self._prove(user_id, given, changes.current_password)
+        disables = given.get("is_active") is False
+        teams = await lock_teams_of(self.session, user_id) if disables else frozenset()
         user = await self._lock(
             user_id,
             expected,
-            takes_administrator=given.get("is_active") is False
-            or given.get("is_platform_admin") is False,
+            takes_administrator=disables or given.get("is_platform_admin") is False,
+            successor=new_owner if disables else None,
         )
+        if disables:
+            async with self._owners_kept(user_id, teams, new_owner):
+                return await self._change(user, given, is_proved=is_proved)
+        return await self._change(user, given, is_proved=is_proved)
+
+    async def _change(self, user: User, given: dict[str, Any], *, is_proved: bool) -> User:
         if "email" in given and given["email"].lower() == user.email.lower():
             del given["email"]
         if "username" in given:
@@ -201,16 +218,24 @@ class UserService:
             await end_sessions(self.session, user.id, AuditAction.ROLE_REVOKED)
         return user
 
-    async def delete(self, user_id: UUID, expected: Collection[datetime] | None = None) -> None:
+    async def delete(
+        self,
+        user_id: UUID,
+        expected: Collection[datetime] | None = None,
+        new_owner: UUID | None = None,
+    ) -> None:
         """Delete softly: the row stays for what refers to it, its names are free again.
 
-        Raises NotFound, LastAdministrator, PermissionDenied, PreconditionFailed. Ends the user's
-        sessions.
+        Raises NotFound, InvalidValue, LastAdministrator, LastOwner, PermissionDenied,
+        PreconditionFailed. Ends the user's sessions. Of the teams that would lose their last owner,
+        `new_owner` becomes one.
         """
-        user = await self._lock(user_id, expected, takes_administrator=True)
-        user.deleted_at = datetime.now(UTC)
-        user.is_active = False
-        await self.session.flush()
+        teams = await lock_teams_of(self.session, user_id)
+        user = await self._lock(user_id, expected, takes_administrator=True, successor=new_owner)
+        async with self._owners_kept(user_id, teams, new_owner):
+            user.deleted_at = datetime.now(UTC)
+            user.is_active = False
+            await self.session.flush()
         await end_sessions(self.session, user.id, AuditAction.USER_DELETED)
         await self._audit.record(
             AuditAction.USER_DELETED,
@@ -290,6 +315,25 @@ class UserService:
         if org_id is not None:
             await take_place(self.session, org_id)
 
+    @asynccontextmanager
+    async def _owners_kept(
+        self, user_id: UUID, teams: frozenset[UUID], new_owner: UUID | None
+    ) -> AsyncIterator[None]:
+        """What is done meanwhile takes the last owner of no team away, or `new_owner` becomes one.
+
+        The user is locked, and so are the teams that they were in before. Raises LastOwner,
+        InvalidValue, PermissionDenied.
+        """
+        # Those that they have joined since, before they were locked.
+        teams |= await lock_teams_of(self.session, user_id)
+        before = await ownership_of(self.session, teams)
+        yield
+        lost = orphaned(before, await ownership_of(self.session, teams))
+        if lost and new_owner is not None:
+            await TeamService(self.session, self._context).hand_over(lost, new_owner)
+        elif lost:
+            raise await last_owner(self.session, lost, or_else=", or name the new owner")
+
     async def _one(self, statement: Select[User]) -> User:
         user = await self.session.scalar(statement.options(selectinload(User.roles)))
         if user is None:
@@ -302,19 +346,24 @@ class UserService:
         expected: Collection[datetime] | None,
         *,
         takes_administrator: bool,
+        successor: UUID | None = None,
     ) -> User:
         """Read a user for a change. Raises NotFound, PermissionDenied, PreconditionFailed, and
         LastAdministrator if the change takes the last administrator who can log in away.
 
-        The administrators are locked together with the user, all in the order of their ids, so that
-        two such changes wait for each other and the second sees what the first left.
+        The administrators are locked together with the user and the `successor`, all in the order
+        of their ids, so that two such changes wait for each other and the second sees what the
+        first left.
         """
         administrators: dict[UUID, bool] = {}
         if takes_administrator:
             is_administrator = User.is_platform_admin & User.is_active
             rows = await self.session.execute(
                 select(User.id, is_administrator, User.password_hash.is_not(None))
-                .where(or_(is_administrator, User.id == user_id), User.deleted_at.is_(None))
+                .where(
+                    or_(is_administrator, User.id.in_({user_id, successor or user_id})),
+                    User.deleted_at.is_(None),
+                )
                 .order_by(User.id)
                 .with_for_update(key_share=True)
             )

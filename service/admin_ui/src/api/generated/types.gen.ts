@@ -2804,7 +2804,14 @@ export type DeleteSlmUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/slm-users/{user_id}';
 };
 
@@ -2822,7 +2829,7 @@ export type DeleteSlmUserErrors = {
      */
     404: Problem;
     /**
-     * The last administrator must stay (`last_administrator`)
+     * The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`)
      */
     409: Problem;
     /**
@@ -2920,7 +2927,14 @@ export type UpdateSlmUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/slm-users/{user_id}';
 };
 
@@ -2942,7 +2956,7 @@ export type UpdateSlmUserErrors = {
      */
     404: Problem;
     /**
-     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The organization is full (`quota_exceeded`)
+     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`); The organization is full (`quota_exceeded`)
      */
     409: Problem;
     /**
@@ -4116,7 +4130,14 @@ export type DeleteAutobotUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/autobot-users/{user_id}';
 };
 
@@ -4134,7 +4155,7 @@ export type DeleteAutobotUserErrors = {
      */
     404: Problem;
     /**
-     * The last administrator must stay (`last_administrator`)
+     * The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`)
      */
     409: Problem;
     /**
@@ -4232,7 +4253,14 @@ export type UpdateAutobotUserData = {
          */
         user_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * New Owner
+         *
+         * Of teams that would lose their last owner with the user, this one becomes an owner. Needs `teams:manage`.
+         */
+        new_owner?: string | null;
+    };
     url: '/api/autobot-users/{user_id}';
 };
 
@@ -4254,7 +4282,7 @@ export type UpdateAutobotUserErrors = {
      */
     404: Problem;
     /**
-     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The organization is full (`quota_exceeded`)
+     * The value is taken (`duplicate`); The last administrator must stay (`last_administrator`); The last owner must stay (`last_owner`); The organization is full (`quota_exceeded`)
      */
     409: Problem;
     /**
@@ -5459,7 +5487,14 @@ export type UpdateOrganizationData = {
          */
         org_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * With Teams
+         *
+         * The organization's teams, whose owners cannot log in then, rest with it. Needs `teams:manage`; without it, an organization with such teams stays active.
+         */
+        with_teams?: boolean;
+    };
     url: '/api/organizations/{org_id}';
 };
 
@@ -5480,6 +5515,10 @@ export type UpdateOrganizationErrors = {
      * Not found (`not_found`)
      */
     404: Problem;
+    /**
+     * The last owner must stay (`last_owner`)
+     */
+    409: Problem;
     /**
      * Somebody else has changed it (`precondition_failed`)
      */
@@ -5645,7 +5684,14 @@ export type DeactivateOrganizationData = {
          */
         org_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * With Teams
+         *
+         * The organization's teams, whose owners cannot log in then, rest with it. Needs `teams:manage`; without it, an organization with such teams stays active.
+         */
+        with_teams?: boolean;
+    };
     url: '/api/organizations/{org_id}/deactivate';
 };
 
@@ -5662,6 +5708,10 @@ export type DeactivateOrganizationErrors = {
      * Not found (`not_found`)
      */
     404: Problem;
+    /**
+     * The last owner must stay (`last_owner`)
+     */
+    409: Problem;
     /**
      * Somebody else has changed it (`precondition_failed`)
      */
