@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from autobot_backend.roles import AutobotRole
+from user_management.schemas.fields import ShownEmail
 
 SESSION_ID_LENGTH: Final = 200
 # Which of AutoBot's modes this is: users belong to organizations, and everybody logs in.
@@ -19,7 +20,7 @@ class LoggedInUser(BaseModel):
     username: str
     user_id: UUID
     role: AutobotRole
-    email: str
+    email: ShownEmail
     last_login: datetime
 
 
@@ -78,7 +79,7 @@ class CurrentUserResponse(BaseModel):
 
     user_id: UUID
     username: str
-    email: str
+    email: ShownEmail
     role: AutobotRole
     permissions: list[str]
     org_id: UUID | None

@@ -106,6 +106,7 @@ def test_what_the_release_before_would_not_bear_is_seen(judged: Judge, up: str, 
         sql("ALTER TABLE users ADD CONSTRAINT c CHECK (bio <> 'DROP TABLE;') NOT VALID"),
         sql("-- DROP TABLE teams\nSELECT 1"),
         sql("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ DROP TABLE teams $$"),
+        sql("CREATE FUNCTION f() RETURNS int RETURN 1; REVOKE ALL ON FUNCTION f FROM PUBLIC"),
         "with op.get_context().autocommit_block():\n"
         "        op.create_index('ix', 'users', ['bio'], postgresql_concurrently=True)",
         "with op.get_context().autocommit_block():\n"

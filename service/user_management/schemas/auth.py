@@ -12,6 +12,7 @@ from user_management.schemas.fields import (
     TEXT_PATTERN,
     NewPassword,
     Password,
+    ShownEmail,
     Username,
 )
 
@@ -124,7 +125,7 @@ class CurrentUserResponse(BaseModel):
 
     id: UUID
     username: str
-    email: str
+    email: ShownEmail
     is_admin: bool
     permissions: list[str]
     # The organization of application users that they are limited to.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import Database, connection_released
@@ -33,6 +33,7 @@ from user_management.models import (
     User,
     UserCredential,
 )
+from user_management.names import login_words
 from user_management.permissions import ALL_PERMISSIONS
 from user_management.policy import Policy
 from user_management.population import Population
@@ -237,11 +238,11 @@ class AuthenticationService:
         No connection is held while the password is hashed. Raises InvalidCredentials,
         TooManyAttempts, HashQueueFull, DatabaseUnavailable.
         """
-        identifier = identifier.strip().lower()
+        words = login_words(identifier)
         address = self._context.ip_address
-        counters = login_counters(identifier, address)
+        counters = login_counters(words[0], address)
         for _ in range(_LOGIN_ATTEMPTS):
-            user = await self._candidate(identifier)
+            user = await self._candidate(words)
             user_id = user.user_id if user else None
             await self._limits.check(counters, user_id=user_id, address=address)
             setting = await password_setting(self.session, user_id)
@@ -384,14 +385,15 @@ class AuthenticationService:
         await self._limits.forgive(counters)
         await self._finish_change(user)
 
-    async def _candidate(self, identifier: str) -> _UserRow | None:
-        # Names of deleted users are free for others, and not in the indexes. An e-mail address
-        # comes first, should one be the user name of somebody else.
+    async def _candidate(self, words: Sequence[str]) -> _UserRow | None:
+        # Names of deleted users are free for others, and not in the indexes. What was typed comes
+        # first; then an e-mail address, should one of old be the user name of somebody else.
+        typed = words[-1]
         found = await self.session.execute(
             _CANDIDATE.where(
                 User.deleted_at.is_(None),
-                or_(User.username == identifier, User.email == identifier),
-            ).order_by(User.username == identifier)
+                or_(User.username.in_(words), User.email.in_(words)),
+            ).order_by(and_(User.username != typed, User.email != typed), User.email.not_in(words))
         )
         return found.one_or_none()
 
