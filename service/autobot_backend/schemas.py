@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from user_management.autobot_roles import AutobotRole
 from user_management.schemas.auth import RefreshToken
+from user_management.schemas.fields import ShownEmail
 
 SESSION_ID_LENGTH: Final = 200
 # Which of AutoBot's modes this is: users belong to organizations, and everybody logs in.
@@ -20,7 +21,7 @@ class LoggedInUser(BaseModel):
     username: str
     user_id: UUID
     role: AutobotRole
-    email: str
+    email: ShownEmail
     last_login: datetime
 
 
@@ -89,7 +90,7 @@ class CurrentUserResponse(BaseModel):
 
     user_id: UUID
     username: str
-    email: str
+    email: ShownEmail
     role: AutobotRole
     permissions: list[str]
     org_id: UUID | None

@@ -17,7 +17,7 @@ from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
 LOCK_KEY = 0x757365725F6D676D
-HEAD = "0009"
+HEAD = "0010"
 TABLES = {
     "api_keys",
     "audit_anchors",
@@ -39,6 +39,7 @@ TABLES = {
     "roles",
     "sso_providers",
     "team_memberships",
+    "taken_words",
     "teams",
     "user_credentials",
     "user_management_version",

@@ -129,7 +129,7 @@ def test_the_service_takes_no_anchor_away(database: Any) -> None:
 def test_the_service_works_with_all_other_tables(database: Any) -> None:
     tables = database.sql(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN"
-        " ('audit_logs', 'audit_seals', 'audit_anchors', 'user_management_version')"
+        " ('audit_logs', 'audit_seals', 'audit_anchors', 'taken_words', 'user_management_version')"
         " AND tablename NOT LIKE 'lock%'"
     ).splitlines()
     assert len(tables) == 19
@@ -253,8 +253,10 @@ def test_the_backend_can_do_nothing_else(autobot: Any) -> None:
     assert allowed(autobot, "autobot_backend", DDL) == []
 
 
-def test_who_may_call_the_functions_about_passwords(database: Any) -> None:
-    assert functions_of(database, "slm_service") == PASSWORD_FUNCTIONS | EVERYBODYS_FUNCTIONS
+def test_who_may_call_our_functions(database: Any) -> None:
+    assert functions_of(database, "slm_service") == (
+        PASSWORD_FUNCTIONS | EVERYBODYS_FUNCTIONS | {"hold_words()"}
+    )
     assert functions_of(database, "slm_tenant") == EVERYBODYS_FUNCTIONS
 
 

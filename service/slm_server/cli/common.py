@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -11,13 +11,15 @@ from uuid import UUID
 
 import typer
 from pydantic import ValidationError
-from sqlalchemy import String, cast, func, or_, select
+from sqlalchemy import ColumnElement, String, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from user_management.config import Settings, load_settings
 from user_management.database import Database
-from user_management.errors import ConfigurationError, DomainError, NotFound
+from user_management.errors import Ambiguous, ConfigurationError, DomainError, NotFound
 from user_management.models import Organization, Role, User
+from user_management.names import login_words, shown_address
 from user_management.population import Population
 from user_management.schemas.fields import explain
 from user_management.security.hashing import PasswordHasher
@@ -83,51 +85,58 @@ def run(population: Population, work: Callable[[Connection], Coroutine[Any, Any,
 
 
 async def find_user(session: AsyncSession, name: str) -> UUID:
-    """The id of the user with this user name, e-mail address or id. Raises NotFound."""
-    wanted = name.strip().lower()
-    found = await session.scalar(
-        select(User.id)
-        .where(
+    """The id of the user with this user name, e-mail address or id. Raises NotFound, Ambiguous."""
+    words = login_words(name)
+    found = await session.execute(
+        select(User.id, User.username, User.email).where(
             User.deleted_at.is_(None),
-            or_(User.username == wanted, User.email == wanted, cast(User.id, String) == wanted),
+            or_(User.username.in_(words), User.email.in_(words), _is_id(User.id, name)),
         )
-        .order_by(User.username == wanted)
-        .limit(1)
     )
-    if found is None:
-        raise NotFound(f"There is no user {name}.")
-    return found
+    return _only(
+        "user", name, {row.id: f"{row.username} ({shown_address(row.email)})" for row in found}
+    )
 
 
 async def find_organization(session: AsyncSession, name: str) -> UUID:
-    """The id of the organization with this slug or id. Raises NotFound."""
-    found = await session.scalar(
-        select(Organization.id).where(
+    """The id of the organization with this slug or id. Raises NotFound, Ambiguous."""
+    found = await session.execute(
+        select(Organization.id, Organization.name).where(
             Organization.deleted_at.is_(None),
-            or_(Organization.slug == name, cast(Organization.id, String) == name.lower()),
+            or_(Organization.slug == name, _is_id(Organization.id, name)),
         )
     )
-    if found is None:
-        raise NotFound(f"There is no organization {name}.")
-    return found
+    return _only("organization", name, {row.id: row.name for row in found})
 
 
 async def find_role(session: AsyncSession, name: str) -> UUID:
     """The id of the role with this id or, among those of no organization, this name.
 
-    Raises NotFound.
+    Raises NotFound, Ambiguous.
     """
-    found = await session.scalar(
-        select(Role.id).where(
+    found = await session.execute(
+        select(Role.id, Role.name).where(
             or_(
                 (func.lower(Role.name) == name.lower()) & Role.org_id.is_(None),
-                cast(Role.id, String) == name.lower(),
+                _is_id(Role.id, name),
             )
         )
     )
-    if found is None:
-        raise NotFound(f"There is no role {name}.")
-    return found
+    return _only("role", name, {row.id: row.name for row in found})
+
+
+def _is_id(column: InstrumentedAttribute[UUID], name: str) -> ColumnElement[bool]:
+    return cast(column, String) == name.strip().lower()
+
+
+def _only(kind: str, name: str, found: Mapping[UUID, str]) -> UUID:
+    """The one that is meant. Raises NotFound, Ambiguous."""
+    if not found:
+        raise NotFound(f"There is no {kind} {name}.")
+    if len(found) > 1:
+        meant = "; ".join(f"{what}, id {key}" for key, what in found.items())
+        raise Ambiguous(f"{name} may be more than one {kind}: {meant}. Give the id of one.")
+    return next(iter(found))
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -21,6 +21,7 @@ from user_management.errors import ConfigurationError, DatabaseUnavailable, reas
 from user_management.population import Population
 from user_management.security.tokens import SigningKey
 from user_management.services.administrators import AdministratorService, AdministratorState
+from user_management.transfer.doubtful import count_shared_names
 
 HTTPS: Final = ("127.0.0.1", 443)
 HTTPS_NAME: Final = "localhost"
@@ -107,6 +108,7 @@ async def _check_database(settings: Settings, population: Population) -> AsyncIt
                 return
             administrators = AdministratorService(session, connection.context, connection.hasher)
             yield _check_administrators(population, (await administrators.status()).state)
+            yield _check_names(population, await count_shared_names(session))
             yield _check_seals(
                 population, await session.scalar(_UNSEALED, {"tolerance": UNSEALED_TOLERANCE})
             )
@@ -165,6 +167,18 @@ def _check_administrators(population: Population, state: AdministratorState) -> 
         advice="Log in with the one-time password and change it."
         if state is AdministratorState.UNUSED
         else f"slm admin create --population {population} --username … --email …",
+    )
+
+
+def _check_names(population: Population, shared: int) -> Check:
+    name = f"{population} names"
+    if not shared:
+        return _ok(name, "each is one user's")
+    return Check(
+        check=name,
+        state="warning",
+        found=f"{shared} users with a name or address that is, or looks like, another's",
+        advice=f"slm users check --population {population} names them: give them other names.",
     )
 
 

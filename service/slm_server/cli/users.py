@@ -1,10 +1,12 @@
 """`slm users`: the users of either population."""
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
 import typer
+from pydantic import BaseModel
 
 from slm_server.cli.common import (
     Connection,
@@ -21,8 +23,19 @@ from user_management.schemas.users import UserCreate, UserResponse, UserUpdate
 from user_management.services import AccountService, ErasureService, UserService
 from user_management.services.pages import PageRequest
 from user_management.services.user_search import UserFilter
+from user_management.transfer.doubtful import doubtful_names
 
 app = typer.Typer(no_args_is_help=True, help="Users.")
+
+
+class DoubtfulUser(BaseModel):
+    """A user whose names would be refused today, and why."""
+
+    id: UUID
+    username: str
+    email: str
+    reason: str
+
 
 UserArgument = Annotated[str, typer.Argument(help="User name, e-mail address or id.")]
 NewOwnerOption = Annotated[
@@ -71,6 +84,20 @@ def show_user(
         return UserResponse.of(await _service(connection).get(user_id))
 
     show_one(run(population, work), form, as_json=as_json)
+
+
+@app.command()
+def check(population: PopulationOption, as_json: JsonOption = False) -> None:
+    """Name the users whose names would be refused today; they can log in as before.
+
+    That is: another's name or address, one that people cannot tell from it, characters that cannot
+    be seen. Give such a user another name, or address.
+    """
+
+    async def work(connection: Connection) -> list[DoubtfulUser]:
+        return [DoubtfulUser(**asdict(found)) async for found in doubtful_names(connection.session)]
+
+    show(run(population, work), tuple(DoubtfulUser.model_fields), as_json=as_json)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from user_management.schemas.fields import (
     TEXT_PATTERN,
     NewPassword,
     Password,
+    ShownEmail,
     Username,
 )
 
@@ -134,7 +135,7 @@ class CurrentUserResponse(BaseModel):
 
     id: UUID
     username: str
-    email: str
+    email: ShownEmail
     is_admin: bool
     permissions: list[str]
     # The organization of application users that they are limited to.

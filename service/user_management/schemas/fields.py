@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
+from user_management.names import ascii_address, shown_address
+
 USERNAME_PATTERN = r"^[a-zA-Z0-9_]+$"
 # What HTML's input type=email accepts, without empty parts between dots. Special-use domains
 # such as .local are in use here and are as good as any other.
@@ -58,14 +60,16 @@ def explain(fault: Mapping[str, Any]) -> str:
 
 
 def check_email(address: str) -> str:
-    """Return the address in lower case.
+    """Return the address in lower case, an internationalised domain in punycode.
 
-    Raises ValueError when it is not of the form name@domain or too long.
+    Raises ValueError, with a sentence, when it is not of the form name@domain or too long.
     """
+    if len(address) <= EMAIL_LENGTH:
+        address = ascii_address(address)
     if len(address) > EMAIL_LENGTH:
-        raise ValueError(f"An e-mail address has at most {EMAIL_LENGTH} characters")
+        raise ValueError(f"An e-mail address has at most {EMAIL_LENGTH} characters.")
     if not _EMAIL.fullmatch(address):
-        raise ValueError("Give an e-mail address of the form name@domain")
+        raise ValueError("Give an e-mail address of the form name@domain.")
     return address.lower()
 
 
@@ -119,12 +123,18 @@ def _is_storable(text: str) -> bool:
 
 
 Username = Annotated[str, Field(min_length=3, max_length=USERNAME_LENGTH, pattern=USERNAME_PATTERN)]
-Email = Annotated[str, Field(max_length=EMAIL_LENGTH, pattern=EMAIL_PATTERN)]
-# Checked against the stored address first: one that stays as it is need not meet today's rule.
-UncheckedEmail = Annotated[
+# Checked by the service: no pattern says which domains there can be in other letters, and a stored
+# address that stays as it is need not meet today's rule.
+Email = Annotated[
     str,
-    Field(max_length=EMAIL_LENGTH, json_schema_extra={"pattern": EMAIL_PATTERN}),
+    Field(
+        max_length=EMAIL_LENGTH,
+        json_schema_extra={"pattern": EMAIL_PATTERN},
+        description="An internationalised domain may be given in letters or in punycode.",
+    ),
 ]
+# Of an answer: stored ones may predate today's rule.
+ShownEmail = Annotated[str, AfterValidator(shown_address)]
 NewPassword = Annotated[
     str,
     # The service counts after NFC, and checks what no pattern can say.

@@ -12,7 +12,8 @@ from user_management.permissions import Permission
 from user_management.schemas.fields import NAME_PATTERN, WHOLE, LongText
 from user_management.schemas.users import RoleResponse
 
-RoleName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
+ROLE_NAME_LENGTH = 100
+RoleName = Annotated[str, Field(min_length=1, max_length=ROLE_NAME_LENGTH, pattern=NAME_PATTERN)]
 
 
 def _may_repeat(schema: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from user_management.models import Team, TeamMembership, TeamRole
-from user_management.schemas.fields import LongText, Name, Settings
+from user_management.schemas.fields import LongText, Name, Settings, ShownEmail
 
 # A request has the time of a few statements; more members need several requests.
 MEMBERS_LENGTH = 100
@@ -165,7 +165,7 @@ class MemberResponse(BaseModel):
 
     user_id: UUID
     username: str
-    email: str
+    email: ShownEmail
     display_name: str | None
     role: str
     joined_at: datetime

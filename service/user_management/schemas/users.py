@@ -14,8 +14,8 @@ from user_management.schemas.fields import (
     NewPassword,
     Password,
     Preferences,
+    ShownEmail,
     Text,
-    UncheckedEmail,
     Username,
 )
 
@@ -67,7 +67,7 @@ class UserUpdate(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_either_admin)
 
-    email: UncheckedEmail = Field(default_factory=str)
+    email: Email = Field(default_factory=str)
     username: Username = Field(default_factory=str)
     display_name: Text | None = None
     bio: LongText | None = None
@@ -106,7 +106,7 @@ class UserResponse(BaseModel):
     """A user. The e-mail address is plain text: stored ones may predate today's rule."""
 
     id: UUID
-    email: str
+    email: ShownEmail
     username: str
     display_name: str | None
     bio: str | None

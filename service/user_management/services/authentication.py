@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.autobot_roles import RANKED
@@ -34,6 +34,7 @@ from user_management.models import (
     User,
     UserCredential,
 )
+from user_management.names import login_words
 from user_management.permissions import ALL_PERMISSIONS
 from user_management.policy import Policy
 from user_management.population import Population
@@ -261,12 +262,12 @@ class AuthenticationService:
         `device` is the caller's browser, if it is one. No connection is held while the password is
         hashed. Raises InvalidCredentials, TooManyAttempts, HashQueueFull, DatabaseUnavailable.
         """
-        identifier = identifier.strip().lower()
+        words = login_words(identifier)
         address = self._context.ip_address
         for _ in range(_LOGIN_ATTEMPTS):
-            user = await self._candidate(identifier, device)
+            user = await self._candidate(words, device)
             user_id = user.user_id if user else None
-            counters = login_counters(identifier, address)
+            counters = login_counters(words[0], address)
             if user is not None and device is not None and user.device_is_known:
                 counters = device_counters(user.user_id, device)
             await self._limits.check(counters, user_id=user_id, address=address)
@@ -440,16 +441,17 @@ class AuthenticationService:
             action, AuditResourceType.SESSION, user.session_id, org_id=user.org_id
         )
 
-    async def _candidate(self, identifier: str, device: bytes | None) -> _UserRow | None:
-        # Names of deleted users are free for others, and not in the indexes. An e-mail address
-        # comes first, should one be the user name of somebody else.
+    async def _candidate(self, words: Sequence[str], device: bytes | None) -> _UserRow | None:
+        # Names of deleted users are free for others, and not in the indexes. What was typed comes
+        # first; then an e-mail address, should one of old be the user name of somebody else.
+        typed = words[-1]
         found = await self.session.execute(
             _CANDIDATE.add_columns(is_known(device).label("device_is_known"))
             .where(
                 User.deleted_at.is_(None),
-                or_(User.username == identifier, User.email == identifier),
+                or_(User.username.in_(words), User.email.in_(words)),
             )
-            .order_by(User.username == identifier)
+            .order_by(and_(User.username != typed, User.email != typed), User.email.not_in(words))
         )
         return found.one_or_none()
 

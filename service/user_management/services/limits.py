@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.errors import TooManyAttempts
 from user_management.models import AuthSession, RateLimit, User
+from user_management.names import login_words
 from user_management.policy import Policy
 
 # The first block of a scope that doubles, and the longest one.
@@ -89,7 +90,7 @@ class Block:
 
 
 def login_counters(identifier: str, address: str | None) -> list[Counter]:
-    """What a failed login with this name, in lower case, from this address counts for."""
+    """What a failed login with this name, as it is stored, from this address counts for."""
     account, network = _digest(identifier), _digest(network_of(address))
     return [
         Counter(Scope.ACCOUNT, account),
@@ -271,7 +272,7 @@ async def unlock(session: AsyncSession, user: User) -> None:
 
 def _logins_of(user: User) -> list[ColumnElement[bool]]:
     """Where a user's failed logins count, in the order in which rows are locked."""
-    accounts = [_digest(name) for name in (user.username, user.email)]
+    accounts = [_digest(login_words(name)[0]) for name in (user.username, user.email)]
     return [
         and_(RateLimit.scope == Scope.ACCOUNT, RateLimit.key.in_(accounts)),
         or_(*(_begin_with(Scope.PAIR, account) for account in accounts)),

@@ -34,6 +34,7 @@ from user_management.schemas.organizations import OrganizationCreate, Organizati
 from user_management.services.audit import AuditService
 from user_management.services.changes import apply_changes, flush_unique
 from user_management.services.context import RequestContext
+from user_management.services.naming import checked_name
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.sessions import end_sessions_of_all
 from user_management.services.team_owners import last_owner, orphaned, ownership_of
@@ -88,7 +89,9 @@ class OrganizationService:
         """Create an organization. Raises Duplicate, InvalidValue, PermissionDenied."""
         self._refuse_limited()
         organization = Organization(
-            id=uuid4(), **new.model_dump() | {"slug": new.slug or slug_of(new.name)}
+            id=uuid4(),
+            **new.model_dump()
+            | {"name": checked_name(new.name), "slug": new.slug or slug_of(new.name)},
         )
         self.session.add(organization)
         await flush_unique(self.session, _TAKEN)
@@ -144,6 +147,8 @@ class OrganizationService:
         organization = await self._lock(org_id, expected)
         if _GRANTED & given.keys():
             self._refuse_limited()
+        if given.get("name", organization.name) != organization.name:
+            given["name"] = checked_name(given["name"])
         before = await ownership_of(self.session, teams) if deactivates else {}
         changed = apply_changes(organization, given)
         await self.session.flush()
@@ -290,6 +295,13 @@ async def check_organization(session: AsyncSession, org_id: UUID, *, field: str 
     )
     if found is None:
         raise InvalidValue(field, "There is no such organization.")
+
+
+async def keep_names_of_teams(session: AsyncSession, org_id: UUID) -> None:
+    """Until the transaction ends, nobody else names a team of the organization."""
+    await session.execute(
+        select(Organization.id).where(Organization.id == org_id).with_for_update(key_share=True)
+    )
 
 
 async def take_place(session: AsyncSession, org_id: UUID) -> None:

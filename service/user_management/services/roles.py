@@ -42,7 +42,7 @@ from user_management.models import (
     UserRole,
 )
 from user_management.population import Population
-from user_management.schemas.roles import RoleCreate, RoleUpdate
+from user_management.schemas.roles import ROLE_NAME_LENGTH, RoleCreate, RoleUpdate
 from user_management.services.audit import AuditService
 from user_management.services.authorization import (
     check_may_grant,
@@ -54,6 +54,7 @@ from user_management.services.authorization import (
 from user_management.services.changes import apply_changes
 from user_management.services.context import Authority, RequestContext, id_in, population_of
 from user_management.services.locks import Lock, hold, share
+from user_management.services.naming import checked_name, is_name_taken
 from user_management.services.organizations import check_organization
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.sessions import end_sessions, end_sessions_of_all
@@ -137,17 +138,18 @@ class RoleService:
 
         Raises Duplicate, InvalidValue, PermissionDenied.
         """
+        name = checked_name(new.name, length=ROLE_NAME_LENGTH)
         check_may_grant(self._authority, new.permissions)
         # Also in an organization, which would keep the name from the site.
         check_may_name(self._authority, new.name)
         # Before the organization, as where users are created.
         await _lock_roles(self.session)
         org_id = await self._organization_of(new)
-        await self._check_name(new.name, org_id)
+        await self._check_name(name, org_id)
         role = Role(
             id=uuid4(),
             org_id=org_id,
-            name=new.name,
+            name=name,
             description=new.description,
             priority=new.priority,
         )
@@ -196,6 +198,8 @@ class RoleService:
         wanted: frozenset[str] | None = given.pop("permissions", None)
         before = await self._lock(role_id, expected)
         role = before.role
+        if given.get("name", role.name) != role.name:
+            given["name"] = checked_name(given["name"], length=ROLE_NAME_LENGTH)
         changed = apply_changes(role, given)
         if "name" in changed:
             check_may_name(self._authority, role.name)
@@ -300,14 +304,10 @@ class RoleService:
         self, name: str, org_id: UUID | None, *, except_for: UUID | None = None
     ) -> None:
         """Raise Duplicate if a user could have two roles of this name."""
-        same = select(Role.id).where(
-            _is_live(),
-            func.lower(Role.name) == func.lower(name),
-            Role.id.is_distinct_from(except_for),
-        )
+        others = [_is_live(), Role.id.is_distinct_from(except_for)]
         if org_id is not None:
-            same = same.where(or_(Role.org_id.is_(None), Role.org_id == org_id))
-        if await self.session.scalar(same.limit(1)) is not None:
+            others.append(or_(Role.org_id.is_(None), Role.org_id == org_id))
+        if await is_name_taken(self.session, name, Role.name, *others):
             raise Duplicate("There is a role of this name already.")
 
     async def _lock(self, role_id: UUID, expected: Collection[datetime] | None) -> DescribedRole:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import contains_eager
 from sqlalchemy.orm.attributes import set_committed_value
 
-from user_management.errors import InvalidValue, NotFound, PermissionDenied
+from user_management.errors import Duplicate, InvalidValue, NotFound, PermissionDenied
 from user_management.models import (
     AuditAction,
     AuditResourceType,
@@ -27,9 +27,11 @@ from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_manage
 from user_management.services.changes import apply_changes, flush_unique
 from user_management.services.context import RequestContext
+from user_management.services.naming import checked_name, is_name_taken
 from user_management.services.organizations import (
     OrganizationService,
     check_organization,
+    keep_names_of_teams,
     take_place,
 )
 from user_management.services.pages import Page, PageRequest, read_page
@@ -106,17 +108,20 @@ class TeamService:
         any in the default organization. Raises Duplicate, InvalidValue,
         PermissionDenied, QuotaExceeded.
         """
+        name = checked_name(new.name)
         org_id = await self._organization_of(new)
         owners = (
             [] if new.owner_id is None else [MemberAdd(user_id=new.owner_id, role=TeamRole.OWNER)]
         )
         # Users are locked before organizations, here and elsewhere.
         users = await self._colleagues(org_id, owners, "owner_id")
+        await keep_names_of_teams(self.session, org_id)
         await check_organization(self.session, org_id, field="organization_id")
+        await self._check_name(name, org_id)
         team = Team(
             id=uuid4(),
             org_id=org_id,
-            name=new.name,
+            name=name,
             description=new.description,
             settings=new.settings,
             is_default=new.is_default,
@@ -169,7 +174,12 @@ class TeamService:
         Raises NotFound, Duplicate, PreconditionFailed.
         """
         team = await self._lock(team_id, expected)
-        changed = apply_changes(team, changes.given())
+        given = changes.given()
+        if given.get("name", team.name) != team.name:
+            given["name"] = checked_name(given["name"])
+            await keep_names_of_teams(self.session, team.org_id)
+            await self._check_name(given["name"], team.org_id, except_for=team.id)
+        changed = apply_changes(team, given)
         await flush_unique(self.session, _TAKEN)
         if changed:
             await self._record(AuditAction.TEAM_UPDATED, team, {"changes": changed})
@@ -288,6 +298,13 @@ class TeamService:
         if scope is not None and new.organization_id not in (None, scope):
             raise InvalidValue("organization_id", "There is no such organization.")
         return scope or new.organization_id or await self._organizations.default_id()
+
+    async def _check_name(self, name: str, org_id: UUID, *, except_for: UUID | None = None) -> None:
+        """Raise Duplicate if people could not tell the team from another of the organization."""
+        is_another = Team.id.is_distinct_from(except_for)
+        others = (Team.org_id == org_id, Team.deleted_at.is_(None), is_another)
+        if await is_name_taken(self.session, name, Team.name, *others):
+            raise Duplicate(_TAKEN["uq_team_org_name"])
 
     async def _lock(self, team_id: UUID, expected: Collection[datetime] | None) -> Team:
         team = await self.session.scalar(

@@ -28,8 +28,8 @@ from user_management.models import (
     UserCredential,
     UserRole,
 )
+from user_management.names import shown_address
 from user_management.population import Population
-from user_management.schemas.fields import check_email
 from user_management.schemas.users import UserCreate, UserUpdate
 from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import ONE_TIME_PASSWORD_LIFETIME, check_new_password
@@ -43,6 +43,7 @@ from user_management.services.context import (
     population_of,
 )
 from user_management.services.current_password import CurrentPassword
+from user_management.services.naming import checked_email, checked_name
 from user_management.services.organizations import take_place
 from user_management.services.pages import Page, PageRequest
 from user_management.services.roles import find_grantable_roles
@@ -60,6 +61,11 @@ _USER_NOT_FOUND = "User not found."
 _TAKEN = {
     "ix_users_username": "This username is taken.",
     "ix_users_email": "This e-mail address is taken.",
+    # Names and addresses share one space (migration 0010).
+    "taken_words_username": "This username is another user's e-mail address, or looks like a name "
+    "that is taken.",
+    "taken_words_email": "This e-mail address is another user's username, or looks like an address "
+    "that is taken.",
 }
 # What the API calls differently from the table.
 _COLUMNS = {"is_admin": "is_platform_admin"}
@@ -91,13 +97,15 @@ class UserService:
         Raises Duplicate, InvalidValue, PasswordRefused, PermissionDenied, QuotaExceeded,
         HashQueueFull.
         """
+        email = checked_email(new.email)
+        display_name = checked_name(new.display_name or new.username, field="display_name")
         org_id = self._organization_of(new)
         if new.is_admin:
             check_may_make_administrator(self._authority)
         roles = await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
         password_hash = None
         if new.password is not None:
-            check_new_password(new.password, context_words=(new.username, new.email))
+            check_new_password(new.password, context_words=(new.username, email))
             async with connection_released(self.session):
                 password_hash = await self._hasher.hash(new.password)
             # Once more: the connection was given back meanwhile, and a role may be gone.
@@ -108,9 +116,9 @@ class UserService:
         user = User(
             id=uuid4(),
             username=new.username.lower(),
-            email=new.email.lower(),
+            email=email,
             password_hash=password_hash,
-            display_name=new.display_name or new.username,
+            display_name=display_name,
             is_platform_admin=new.is_admin,
             org_id=org_id,
         )
@@ -187,15 +195,18 @@ class UserService:
         return await self._change(user, given, is_proved=is_proved)
 
     async def _change(self, user: User, given: dict[str, Any], *, is_proved: bool) -> User:
-        if "email" in given and given["email"].lower() == user.email.lower():
+        # What stays as it is need not meet today's rules.
+        if "email" in given and given["email"].lower() in (
+            user.email.lower(),
+            shown_address(user.email).lower(),
+        ):
             del given["email"]
+        if "email" in given:
+            given["email"] = checked_email(given["email"])
         if "username" in given:
             given["username"] = given["username"].lower()
-        if "email" in given:
-            try:
-                given["email"] = check_email(given["email"])
-            except ValueError as error:
-                raise InvalidValue("email", str(error)) from None
+        if given.get("display_name") not in (None, user.display_name):
+            given["display_name"] = checked_name(given["display_name"], field="display_name")
         changed = {
             name: {"old": getattr(user, name), "new": value}
             for name, value in given.items()

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
+from unicodedata import normalize
 from uuid import UUID
 
 from user_management.models import TeamRole
+from user_management.names import comparable, login_words, readable, without_invisible
 from user_management.schemas.fields import (
     AVATAR_URL_PATTERN,
     LONG_TEXT_LENGTH,
@@ -28,6 +30,7 @@ NO_BCRYPT: Final = (
     "The password cannot be carried over, because its hash is not bcrypt: "
     "an administrator must reset it."
 )
+NOT_SEEN: Final = "The display name is without the characters that people cannot see."
 NO_ADDRESS: Final = "The avatar is left out: it is no http(s) address and no path."
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,16 +59,18 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A user to import. Names are in lower case, times in UTC; None: the source has no value.
+    """A user to import. Names are as they are stored, times in UTC; None: the source has no value.
 
-    `place` says where it stands in the source. `roles` are names, or ids of the source's roles.
-    `notes` and `remarks` are sentences for the report: about what a new user lacks, and about how
-    the row was read, whoever it is.
+    `earlier_username` is the name in lower case only, as it was stored before names that people
+    cannot tell apart were one. `place` says where it stands in the source. `roles` are names, or
+    ids of the source's roles. `notes` and `remarks` are sentences for the report: about what a new
+    user lacks, and about how the row was read, whoever it is.
     """
 
     place: str
     username: str
     email: str
+    earlier_username: str = ""
     # Nobody chose a made-up address: it says nothing about who this is.
     has_made_up_email: bool = False
     id: UUID | None = None
@@ -171,7 +176,7 @@ def _candidate(
     typed = fields.get("username")
     if typed is None:
         raise InvalidValueError("username: It is missing.")
-    username = typed.lower()
+    username, earlier = login_words(typed)[0], login_words(typed)[-1]
     email = fields.get("email")
     if "@" in username and email not in (None, username):
         raise InvalidValueError(
@@ -186,15 +191,22 @@ def _candidate(
     if avatar_url is not None and not _AVATAR_URL.fullmatch(avatar_url):
         avatar_url = None
         notes += (NO_ADDRESS,)
+    display_name = fields.get("display_name") if "display_name" in values else typed
+    if display_name is not None:
+        seen = without_invisible(display_name)
+        if seen != normalize("NFC", display_name):
+            notes += (NOT_SEEN,)
+        display_name = seen[:TEXT_LENGTH] or None
     return Candidate(
         place=place,
         username=username,
         email=email or _make_up_email(username),
+        earlier_username=earlier,
         has_made_up_email=email is None,
         id=fields.get("id"),
         org_id=fields.get("org_id"),
         password_hash=password_hash,
-        display_name=fields.get("display_name") if "display_name" in values else typed,
+        display_name=display_name,
         avatar_url=avatar_url,
         bio=fields.get("bio"),
         is_active=fields.get("is_active", True),
@@ -217,7 +229,9 @@ def _make_up_email(username: str) -> str:
     try:
         return check_email(username)
     except ValueError as error:
-        raise InvalidValueError(f"username: With an @ it must be one. {error}.") from None
+        raise InvalidValueError(
+            f"username: With an @ it must be an e-mail address. {error}"
+        ) from None
 
 
 def _text(length: int) -> Callable[[Any], str | None]:
@@ -251,9 +265,13 @@ def _username(value: Any) -> str | None:
     Invisible characters are refused, because two names would look the same.
     """
     name = _READ_NAME(value)
-    if name is not None and (not name.isprintable() or " " in name):
+    if name is None:
+        return None
+    name = readable(name)
+    stored = comparable(name)
+    if not stored.isprintable() or " " in stored or not name.isprintable() or " " in name:
         raise ValueError("It holds white space or characters that cannot be seen.")
-    if name is not None and len(name.lower()) > USERNAME_LENGTH:
+    if max(map(len, (*login_words(name), stored))) > USERNAME_LENGTH:
         raise ValueError(f"It has more than {USERNAME_LENGTH} characters.")
     return name
 
@@ -266,7 +284,7 @@ def _email(value: Any) -> str | None:
     try:
         return check_email(value)
     except ValueError as error:
-        raise ValueError(f"{error}.") from None
+        raise ValueError(str(error)) from None
 
 
 def _flag(value: Any) -> bool:

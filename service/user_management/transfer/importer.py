@@ -210,8 +210,9 @@ class Importer:
                 item.decision = replace(item.decision, verdict=Verdict.MERGED)
 
     async def _write(self, target: Target, items: list["_Item"]) -> None:
-        await self._create(target, [item for item in items if item.user is not None])
         await self._fill(target, [item for item in items if item.decision.fill])
+        # After the rows of others: from here on, who writes an unusual name waits for this chunk.
+        await self._create(target, [item for item in items if item.user is not None])
         joining = [
             (user_id, membership)
             for item in items

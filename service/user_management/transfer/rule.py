@@ -3,6 +3,7 @@
 A candidate is the existing user with its id; else the one with its username; else the one with its
 e-mail address. An existing user keeps what they have: only what is empty there is filled. When
 username and address belong to two users, nothing is done. Nobody comes back who was deleted here.
+Nor is anybody made whose name is another's address, or cannot be told from another's name.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from user_management.names import login_words
 from user_management.transfer.candidates import Candidate
 
 # Of an existing user; never names, rights or whether they are active.
@@ -58,7 +60,10 @@ class Decision:
 
 @dataclass(slots=True)
 class Known:
-    """The users that some candidates may be. Deleted ones have given their names back."""
+    """The users that some candidates may be. Deleted ones have given their names back.
+
+    They are found by their names as they would be stored today, too.
+    """
 
     by_id: dict[UUID, Existing] = field(default_factory=dict)
     by_username: dict[str, Existing] = field(default_factory=dict)
@@ -76,6 +81,10 @@ class Known:
             else:
                 known.by_username[user.username] = user
                 known.by_email[user.email] = user
+        for user in known.by_id.values():
+            if not user.is_deleted:
+                known.by_username.setdefault(login_words(user.username)[0], user)
+                known.by_email.setdefault(login_words(user.email)[0], user)
         return known
 
 
@@ -116,6 +125,20 @@ def decide(candidate: Candidate, known: Known, seen: Seen) -> Decision:
     return Decision(Verdict.MERGED if fill else Verdict.UNCHANGED, None, existing, fill)
 
 
+def _is_named(user: Existing, candidate: Candidate) -> bool:
+    """As the candidate is, today or before names that look alike were one."""
+    return user.username in (candidate.username, candidate.earlier_username)
+
+
+def _crossing(candidate: Candidate, known: Known) -> str | None:
+    """Whether a new name is somebody's address, or a new address somebody's name."""
+    if other := known.by_email.get(candidate.username):
+        return f"Its username is the e-mail address of an existing user, {other.username}."
+    if other := known.by_username.get(candidate.email):
+        return f"Its e-mail address is the username of an existing user, {other.email}."
+    return None
+
+
 def _repeated(candidate: Candidate, seen: Seen) -> list[str]:
     """All values are remembered, so no generator that stops at the first."""
     values = {"username": candidate.username, "e-mail address": candidate.email}
@@ -139,7 +162,11 @@ def _match(candidate: Candidate, known: Known) -> tuple[Existing | None, str | N
             f"Its username is that of one existing user, its e-mail address that of another, "
             f"{addressed.username}."
         )
+    if named is not None and named is not addressed and not _is_named(named, candidate):
+        return None, f"Its username looks like that of an existing user, {named.email}."
     existing = named or addressed
+    if existing is None and (taken := _crossing(candidate, known)):
+        return None, taken
     if existing is None and not known.deleted_names.isdisjoint(
         (candidate.username, candidate.email)
     ):

@@ -20,6 +20,7 @@ from user_management.models import (
     RolePermission,
     Team,
 )
+from user_management.names import comparable, without_invisible
 from user_management.population import Population
 from user_management.services import AuditService, RequestContext
 from user_management.services.context import population_of
@@ -98,6 +99,7 @@ class StructureImporter:
             ids = {row.id for row in rows}
             by_slug = {row.slug: row.id for row in rows if row.deleted_at is None}
             for each in wanted:
+                each.name = _readable(each.name)
                 # A deleted organization is not the one that has its name now.
                 named = by_slug.get(each.slug) if each.deleted_at is None else None
                 same = each.id if each.id in ids else named
@@ -148,24 +150,27 @@ class StructureImporter:
             here = [team for team in wanted if team.org_id in self._made.organizations]
             for team in here:
                 team.org_id = self._made.organizations[team.org_id]
+                team.name = _readable(team.name)
+            has_other_letters = func.octet_length(Team.name) != func.char_length(Team.name)
             found = await self._session.execute(
-                select(
-                    Team.id, Team.org_id, func.lower(Team.name).label("name"), Team.deleted_at
-                ).where(
+                select(Team.id, Team.org_id, Team.name, Team.deleted_at).where(
                     or_(
                         Team.id.in_([team.id for team in here]),
                         tuple_(Team.org_id, func.lower(Team.name)).in_(
-                            [(team.org_id, team.name.lower()) for team in here]
+                            [(team.org_id, comparable(team.name)) for team in here]
                         ),
+                        Team.org_id.in_({team.org_id for team in here}) & has_other_letters,
                     )
                 )
             )
             rows = found.all()
             ids = {row.id for row in rows}
-            by_name |= {(row.org_id, row.name): row.id for row in rows if row.deleted_at is None}
+            by_name |= {
+                (row.org_id, comparable(row.name)): row.id for row in rows if row.deleted_at is None
+            }
             for team in here:
                 # Names differ here by more than case; in AutoBot they need not.
-                known = by_name.setdefault((team.org_id, team.name.lower()), team.id)
+                known = by_name.setdefault((team.org_id, comparable(team.name)), team.id)
                 same = team.id if team.id in ids else known if known != team.id else None
                 self._made.teams[team.id] = same or team.id
                 await self._settle(AuditResourceType.TEAM, team, team.name, same)
@@ -198,6 +203,10 @@ class StructureImporter:
             )
 
 
+def _readable(name: str) -> str:
+    return without_invisible(name) or name
+
+
 def _role(
     role: SourceRole, org_id: UUID | None, permissions: Mapping[str, UUID]
 ) -> tuple[Role, list[RolePermission]]:
@@ -205,7 +214,7 @@ def _role(
     made = Role(
         id=role.id,
         org_id=org_id,
-        name=role.name,
+        name=_readable(role.name),
         description=role.description,
         priority=role.priority,
     )

@@ -76,6 +76,8 @@ _FIND: Final = text(
         UNION
         SELECT users.id FROM {_given({"email": "text"})}
         JOIN users ON users.email = given.email AND users.deleted_at IS NULL
+        UNION
+        SELECT user_id FROM {_given({"word": "text"})} JOIN taken_words USING (word)
     ) AS same USING (id)
     """  # noqa: S608  names of columns
 )
@@ -88,10 +90,15 @@ _FIND_DELETED: Final = text(
     JOIN users ON users.email = given.name AND users.deleted_at IS NOT NULL
     """  # noqa: S608
 )
+# From here to the end of the transaction, `taken_words` stays as it is.
+_HOLD_WORDS: Final = text("SELECT hold_words()")
 _CREATE: Final = text(
     f"""
     INSERT INTO users ({", ".join(_USER)}) SELECT {", ".join(map(_value, _USER))}
     FROM {_given(_USER)}
+    WHERE NOT EXISTS (
+        SELECT FROM taken_words WHERE word IN (given.username, given.email)
+    )
     ON CONFLICT DO NOTHING
     RETURNING id
     """  # noqa: S608
@@ -207,10 +214,21 @@ class Target:
     async def find(self, candidates: Sequence[Candidate]) -> Known:
         """The users that candidates may be, by id, username or e-mail address."""
         usernames = [candidate.username for candidate in candidates]
+        earlier = [
+            candidate.earlier_username
+            for candidate in candidates
+            if candidate.earlier_username not in ("", candidate.username)
+        ]
         emails = [candidate.email for candidate in candidates]
         ids = [candidate.id for candidate in candidates if candidate.id is not None]
         found = await self._session.execute(
-            _FIND, {"id": ids, "username": usernames, "email": emails}
+            _FIND,
+            {
+                "id": ids,
+                "username": usernames + earlier,
+                "email": emails,
+                "word": usernames + emails,
+            },
         )
         known = Known.of(
             Existing(row.id, row.username, row.email, row.is_deleted, frozenset(row.empty))
@@ -230,6 +248,7 @@ class Target:
         }
         columns["id"] = [user.id for user in users]
         columns["org_id"] = [user.org_id for user in users]
+        await self._session.execute(_HOLD_WORDS)
         created = set(await self._session.scalars(_CREATE, columns))
         given = [
             (user.id, role_id) for user in users if user.id in created for role_id in user.role_ids
