@@ -32,6 +32,7 @@ from user_management.middleware.login import (
     LoginServiceDep,
     OwnServiceDep,
     keep_device,
+    log_out,
 )
 from user_management.middleware.problems import (
     BODY,
@@ -211,7 +212,10 @@ async def check(user: UserIfAnyDep, service: ServiceIfAnyDep) -> CheckResponse:
     responses=problem_responses(*BODY, "database_unavailable"),
 )
 async def logout(
-    claims: BearerClaimsDep, service: LoginServiceDep, body: LogoutRequest | None = None
+    claims: BearerClaimsDep,
+    resources: ResourcesDep,
+    origin: OriginDep,
+    body: LogoutRequest | None = None,
 ) -> LogoutResponse:
     """End the session of the token, also of one that has expired, that of the refresh token, and
     the one that is named if it is another of the same person.
@@ -219,8 +223,9 @@ async def logout(
     Everybody gets an answer: `success` is false when no token was given that is one of a session.
     """
     named = body or LogoutRequest()
+    also = _session_id(named.session_id)
     try:
-        await service.logout(claims, named.refresh_token, also=_session_id(named.session_id))
+        await log_out(resources, origin, claims, named.refresh_token, also)
     except (NotAuthenticated, TooManyAttempts):
         return LogoutResponse(success=False, message="Nobody was logged in with this")
     return LogoutResponse(success=True, message="Logged out")

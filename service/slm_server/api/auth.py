@@ -6,11 +6,12 @@ from user_management.errors import NotAuthenticated
 from user_management.middleware.caller import (
     ClaimsDep,
     CurrentUserDep,
+    OriginDep,
     SessionUserDep,
     get_bearer_user,
     get_session_user,
 )
-from user_management.middleware.login import LoginServiceDep, OwnServiceDep
+from user_management.middleware.login import LoginServiceDep, OwnServiceDep, log_out
 from user_management.middleware.problems import (
     BODY,
     CURRENT_PASSWORD,
@@ -138,12 +139,15 @@ async def me(user: CurrentUserDep) -> CurrentUserResponse:
     responses=problem_responses(*BODY, *SESSION, "cross_site_request", "too_many_attempts"),
 )
 async def logout(
-    claims: ClaimsDep, service: LoginServiceDep, body: LogoutRequest | None = None
+    claims: ClaimsDep,
+    resources: ResourcesDep,
+    origin: OriginDep,
+    body: LogoutRequest | None = None,
 ) -> None:
     """End the session of the access token, also of one that has expired, and that of the refresh
     token: all of their tokens are worthless from now on. 401 when none of them has ended one.
     """
-    if not await service.logout(claims, body.refresh_token if body else None):
+    if not await log_out(resources, origin, claims, body.refresh_token if body else None):
         raise NotAuthenticated("The session has ended already.")
 
 
