@@ -231,6 +231,22 @@ def test_people_read_one_line_for_each_database(command, database):
     )
 
 
+@pytest.mark.parametrize(("age", "told"), [("4 minutes", False), ("6 minutes", True)])
+def test_rows_of_the_audit_log_that_nobody_seals_are_told(command, database, age, told):
+    database.sql(
+        "INSERT INTO audit_logs (action, resource_type, created_at)"
+        f" VALUES ('logout', 'session', now() - interval '{age}')"
+    )
+    done = command()
+    assert done.exit_code == int(told)
+    said = f"{database.population}: 1 rows of the audit log have no seal" in done.stderr
+    assert said is told
+    database.sql(
+        "INSERT INTO audit_seals (seq, audit_id, hash) SELECT 1, id, '\\x00' FROM audit_logs"
+    )
+    assert command().exit_code == 0
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_database_that_is_away_does_not_keep_the_other_waiting(
     command, database, monkeypatch, tmp_path, form

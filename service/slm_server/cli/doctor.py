@@ -21,20 +21,13 @@ from user_management.errors import ConfigurationError, DatabaseUnavailable, reas
 from user_management.population import Population
 from user_management.security.tokens import SigningKey
 from user_management.services.administrators import AdministratorService, AdministratorState
+from user_management.services.audit_chain import TOLERANCE, count_overdue
 from user_management.transfer.doubtful import count_shared_names
 
 HTTPS: Final = ("127.0.0.1", 443)
 HTTPS_NAME: Final = "localhost"
 CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 CERTIFICATE_WARNING: Final = timedelta(days=14)
-# The sealer works every second; the timer of the housekeeping every quarter of an hour.
-UNSEALED_TOLERANCE: Final = timedelta(minutes=5)
-
-_UNSEALED: Final = text(
-    "SELECT count(*) FROM audit_logs WHERE created_at BETWEEN now() - interval '1 day'"
-    " AND now() - CAST(:tolerance AS interval)"
-    " AND NOT EXISTS (SELECT FROM audit_seals WHERE audit_id = audit_logs.id)"
-)
 
 
 class Check(BaseModel):
@@ -109,9 +102,7 @@ async def _check_database(settings: Settings, population: Population) -> AsyncIt
             administrators = AdministratorService(session, connection.context, connection.hasher)
             yield _check_administrators(population, (await administrators.status()).state)
             yield _check_names(population, await count_shared_names(session))
-            yield _check_seals(
-                population, await session.scalar(_UNSEALED, {"tolerance": UNSEALED_TOLERANCE})
-            )
+            yield _check_seals(population, await count_overdue(session))
     except ConfigurationError as error:
         yield _failed(name, "not configured", str(error))
     except DatabaseUnavailable:
@@ -182,15 +173,15 @@ def _check_names(population: Population, shared: int) -> Check:
     )
 
 
-def _check_seals(population: Population, unsealed: int | None) -> Check:
+def _check_seals(population: Population, unsealed: int) -> Check:
     name = f"{population} audit log"
     if not unsealed:
         return _ok(name, "sealed")
     return _failed(
         name,
-        f"{unsealed} rows without a seal after {UNSEALED_TOLERANCE.seconds // 60} minutes",
-        "See that the service runs (systemctl status autobot-slm-backend), then run "
-        "`slm audit verify`.",
+        f"{unsealed} rows without a seal after {TOLERANCE.seconds // 60} minutes",
+        "See that the service runs and what it says (journalctl --unit autobot-slm-backend), then "
+        "run `slm audit verify`.",
     )
 
 

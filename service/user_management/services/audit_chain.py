@@ -36,6 +36,8 @@ BATCH: Final = 1_000  # rows
 # A row's created_at is when its transaction began, so that a row may appear behind others that
 # are sealed; no transaction of ours takes longer than this.
 LOOKBACK: Final = timedelta(hours=1)
+# The sealer works every second.
+TOLERANCE: Final = timedelta(minutes=5)
 
 _EPOCH: Final = func.to_timestamp(0)
 _YEAR_1: Final[ColumnElement[Any]] = literal_column("timestamptz '0001-01-01 00:00:00+00'")
@@ -123,6 +125,21 @@ async def seal(session: AsyncSession, lookback: timedelta = LOOKBACK) -> Sealed 
     if seals:
         await session.execute(insert(AuditSeal), seals)
     return Sealed(head, len(seals))
+
+
+async def count_overdue(session: AsyncSession) -> int:
+    """The rows of the last day that the sealer should have sealed by now."""
+    counted = await session.scalar(
+        select(func.count())
+        .select_from(AuditLog)
+        .where(
+            AuditLog.created_at.between(
+                func.now() - literal(timedelta(days=1)), func.now() - literal(TOLERANCE)
+            ),
+            ~exists().where(AuditSeal.audit_id == AuditLog.id),
+        )
+    )
+    return counted or 0
 
 
 async def anchor(session: AsyncSession, other: AsyncSession, head: Head) -> Anchoring:

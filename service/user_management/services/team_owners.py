@@ -64,6 +64,6 @@ async def last_owner(
     more = f" and {len(team_ids) - _NAMED} more" if len(team_ids) > _NAMED else ""
     of_them = "the team" if len(team_ids) == 1 else "the teams"
     return LastOwner(
-        f"This would leave {of_them} {named}{more} without an owner who can log in. Make another "
+        f"This would take the last owner who can log in from {of_them} {named}{more}. Make another "
         f"member an owner or delete {of_them} first{or_else}."
     )
