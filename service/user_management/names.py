@@ -28,7 +28,9 @@ def readable(text: str) -> str:
         return text
     text = unicodedata.normalize("NFC", text)
     for position, character in enumerate(text):
-        if not _can_be_seen(text, position):
+        # A mark needs a letter to stand on.
+        is_loose = position == 0 and unicodedata.category(character).startswith("M")
+        if is_loose or not _can_be_seen(text, position):
             raise ValueError(
                 f"A name cannot hold {_called(character)}, which people cannot see or tell apart. "
                 "Leave it out."
@@ -48,7 +50,7 @@ def without_invisible(text: str) -> str:
 
 def comparable(text: str) -> str:
     """What is the same for two names that people cannot tell apart."""
-    if text.isascii() and "  " not in text:
+    if text.isascii() and text.isprintable() and "  " not in text:
         return text.strip(" ").lower()
     # Twice: mapping the case can leave what a further mapping changes.
     mapped = _NICKNAME.apply_five_rules(without_invisible(text))
@@ -112,9 +114,6 @@ def _shown_label(label: str) -> str:
 def _can_be_seen(text: str, position: int) -> bool:
     character = text[position]
     if character == _BLANK_SYMBOL:
-        return False
-    if position == 0 and unicodedata.category(character).startswith("M"):
-        # A mark with nothing to stand on.
         return False
     kind = _kind(character)
     if kind == CONTEXTJ:

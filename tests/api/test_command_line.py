@@ -135,7 +135,7 @@ def test_doctor_finds_nothing_where_nothing_is_wrong(slm):
     status, checks = examine(slm)
     assert status == 0
     assert {check["state"] for check in checks.values()} == {"ok"}
-    assert len(checks) == 3 + 6 * len(Population)
+    assert len(checks) == 3 + 7 * len(Population)
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,11 @@ async def is_name_taken(
 ) -> bool:
     """Whether one of the others has a name that people cannot tell from this one."""
     wanted = comparable(name)
-    has_other_letters = func.octet_length(column) != func.char_length(column)
     found = await session.scalars(
         select(column).where(
             *others,
-            or_(func.lower(column) == wanted, has_other_letters, column.contains("  ")),
+            # Those that the database cannot compare as people do are compared here.
+            or_(func.lower(column) == wanted, column.regexp_match("[^ -~]|  |^ | $")),
         )
     )
     return any(comparable(each) == wanted for each in found)

@@ -61,16 +61,16 @@ class Membership:
 class Candidate:
     """A user to import. Names are as they are stored, times in UTC; None: the source has no value.
 
-    `earlier_username` is the name in lower case only, as it was stored before names that people
-    cannot tell apart were one. `place` says where it stands in the source. `roles` are names, or
-    ids of the source's roles. `notes` and `remarks` are sentences for the report: about what a new
-    user lacks, and about how the row was read, whoever it is.
+    `earlier_username` is how the name was stored before names that people cannot tell apart were
+    one, where that is another form. `place` says where it stands in the source. `roles` are names,
+    or ids of the source's roles. `notes` and `remarks` are sentences for the report: about what a
+    new user lacks, and about how the row was read, whoever it is.
     """
 
     place: str
     username: str
     email: str
-    earlier_username: str = ""
+    earlier_username: str | None = None
     # Nobody chose a made-up address: it says nothing about who this is.
     has_made_up_email: bool = False
     id: UUID | None = None
@@ -176,7 +176,7 @@ def _candidate(
     typed = fields.get("username")
     if typed is None:
         raise InvalidValueError("username: It is missing.")
-    username, earlier = login_words(typed)[0], login_words(typed)[-1]
+    username, *earlier = login_words(typed)
     email = fields.get("email")
     if "@" in username and email not in (None, username):
         raise InvalidValueError(
@@ -201,7 +201,7 @@ def _candidate(
         place=place,
         username=username,
         email=email or _make_up_email(username),
-        earlier_username=earlier,
+        earlier_username=earlier[0] if earlier else None,
         has_made_up_email=email is None,
         id=fields.get("id"),
         org_id=fields.get("org_id"),
@@ -267,8 +267,7 @@ def _username(value: Any) -> str | None:
     name = _READ_NAME(value)
     if name is None:
         return None
-    name = readable(name)
-    stored = comparable(name)
+    stored = comparable(readable(name))
     if not stored.isprintable() or " " in stored or not name.isprintable() or " " in name:
         raise ValueError("It holds white space or characters that cannot be seen.")
     if max(map(len, (*login_words(name), stored))) > USERNAME_LENGTH:

@@ -217,7 +217,7 @@ class Target:
         earlier = [
             candidate.earlier_username
             for candidate in candidates
-            if candidate.earlier_username not in ("", candidate.username)
+            if candidate.earlier_username is not None
         ]
         emails = [candidate.email for candidate in candidates]
         ids = [candidate.id for candidate in candidates if candidate.id is not None]
