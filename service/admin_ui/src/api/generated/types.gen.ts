@@ -1408,6 +1408,8 @@ export type UserCreate = {
     username: string;
     /**
      * Email
+     *
+     * An internationalised domain may be given in letters or in punycode.
      */
     email: string;
     /**
@@ -1596,6 +1598,8 @@ export type UserStatistics = {
 export type UserUpdate = {
     /**
      * Email
+     *
+     * An internationalised domain may be given in letters or in punycode.
      */
     email?: string;
     /**
