@@ -512,7 +512,7 @@ async def test_the_schema_is_read_by_the_service(
     autobot_database: Any, provisioned: Callable[..., Any]
 ) -> None:
     async with opened(autobot_database.service) as database:
-        assert await database.schema() == Schema(EXPECTED_REVISION, EXPECTED_REVISION)
+        assert await database.schema() == Schema(EXPECTED_REVISION, "0005")
     async with opened(provisioned(Population.AUTOBOT).service) as database:
         assert await database.schema() == Schema(None)
 
