@@ -50,7 +50,7 @@ def assert_named(run: Run) -> None:
     said = " ".join(re.sub(r"\\n", " ", run.output).split())
     assert run.status not in {0, 75}, run.tail()
     assert "slm was lost: it cannot be reached any more." in said, run.tail()
-    assert "undefined" not in said, run.tail()
+    assert "is undefined" not in said, run.tail()
     assert run.recap["slm"]["unreachable"] == 1
     assert run.recap["backend"]["failed"] == 1
 
