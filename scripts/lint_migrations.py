@@ -31,6 +31,9 @@ POPULATIONS = ("slm", "autobot")
 NAME = r'(?:IF EXISTS |IF NOT EXISTS |ONLY )*(?:"?public"?\.)?"?(\w+)"?'
 TABLE = re.compile(rf"^ALTER TABLE {NAME}", re.IGNORECASE)
 CREATED = re.compile(rf"^CREATE (?:UNLOGGED )?TABLE {NAME}", re.IGNORECASE)
+CREATED_FUNCTION = re.compile(rf"^CREATE FUNCTION {NAME}", re.IGNORECASE)
+# Everybody may call a new function, unless that is taken back: nothing relied on it yet.
+CLOSES_FUNCTION = re.compile(rf"^REVOKE ALL ON FUNCTION {NAME} FROM PUBLIC$", re.IGNORECASE)
 INDEX = re.compile(r"^CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)", re.IGNORECASE)
 INDEXED = re.compile(rf"\bON {NAME}", re.IGNORECASE)
 # What code of the release before may still use.
@@ -151,8 +154,14 @@ def judge_declarations(revision: Revision, earlier: list[str]) -> Iterator[str]:
 
 def judge_upgrade(revision: Revision) -> Iterator[str]:
     new = {match[1] for each in revision.upgrade if (match := CREATED.search(each.text))}
+    functions = {
+        match[1] for each in revision.upgrade if (match := CREATED_FUNCTION.search(each.text))
+    }
     for statement in revision.upgrade:
         text = statement.text
+        closed = CLOSES_FUNCTION.search(text)
+        if closed is not None and closed[1] in functions:
+            continue
         of = (TABLE if text.upper().startswith("ALTER") else INDEXED).search(text)
         if of is not None and of[1] in new:
             continue

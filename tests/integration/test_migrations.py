@@ -17,7 +17,7 @@ from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
 LOCK_KEY = 0x757365725F6D676D
-HEAD = "0005"
+HEAD = "0009"
 TABLES = {
     "api_keys",
     "audit_anchors",
@@ -25,6 +25,7 @@ TABLES = {
     "audit_seals",
     "auth_sessions",
     "idempotency_records",
+    "known_devices",
     "organizations",
     "password_history",
     "permissions",

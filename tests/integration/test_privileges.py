@@ -130,7 +130,7 @@ def test_the_service_works_with_all_other_tables(database: Any) -> None:
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN"
         " ('audit_logs', 'audit_seals', 'audit_anchors', 'user_management_version')"
     ).splitlines()
-    assert len(tables) == 18
+    assert len(tables) == 19
     for table in tables:
         rights = database.sql(
             "SELECT string_agg(privilege_type, ',' ORDER BY privilege_type)"
@@ -161,9 +161,15 @@ BACKEND_COLUMNS = {
     "role_permissions": {"SELECT": "role_id permission_id"},
     "permissions": {"SELECT": "id name"},
     "auth_sessions": {
-        "SELECT": "id user_id created_at expires_at ended_at refresh_secret ip_address",
+        "SELECT": "id user_id created_at expires_at ended_at refresh_secret ip_address"
+        " authenticated_at",
         "INSERT": "id user_id expires_at refresh_secret ip_address user_agent",
         "UPDATE": "expires_at refreshed_at ended_at end_reason",
+    },
+    "known_devices": {
+        "SELECT": "device user_id last_login_at",
+        "INSERT": "device user_id",
+        "UPDATE": "last_login_at",
     },
     "refresh_tokens": {
         "SELECT": "token_hash session_id used_at",
@@ -189,6 +195,7 @@ PASSWORD_FUNCTIONS = {
     "is_earlier_password(uuid,integer,text[])",
     "note_login(uuid,text,text,timestamp with time zone)",
     "change_password(uuid,text,text,integer)",
+    "confirm_session(uuid,uuid,text)",
 }
 # They read and write nothing, or work in a trigger only.
 EVERYBODYS_FUNCTIONS = {
@@ -348,6 +355,10 @@ FORBIDDEN = {
         "UPDATE auth_sessions SET refresh_secret = NULL",
         "INSERT INTO auth_sessions (user_id, expires_at, ended_at) SELECT id, now(), now()"
         " FROM users",
+        "UPDATE auth_sessions SET authenticated_at = now()",
+        "INSERT INTO auth_sessions (user_id, expires_at, authenticated_at)"
+        " SELECT id, now(), 'infinity' FROM users",
+        "DELETE FROM known_devices",
         "DELETE FROM refresh_tokens",
         "UPDATE refresh_tokens SET session_id = session_id",
         "UPDATE refresh_tokens SET token_hash = token_hash",
@@ -380,6 +391,44 @@ def test_a_session_that_has_ended_stays_so(autobot: Any, change: str, role: str)
         autobot.sql(f"UPDATE auth_sessions SET {change}", user=role)
     autobot.sql("UPDATE auth_sessions SET ended_at = ended_at, end_reason = 'logout'")
     assert autobot.sql("SELECT ended_at < now(), expires_at > now() FROM auth_sessions") == "t|t"
+
+
+ADA, SESSION = (f"00000000-0000-0000-0000-00000000000{number}" for number in (1, 2))
+A_HASH = "$2b$04$" + "." * 53
+
+
+@pytest.mark.parametrize("role", ["autobot_backend", "slm_service"])
+@pytest.mark.parametrize(
+    ("session", "user", "password_hash", "before", "confirmed"),
+    [
+        (SESSION, ADA, A_HASH, "", "t"),
+        (SESSION, ADA, "hash", "", "f"),
+        (SESSION, ADA, "hash", "UPDATE users SET password_hash = 'hash'", "f"),
+        (SESSION, SESSION, A_HASH, "", "f"),
+        (ADA, ADA, A_HASH, "", "f"),
+        (SESSION, ADA, A_HASH, "UPDATE users SET is_active = false", "f"),
+        (SESSION, ADA, A_HASH, "UPDATE users SET deleted_at = now()", "f"),
+        (SESSION, ADA, A_HASH, "UPDATE auth_sessions SET ended_at = now()", "f"),
+        (SESSION, ADA, A_HASH, "UPDATE auth_sessions SET expires_at = now()", "f"),
+    ],
+)
+def test_only_the_password_confirms_a_session(
+    autobot: Any,
+    role: str,
+    session: str,
+    user: str,
+    password_hash: str,
+    before: str,
+    confirmed: str,
+) -> None:
+    autobot.sql(
+        f"UPDATE users SET password_hash = '{A_HASH}';"
+        f"UPDATE auth_sessions SET authenticated_at = now() - interval '1 hour'; {before}"
+    )
+    asked = f"SELECT confirm_session('{session}', '{user}', '{password_hash}')"
+    assert autobot.sql(asked, user=role) == confirmed
+    recent = "SELECT authenticated_at > now() - interval '1 minute' FROM auth_sessions"
+    assert autobot.sql(recent) == confirmed
 
 
 def test_the_backend_has_nothing_in_slm_users(slm_database: Any) -> None:

@@ -75,6 +75,7 @@ def test_the_migrations_keep_the_rules() -> None:
         ("op.alter_column('users', 'bio', new_column_name='story')", "takes away"),
         ("op.rename_table('teams', 'groups')", "takes away"),
         (sql("REVOKE SELECT ON users FROM slm_service"), "takes away"),
+        (sql("REVOKE ALL ON FUNCTION password_setting FROM PUBLIC"), "takes away"),
         (sql("DO $$ BEGIN DROP TABLE teams; END $$"), "takes away"),
         (sql("DROP FUNCTION password_setting"), "takes away"),
         ("op.alter_column('users', 'bio', type_=sa.String(10))", "new type"),
@@ -106,6 +107,10 @@ def test_what_the_release_before_would_not_bear_is_seen(judged: Judge, up: str, 
         sql("ALTER TABLE users ADD CONSTRAINT c CHECK (bio <> 'DROP TABLE;') NOT VALID"),
         sql("-- DROP TABLE teams\nSELECT 1"),
         sql("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ DROP TABLE teams $$"),
+        sql(
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$",
+            "REVOKE ALL ON FUNCTION f FROM PUBLIC",
+        ),
         "with op.get_context().autocommit_block():\n"
         "        op.create_index('ix', 'users', ['bio'], postgresql_concurrently=True)",
         "with op.get_context().autocommit_block():\n"

@@ -17,6 +17,7 @@ from user_management.models.sso import SSOProvider, UserSSOLink
 from user_management.models.team import Team, TeamMembership, TeamRole
 from user_management.models.user import (
     AuthSession,
+    KnownDevice,
     PasswordHistory,
     RefreshToken,
     User,
@@ -33,6 +34,7 @@ __all__ = [
     "AuthSession",
     "Base",
     "IdempotencyRecord",
+    "KnownDevice",
     "MFAMethod",
     "Organization",
     "PasswordHistory",

@@ -66,6 +66,8 @@ class AuditAction(StrEnum):
     # Not AutoBot's, which has no word for reading.
     AUDIT_EXPORTED = "audit_exported"
     USERS_EXPORTED = "users_exported"
+    # Nor has it one for who proves once more who they are.
+    AUTHENTICATION_CONFIRMED = "authentication_confirmed"
 
 
 class AuditResourceType(StrEnum):

@@ -1,4 +1,4 @@
-"""Users and what hangs off them alone: credentials and sessions."""
+"""Users and what hangs off them alone: credentials, sessions, browsers."""
 
 import uuid
 from datetime import datetime
@@ -204,6 +204,8 @@ class AuthSession(Base):
     end_reason: Mapped[Str50 | None]
     ip_address: Mapped[Str45 | None]
     user_agent: Mapped[Str500 | None]
+    # When whose session it is last proved who they are. None: it began before that was noted.
+    authenticated_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
 
     user: Mapped["User"] = relationship(lazy="raise")
 
@@ -225,3 +227,17 @@ class RefreshToken(Base):
     used_at: Mapped[datetime | None]
 
     session: Mapped["AuthSession"] = relationship(lazy="raise")
+
+
+class KnownDevice(Base):
+    """A browser that a user has logged in with: what its cookie says, and when it was last."""
+
+    __tablename__ = "known_devices"
+
+    device: Mapped[bytes] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    last_login_at: Mapped[Now] = mapped_column(index=True)
+
+    user: Mapped["User"] = relationship(lazy="raise")
