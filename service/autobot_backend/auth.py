@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from autobot_backend.roles import AutobotRole, role_of
 from autobot_backend.schemas import (
@@ -14,17 +14,25 @@ from autobot_backend.schemas import (
     LoggedInUser,
     LoginResponse,
     LogoutRequest,
+    LogoutResponse,
     RefreshResponse,
 )
-from user_management.errors import NotAuthenticated
+from user_management.errors import NotAuthenticated, TooManyAttempts
 from user_management.middleware.caller import (
+    BearerClaimsDep,
     CurrentUserDep,
     OriginDep,
     SessionUserDep,
     context_of,
     get_session_user,
 )
-from user_management.middleware.login import LoginServiceDep, OwnServiceDep
+from user_management.middleware.login import (
+    DeviceDep,
+    LoginServiceDep,
+    OwnServiceDep,
+    keep_device,
+    log_out,
+)
 from user_management.middleware.problems import (
     BODY,
     LOGIN,
@@ -79,12 +87,20 @@ ServiceIfAnyDep = Annotated[
     responses=problem_responses(*LOGIN),
 )
 async def login(
-    body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
+    body: LoginRequest,
+    device: DeviceDep,
+    service: LoginServiceDep,
+    resources: ResourcesDep,
+    response: Response,
 ) -> LoginResponse:
-    """Begin a session. The answer is the same whatever the reason of a refusal."""
-    grant = await service.login(body.username, body.password)
+    """Begin a session. The answer is the same whatever the reason of a refusal.
+
+    The cookie opens nothing: by it a browser is known again when others fail to log in.
+    """
+    grant = await service.login(body.username, body.password, device)
     role = await role_of(service.session, grant)
     issued = _issue(resources, grant, role)
+    keep_device(response, resources, device)
     return LoginResponse(
         user=LoggedInUser(
             username=grant.username,
@@ -195,21 +211,29 @@ async def check(user: UserIfAnyDep, service: ServiceIfAnyDep) -> CheckResponse:
     responses=problem_responses(*BODY, "database_unavailable"),
 )
 async def logout(
-    user: UserIfAnyDep, service: ServiceIfAnyDep, body: LogoutRequest | None = None
-) -> Done:
-    """End the session of the token, and the one that is named if it is another of the caller's.
+    claims: BearerClaimsDep,
+    resources: ResourcesDep,
+    origin: OriginDep,
+    body: LogoutRequest | None = None,
+) -> LogoutResponse:
+    """End the session of the token, also of one that has expired, that of the refresh token, and
+    the one that is named if it is another of the same person.
 
-    Whoever is not logged in is answered the same: afterwards they are logged out in either case.
+    Everybody gets an answer: `success` is false when no token was given that is one of a session.
     """
-    if user is not None and service is not None:
-        await service.logout(user, also=_session_id(body))
-    return Done(message="Logged out")
+    named = body or LogoutRequest()
+    also = _session_id(named.session_id)
+    try:
+        await log_out(resources, origin, claims, named.refresh_token, also)
+    except (NotAuthenticated, TooManyAttempts):
+        return LogoutResponse(success=False, message="Nobody was logged in with this")
+    return LogoutResponse(success=True, message="Logged out")
 
 
-def _session_id(body: LogoutRequest | None) -> UUID | None:
+def _session_id(text: str | None) -> UUID | None:
     """The session that is named, None when there is none that could be one of ours."""
     try:
-        return UUID((body and body.session_id) or "")
+        return UUID(text or "")
     except ValueError:
         return None
 

@@ -20,7 +20,7 @@ _REFRESH_TOKEN: Final = "q1nF0b2cYx8Zr5tUv3wSe7dKg4hJm6lPo9iNaBzCxDE"  # noqa: S
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "LoginRequest": {"username": "marta", "password": _PASSWORD},
     "RefreshRequest": {"refresh_token": _REFRESH_TOKEN},
-    "LogoutRequest": {"session_id": _SESSION},
+    "LogoutRequest": {"session_id": _SESSION, "refresh_token": _REFRESH_TOKEN},
     "PasswordChange": {"current_password": _PASSWORD, "new_password": "granite-otter-quilt-52"},
     "LoginResponse": {
         "success": True,
@@ -69,7 +69,8 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "auth_enabled": True,
         "deployment_mode": "multi_company",
     },
-    "Done": {"success": True, "message": "Logged out"},
+    "LogoutResponse": {"success": True, "message": "Logged out"},
+    "Done": {"success": True, "message": "Password changed"},
 }
 
 

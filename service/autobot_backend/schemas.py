@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from autobot_backend.roles import AutobotRole
+from user_management.schemas.auth import RefreshToken
 
 SESSION_ID_LENGTH: Final = 200
 # Which of AutoBot's modes this is: users belong to organizations, and everybody logs in.
@@ -59,11 +60,21 @@ class RefreshResponse(BaseModel):
 
 
 class LogoutRequest(BaseModel):
-    """The `session_id` of the login; one that is none of the caller's does nothing."""
+    """The session's refresh token, and the `session_id` of a login; one that is none of the
+    caller's does nothing.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     session_id: Annotated[str, Field(max_length=SESSION_ID_LENGTH)] | None = None
+    refresh_token: RefreshToken | None = None
+
+
+class LogoutResponse(BaseModel):
+    """Whether the session of a token is over now; without a token of one there was none to end."""
+
+    success: bool
+    message: str
 
 
 class Done(BaseModel):

@@ -187,6 +187,16 @@ class NotAuthenticated(DomainError):
     default_detail = "Log in first."
 
 
+class RecentAuthenticationRequired(DomainError):
+    """The caller is known and may do this, once they have proved again who they are."""
+
+    code = "recent_authentication_required"
+    default_detail = (
+        "Confirm that it is you: send your current password to /api/slm-auth/confirm, then repeat "
+        "the request."
+    )
+
+
 class RefreshRefused(NotAuthenticated):
     """A refresh token that is of no use. Says nothing about the reason; what was written about
     it must survive.

@@ -167,6 +167,13 @@ def changing_password(current):
     return change
 
 
+def confirming(current):
+    async def confirm(client, *_):
+        await client.post("/api/slm-auth/confirm", json={"current_password": current})
+
+    return confirm
+
+
 async def export_log(client, users, _org_id):
     population = "autobot" if "autobot" in users else "slm"
     await client.get("/api/audit-logs/export", params={"population": population})
@@ -205,6 +212,14 @@ CAUSES: list[tuple[AuditAction, Cause]] = [
     (
         AuditAction.PASSWORD_CHANGED,
         Cause(changing_password(WRONG), USER, outcome="failure", populations=FLEET),
+    ),
+    (
+        AuditAction.AUTHENTICATION_CONFIRMED,
+        Cause(confirming("violet-anchor-77-meadow"), SESSION, populations=FLEET),
+    ),
+    (
+        AuditAction.AUTHENTICATION_CONFIRMED,
+        Cause(confirming(WRONG), USER, outcome="failure", populations=FLEET),
     ),
     (AuditAction.USER_CREATED, Cause(create, USER)),
     (AuditAction.USER_UPDATED, Cause(update, USER)),

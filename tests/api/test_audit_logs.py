@@ -156,6 +156,61 @@ async def test_since_is_included_and_until_is_not(admin, site):
     assert await ids(admin, until=until) == [rows[1], rows[0]]
 
 
+@pytest.mark.parametrize("path", [LOGS, f"{LOGS}/export", "/api/security/audit-logs"])
+@pytest.mark.parametrize(
+    "since",
+    [
+        *("2026-01-01T06:00:00+01:00", "2026-01-01T06:00:00%2B01:00", "2026-01-01 06:00:00+01:00"),
+        *("2026-01-01T06:00+01:00", "2026-01-01T06:00:00.000+0100"),
+    ],
+)
+async def test_the_plus_of_a_time_zone_needs_no_escape(admin, site, path, since):
+    """In a query it is a blank, unless one knows to write %2B."""
+    database = site.databases[Population.SLM]
+    before, after = (add_row(database, f"'2026-01-01T0{hour}:00:00Z'") for hour in (4, 6))
+    response = await admin.get(f"{path}?since={since}&until=2026-01-02T00:00:00Z")
+    assert response.status_code == 200, response.text
+    assert after in response.text
+    assert before not in response.text
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        "2026-01-01 06:00:00",
+        "2026-01-01T06:00:00 x",
+        "2026-01-01T06:00:00  01:00",
+        "2026-01-01 01:00",
+    ],
+)
+async def test_a_blank_is_no_plus_where_no_time_zone_follows(admin, since):
+    response = await admin.get(LOGS, params={"since": since})
+    assert (response.status_code, response.json()["code"]) == (422, "validation_error")
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("Prüfprogramm/1.0 (Ελλάδα; 王小明)".encode(), "Prüfprogramm/1.0 (Ελλάδα; 王小明)"),
+        ("Prüfprogramm/1.0".encode("latin-1"), "Prüfprogramm/1.0"),
+        (b"curl/8.0", "curl/8.0"),
+        ("ü".encode() * 600, "ü" * 500),
+        (b"\xc3", "\u00c3"),
+    ],
+)
+async def test_a_user_agent_in_utf_8_is_shown_as_it_is(admin, site, sent, shown):
+    await site.add_user(Population.SLM, "marta")
+    body = {"username": "marta", "password": site.password}
+    login = await site.client.post("/api/slm-auth/login", json=body, headers={"User-Agent": sent})
+    assert login.status_code == 200, login.text
+    [row] = (await admin.get(LOGS, params={"action": "login_success", "limit": "1"})).json()["logs"]
+    assert row["user_agent"] == shown
+    sessions = await site.client.get(
+        "/api/slm-auth/sessions", headers=site.bearer(login.json()["access_token"])
+    )
+    assert sessions.json()["sessions"][0]["user_agent"] == shown
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 
 from slm_server.api.matrix import HOLDERS, contexts, rows
 from slm_server.app import create_app
-from user_management.middleware.rbac import LOGGED_IN, ONE_TIME, PUBLIC, access_of
+from user_management.middleware.rbac import LEAVING, LOGGED_IN, ONE_TIME, PUBLIC, access_of
 from user_management.permissions import SYSTEM_ROLES
 from user_management.population import Population
 
@@ -76,7 +76,7 @@ def expected(caller, row) -> str | None:
         return None
     if caller == "nobody":
         return "not_authenticated"
-    if row.access == ONE_TIME:
+    if row.access in (LEAVING, ONE_TIME):
         return None
     if caller == "one-time password":
         return "password_change_required"

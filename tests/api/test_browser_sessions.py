@@ -13,6 +13,7 @@ from user_management.population import Population
 from user_management.schemas.fields import USERNAME_LENGTH
 
 ACCESS, REFRESH = "__Host-slm-access", "__Host-slm-refresh"
+DEVICE = "__Host-slm-device"
 LOGIN, GO_ON, LOGOUT = (f"/api/slm-auth/browser/{what}" for what in ("login", "refresh", "logout"))
 ME = "/api/slm-auth/me"
 # What a browser sends with a request of our own page.
@@ -38,7 +39,8 @@ async def enter(site, username="marta", password=None):
 
 
 def jar(site) -> dict[str, str]:
-    return dict(site.client.cookies.items())
+    """The cookies that hold tokens."""
+    return {name: value for name, value in site.client.cookies.items() if name != DEVICE}
 
 
 def put(site, **changes: str | None) -> None:
@@ -107,11 +109,13 @@ async def test_a_login_sets_both_cookies_and_shows_no_token(site, marta):
     body = {"username": "marta", "password": site.password}
     response = await site.client.post(LOGIN, json=body)
     assert response.status_code == 200, response.text
-    access, refresh = set_cookies(response)
+    device, access, refresh = set_cookies(response)
     [token] = re.findall(f"^{ACCESS}=([\\w-]+\\.[\\w-]+\\.[\\w-]+); ", access)
     [other] = re.findall(f"^{REFRESH}=([\\w-]{{94}}); ", refresh)
     assert access == f"{ACCESS}={token}; {FLAGS.format(1800)}"
     assert refresh == f"{REFRESH}={other}; {FLAGS.format(3600)}"
+    [known_by] = re.findall(f"^{DEVICE}=([\\w-]{{64}}); ", device)
+    assert device == f"{DEVICE}={known_by}; {FLAGS.format(30 * 24 * 3600)}"
     answer = response.json()
     assert answer == {
         "session_id": site.databases[Population.SLM].sql("SELECT id FROM auth_sessions"),
@@ -150,7 +154,7 @@ async def test_no_answer_holds_a_token(site, session):
         for morsel in SimpleCookie(line).values()
         if morsel.value
     }
-    assert len(given) == 6
+    assert len(given) == 7, "and what the browser is known again by"
     assert [token for token in given for each in answers if token in each.text] == []
 
 
@@ -564,6 +568,8 @@ async def test_a_login_ends_the_session_that_the_browser_had(site, marta):
 async def test_it_is_one_login_with_one_audit_log_and_one_limit(site):
     for path in (LOGIN, "/api/slm-auth/login"):
         assert (await site.try_login("marta", path=path)).status_code == 200
+        # One that is known again has a limit of its own.
+        site.client.cookies.clear()
         assert (await site.try_login("marta", "not-the-password-11", path)).status_code == 401
     kinds = [
         {name: row[name] for name in ("action", "outcome", "user_id", "ip_address", "details")}

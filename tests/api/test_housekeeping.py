@@ -12,7 +12,10 @@ from user_management.models import RateLimit
 from user_management.population import Population
 from user_management.services import HousekeepingService, housekeeping
 
-TABLES = ("auth_sessions", "rate_limits", "idempotency_records", "password_history")
+TABLES = (
+    *("auth_sessions", "rate_limits", "known_devices"),
+    *("idempotency_records", "password_history"),
+)
 ADA = "00000000-0000-0000-0000-000000000001"
 USERS = f"""
     INSERT INTO users (id, username, email) VALUES ('{ADA}', 'ada', 'ada@autobot.local');
@@ -86,6 +89,16 @@ def test_failures_go_when_they_count_no_more(command, database, sign, left):
 
 
 @pytest.mark.parametrize(("sign", "left"), [("+", 1), ("-", 0)])
+def test_browsers_go_a_month_after_the_last_login(command, database, sign, left):
+    database.sql(
+        "INSERT INTO known_devices (device, user_id, last_login_at)"
+        f" VALUES ('x', '{ADA}', now() - interval '30 days' {sign} {MOMENT})"
+    )
+    assert report(command("--json"))[database.population]["known_devices"] == 1 - left
+    assert count(database, "known_devices") == left
+
+
+@pytest.mark.parametrize(("sign", "left"), [("+", 1), ("-", 0)])
 def test_requests_go_after_a_day(command, database, sign, left):
     database.sql(
         "INSERT INTO idempotency_records (caller_id, key, request_hash, resource_id, created_at)"
@@ -143,7 +156,7 @@ async def test_a_row_in_use_is_neither_removed_nor_waited_for(site):
 def test_people_read_one_line_for_each_database(command, database):
     add_sessions(database, "now() - interval '31 days'")
     lines = command().stdout.splitlines()
-    nothing = "rate_limits 0, idempotency_records 0, password_history 0"
+    nothing = ", ".join(f"{table} 0" for table in TABLES[1:])
     assert sorted(lines) == sorted(
         f"{population}: removed auth_sessions {int(population is database.population)}, {nothing}"
         for population in Population

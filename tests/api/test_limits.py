@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from user_management.population import Population
+from user_management.security.devices import DeviceKeys, new_device
 from user_management.services.limits import network_of
 
 PASSWORD = "violet-anchor-77-meadow"
@@ -24,7 +25,8 @@ GENEROUS = {
 
 
 def move(site, address) -> None:
-    """From now on requests come from there."""
+    """From now on requests come from there, and from another browser."""
+    site.client.cookies.clear()
     site.client._transport.client = (address, 1234)
 
 
@@ -209,6 +211,7 @@ async def test_an_account_that_is_guessed_from_everywhere(site, databases, run_d
         databases[population].sql(
             "UPDATE auth_sessions SET created_at = now() - interval '31 days'"
         )
+        move(door, HOME)
         assert await status(door) == 429, "the address was the user's own a month ago"
 
 
@@ -244,6 +247,200 @@ async def test_one_network_of_ipv6_is_one_address(databases, run_site):
         assert await status(site) == 429
         move(site, "2001:db8:0:2::1")
         assert await status(site) == 200
+
+
+# Who shares an address. A browser is what its cookie says, wherever it is.
+ALL_AT_ONCE = {
+    "login_failures_per_pair": PER_PAIR,
+    "login_failures_per_account": 20,
+    "login_failures_per_address": 20,
+    "login_failures_global": 20,
+}
+
+
+class Browser:
+    """One browser of many at an address, at the door of one application."""
+
+    def __init__(self, door) -> None:
+        self.door = door
+        is_slm = door.resources.callers is Population.SLM
+        self.path = "/api/slm-auth/browser/login" if is_slm else "/api/auth/login"
+        self.cookie = f"__Host-{door.resources.callers}-device"
+        self.value: str | None = None
+
+    async def try_login(self, name, password=PASSWORD) -> httpx2.Response:
+        self.door.client.cookies.clear()
+        kept = {} if self.value is None else {"Cookie": f"{self.cookie}={self.value}"}
+        response = await self.door.client.post(
+            self.path,
+            json={"username": name, "password": password},
+            headers={"X-CSRF": "1", **kept},
+        )
+        self.value = response.cookies.get(self.cookie) or self.value
+        self.door.client.cookies.clear()
+        return response
+
+    async def login(self, name="marta") -> int:
+        return (await self.try_login(name)).status_code
+
+    async def fail(self, times, name="marta") -> list[int]:
+        return [(await self.try_login(name, WRONG)).status_code for _ in range(times)]
+
+
+@pytest.fixture
+async def office(databases, run_door, site):
+    """An application whose people share one address, with small limits; marta is one of them."""
+    async with run_door(databases, **ALL_AT_ONCE) as door:
+        for name in ("marta", "other", "newcomer"):
+            await site.add_user(door.resources.callers, name)
+        yield door
+
+
+async def block_address(door) -> None:
+    """A neighbour fails under names that nobody has, and everybody new is kept out."""
+    neighbour = Browser(door)
+    for number in range(20):
+        assert await neighbour.fail(1, f"nobody{number}") == [401]
+    assert_blocked(await neighbour.try_login("newcomer"), 900)
+
+
+async def test_a_neighbour_who_fails_under_other_names_locks_out_nobody_known_there(office):
+    """Neither by their browser, nor by having logged in from the address without a cookie."""
+    browser = Browser(office)
+    assert await browser.login() == 200
+    office.client.cookies.clear()
+    assert (await office.try_login("other")).status_code == 200
+    await block_address(office)
+    assert await browser.login() == 200
+    office.client.cookies.clear()
+    assert (await office.try_login("other")).status_code == 200
+
+
+async def test_a_neighbour_who_fails_under_ones_own_name_does_not_lock_ones_browser_out(office):
+    browser, neighbour = Browser(office), Browser(office)
+    assert await browser.login() == 200
+    assert await neighbour.fail(PER_PAIR + 3) == [401] * PER_PAIR + [429] * 3
+    assert await browser.login() == 200
+    # What the owner does there is no help for the neighbour either.
+    assert await neighbour.fail(1) == [429]
+
+
+async def test_a_browser_is_known_from_every_address_and_past_all_blocks(office):
+    browser = Browser(office)
+    assert await browser.login() == 200
+    for number in range(20):
+        move(office, f"198.51.100.{number}")
+        assert await Browser(office).fail(1) == [401]
+    move(office, FAR)
+    assert await Browser(office).login() == 429, "account and global"
+    assert await browser.login() == 200
+
+
+async def test_a_known_browser_has_a_limit_of_its_own(office, databases):
+    """Who has taken the cookie guesses no more than anybody else."""
+    browser = Browser(office)
+    assert await browser.login() == 200
+    assert await browser.fail(PER_PAIR + 2) == [401] * PER_PAIR + [429] * 2
+    assert_blocked(await browser.try_login("marta"), 30)
+    database = databases[office.resources.callers]
+    scopes = database.sql("SELECT scope, failures FROM rate_limits").splitlines()
+    assert scopes == [f"device|{PER_PAIR}"], "it is nobody else's business"
+    move(office, ELSEWHERE)
+    assert await browser.login() == 429, "wherever it is"
+    assert await Browser(office).login() == 200
+
+
+async def test_a_success_forgives_the_failures_of_the_browser(office):
+    browser = Browser(office)
+    for _ in range(3):
+        assert await browser.login() == 200
+        assert await browser.fail(PER_PAIR - 1) == [401] * (PER_PAIR - 1)
+
+
+async def test_a_browser_is_known_for_those_who_have_logged_in_with_it(office):
+    """An attacker with an account gets no more guesses at others than without one."""
+    browser = Browser(office)
+    assert await browser.login("other") == 200
+    assert await browser.fail(PER_PAIR + 1) == [401] * PER_PAIR + [429]
+    assert await Browser(office).fail(1) == [429], "the pair's guesses are used up"
+    assert await browser.login("other") == 200
+
+
+async def test_several_people_may_share_a_browser(office):
+    browser = Browser(office)
+    assert [await browser.login(name) for name in ("marta", "other")] == [200, 200]
+    await block_address(office)
+    assert [await browser.login(name) for name in ("marta", "other")] == [200, 200]
+    assert await browser.login("newcomer") == 429
+
+
+@pytest.mark.parametrize("change", ["forged", "cut", "of the other", "too long", "no base64", ""])
+async def test_a_cookie_that_was_not_made_here_is_none(office, change):
+    browser = Browser(office)
+    assert await browser.login() == 200
+    good = browser.value
+    browser.value = {
+        "forged": good[:-2] + ("AA" if good[-2:] != "AA" else "BB"),
+        "cut": good[:32],
+        "of the other": DeviceKeys([b"x" * 32]).sealed(new_device()),
+        "too long": good + "A",
+        "no base64": "!" * len(good),
+        "": "",
+    }[change]
+    # Without the address's memory of marta, which would let her in.
+    move(office, ELSEWHERE)
+    await block_address(office)
+    assert await browser.login() == 429
+
+
+async def test_a_browser_is_forgotten_after_a_month(office, databases):
+    browser = Browser(office)
+    assert await browser.login() == 200
+    move(office, ELSEWHERE)
+    await block_address(office)
+    sql = databases[office.resources.callers].sql
+    sql("UPDATE known_devices SET last_login_at = now() - interval '29 days'")
+    assert await browser.login() == 200
+    assert sql("SELECT last_login_at > now() - interval '1 minute' FROM known_devices") == "t"
+    sql(
+        "UPDATE known_devices SET last_login_at = now() - interval '31 days';"
+        "UPDATE auth_sessions SET ip_address = '192.0.2.1'"
+    )
+    assert await browser.login() == 429
+
+
+async def test_a_refused_login_sets_no_cookie_and_is_the_same_for_everybody(office, statements):
+    """A known browser's refusal tells no more of a name than a strange one's."""
+    browser, seen = Browser(office), []
+    assert await browser.login("other") == 200
+    kept = browser.value
+    for name in ("marta", "nobody"):
+        statements.clear()
+        response = await browser.try_login(name, WRONG)
+        assert (response.status_code, browser.value) == (401, kept)
+        assert "set-cookie" not in response.headers
+        seen.append((response.content, list(statements)))
+    assert seen[0] == seen[1]
+
+
+async def test_programs_get_no_cookie(site, marta):
+    del marta
+    for path in ("/api/slm-auth/login", "/api/auth/login"):
+        response = await site.try_login("marta", path=path)
+        assert response.status_code == 200
+        assert "set-cookie" not in response.headers
+    assert site.databases[Population.SLM].sql("SELECT count(*) FROM known_devices") == "0"
+
+
+async def test_unlocking_clears_the_browsers_too(site, marta):
+    headers = await site.administrate()
+    browser = Browser(site)
+    assert await browser.login() == 200
+    assert await browser.fail(PER_PAIR + 1) == [401] * PER_PAIR + [429]
+    assert (await lock(site.client, marta, headers=headers))["locked_until"]
+    where = f"/api/slm-users/{marta}/unlock"
+    assert (await site.client.post(where, headers=headers)).status_code == 204
+    assert await browser.login() == 200
 
 
 @pytest.mark.parametrize(
@@ -455,6 +652,15 @@ async def test_the_current_password_cannot_be_guessed_with_a_stolen_token(site, 
     pass_time(site, 31)
     assert (await change(site, headers, site.password)).status_code == 204
     assert limits(site, "password") == []
+
+
+async def test_whoever_guesses_with_a_stolen_token_locks_out_nobody_but_that_session(site, marta):
+    del marta
+    stolen, own = await site.login("marta"), await site.login("marta")
+    for _ in range(PER_PAIR):
+        assert (await change(site, stolen, WRONG)).status_code == 403
+    assert_blocked(await change(site, stolen, site.password), 30)
+    assert (await change(site, own, site.password)).status_code == 204
 
 
 async def test_guesses_of_the_current_password_at_once(site, marta, held_hashing):

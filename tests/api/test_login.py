@@ -352,7 +352,7 @@ async def test_a_one_time_password_allows_nothing_but_its_change(site):
     headers = {"Authorization": f"Bearer {response.json()['access_token']}"}
     for method, path in (
         ("GET", "/api/slm-auth/me"),
-        ("POST", "/api/slm-auth/logout"),
+        ("GET", "/api/slm-auth/sessions"),
         ("GET", "/api/slm-users"),
         ("GET", "/api/autobot-users"),
         ("GET", "/api/openapi.json"),

@@ -105,6 +105,7 @@ def test_the_routes_are_those_that_exist(document):
         "GET /api/slm-auth/me",
         "POST /api/slm-auth/logout",
         "POST /api/slm-auth/change-password",
+        "POST /api/slm-auth/confirm",
         "POST /api/slm-auth/refresh",
         "POST /api/slm-auth/browser/login",
         "POST /api/slm-auth/browser/refresh",

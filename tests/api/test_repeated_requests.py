@@ -129,6 +129,86 @@ async def test_another_callers_key_is_another_one(admin, site):
     assert (response.status_code, response.json()["code"]) == (409, "duplicate")
 
 
+# What is created, which permissions that takes, and the one that reading it takes.
+CREATIONS = {
+    "autobot user": ("/api/autobot-users", NEW, ["users:create"], "users:read"),
+    "fleet administrator": ("/api/slm-users", NEW, ["users:create"], "users:read"),
+    "AutoBot's fleet administrator": (
+        *("/api/auth/users", {"username": "marta", "password": "violet-anchor-77-meadow"}),
+        *(["users:create"], "users:read"),
+    ),
+    "role": ("/api/autobot-roles", {"name": "r", "permissions": []}, ["admin:users"], "users:read"),
+    "given role": (
+        *("/api/autobot-users/{user}/roles", {"role_id": "{role}"}),
+        *(["admin:users"], "users:read"),
+    ),
+    "organization": ("/api/organizations", {"name": "n"}, ["admin:organization"], "teams:read"),
+    "team": (
+        *("/api/autobot-teams", {"name": "t", "organization_id": "{org}"}),
+        *(["teams:create"], "teams:read"),
+    ),
+    "member": (
+        *("/api/autobot-teams/{team}/members", {"user_id": "{user}"}),
+        *(["teams:manage"], "teams:read"),
+    ),
+}
+
+
+async def surroundings(site) -> dict[str, str]:
+    """What creations refer to."""
+    org_id = site.add_organization("acme")
+    team = site.databases[Population.AUTOBOT].sql(
+        "WITH made AS (INSERT INTO teams (org_id, name)"
+        f" VALUES ('{org_id}', 'Harbour') RETURNING id) SELECT id FROM made"
+    )
+    user = await site.add_user(Population.AUTOBOT, "peter", org_id=org_id)
+    role = site.add_role(Population.AUTOBOT, "empty")
+    return {"org": str(org_id), "team": team, "user": str(user), "role": str(role)}
+
+
+@pytest.mark.parametrize("when", ["never had it", "has lost it"])
+@pytest.mark.parametrize("name", CREATIONS)
+async def test_who_may_not_read_it_learns_nothing_of_what_became_of_it(site, name, when):
+    path, body, permissions, reading = CREATIONS[name]
+    words = await surroundings(site)
+    path = path.format(**words)
+    body = {
+        key: value.format(**words) if isinstance(value, str) else value
+        for key, value in body.items()
+    }
+    held = permissions if when == "never had it" else [*permissions, reading]
+    await site.add_user(Population.SLM, "maker", permissions=held)
+    headers = await site.login("maker") | with_key("a-1")
+    first = await site.client.post(path, json=body, headers=headers)
+    assert first.is_success, first.text
+    sql = site.databases[Population.SLM].sql
+    sql(
+        "DELETE FROM role_permissions USING permissions WHERE permission_id = permissions.id"
+        f" AND permissions.name = '{reading}'"
+    )
+    again = await site.client.post(path, json=body, headers=headers)
+    assert (again.status_code, again.json()["code"]) == (403, "permission_denied")
+    assert reading in again.json()["detail"]
+    assert "done it already" in again.json()["detail"]
+    assert "location" not in again.headers
+    assert "etag" not in again.headers
+    sql(
+        "INSERT INTO role_permissions SELECT roles.id, permissions.id FROM roles, permissions"
+        f" WHERE roles.name = 'role of maker' AND permissions.name = '{reading}'"
+    )
+    again = await site.client.post(path, json=body, headers=headers)
+    assert again.status_code == first.status_code
+
+
+async def test_at_the_same_time_too_who_may_not_read_learns_nothing(site):
+    await site.add_user(Population.SLM, "maker", permissions=["users:create"])
+    headers = await site.login("maker") | with_key("a-1")
+    answers = await asyncio.gather(
+        *(site.client.post(PATH, json=NEW, headers=headers) for _ in range(5))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 403, 403, 403, 403]
+
+
 async def test_a_refused_request_uses_no_key_up(admin):
     wrong = NEW | {"password": "password"}
     assert (await admin.post(PATH, json=wrong, headers=with_key("a-1"))).status_code == 422

@@ -76,6 +76,10 @@ def test_passwords_are_taken_by_these_routes_only():
         ("login_of_playbooks", "password"),
         ("change_password", "current_password"),
         ("change_password", "new_password"),
+        # The caller's own, once more.
+        ("confirm", "current_password"),
+        ("update_slm_user", "current_password"),
+        ("update_autobot_user", "current_password"),
         ("create_slm_user", "password"),
         ("create_autobot_user", "password"),
         ("create_user_of_autobot", "password"),

@@ -316,6 +316,10 @@ def respell(text):
     return text[:-1] + alphabet[alphabet.index(text[-1]) + 1]
 
 
+# Of those, the ones that were good once.
+EXPIRED = {f"exp {value!r}" for value in (NOW - LEEWAY - 1, 0, -1)}
+
+
 class TestRefused:
     def test_the_untouched_token_is_valid(self, verifier):
         """Otherwise the forgeries below would be refused for the wrong reason."""
@@ -328,6 +332,15 @@ class TestRefused:
 
         assert refusal.value.detail == "The access token is invalid or has expired. Log in again."
         assert refusal.value.__cause__ is None
+
+    @pytest.mark.parametrize("forgery", FORGED)
+    def test_it_names_its_session_only_if_it_was_good_once(self, verifier, forgery):
+        if forgery in EXPIRED:
+            named = verifier.identify(FORGED[forgery]())
+            assert (named.session_id, named.user_id) == (SESSION, USER)
+        else:
+            with pytest.raises(NotAuthenticated):
+                verifier.identify(FORGED[forgery]())
 
     @settings(max_examples=300)
     @given(st.one_of(st.text(max_size=200), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*")))
@@ -396,6 +409,8 @@ class TestTime:
             subject="x", user_id=USER, session_id=SESSION, claims={"admin": False}, issued_at=past
         )
 
+        # That it names its session is not remembered as if it were good.
+        assert verifier.identify(made).session_id == SESSION
         with pytest.raises(NotAuthenticated):
             verifier.verify(made)
 

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from slm_server.api.paging import CursorPageDep, next_cursor
+from slm_server.api.routes import CONFIRMED, RECENTLY
 from slm_server.audit_export import MEDIA_TYPES, chain, export, shaped
 from user_management.middleware.caller import OriginDep, context_of
 from user_management.middleware.problems import problem_responses
@@ -113,15 +114,17 @@ async def list_audit_logs(
 @router.get(
     "/export",
     operation_id="export_audit_logs",
+    dependencies=[Depends(require_permission(Permission.AUDIT_READ)), RECENTLY],
     response_class=StreamingResponse,
     responses={
+        **CONFIRMED,
         200: {
             "description": "All events that meet what is given, newest first.",
             "content": {
                 "text/csv": {"schema": {"type": "string"}},
                 "application/x-ndjson": {"schema": {"type": "string"}},
             },
-        }
+        },
     },
 )
 async def export_audit_logs(

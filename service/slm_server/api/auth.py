@@ -1,27 +1,34 @@
-"""Login, refresh and logout of fleet administrators."""
+"""Login, refresh, logout, and what fleet administrators do with their password."""
 
 from fastapi import APIRouter, Depends, Request
 
+from user_management.errors import NotAuthenticated
 from user_management.middleware.caller import (
+    ClaimsDep,
     CurrentUserDep,
+    OriginDep,
     SessionUserDep,
     get_bearer_user,
     get_session_user,
 )
-from user_management.middleware.login import LoginServiceDep, OwnServiceDep
+from user_management.middleware.login import LoginServiceDep, OwnServiceDep, log_out
 from user_management.middleware.problems import (
+    BODY,
+    CURRENT_PASSWORD,
     LOGIN,
     PASSWORD_CHANGE,
     REFRESH,
     SESSION,
     problem_responses,
 )
-from user_management.middleware.rbac import public
+from user_management.middleware.rbac import leaving, public
 from user_management.middleware.resources import IssuedToken, Resources, ResourcesDep
 from user_management.schemas.auth import (
     CurrentUserResponse,
     LoginRequest,
+    LogoutRequest,
     PasswordChange,
+    PasswordConfirmation,
     RefreshRequest,
     TokenResponse,
 )
@@ -125,11 +132,34 @@ async def me(user: CurrentUserDep) -> CurrentUserResponse:
     "/slm-auth/logout",
     operation_id="logout",
     status_code=204,
-    responses=problem_responses(*SESSION, "password_change_required"),
+    dependencies=[Depends(leaving)],
+    openapi_extra={
+        "security": [{}, {get_session_user.scheme_name: []}, {"browser": []}],
+    },
+    responses=problem_responses(*BODY, *SESSION, "cross_site_request", "too_many_attempts"),
 )
-async def logout(user: CurrentUserDep, service: OwnServiceDep) -> None:
-    """End the session; its token is worthless from now on."""
-    await service.logout(user)
+async def logout(
+    claims: ClaimsDep,
+    resources: ResourcesDep,
+    origin: OriginDep,
+    body: LogoutRequest | None = None,
+) -> None:
+    """End the session of the access token, also of one that has expired, and that of the refresh
+    token: all of their tokens are worthless from now on. 401 when none of them has ended one.
+    """
+    if not await log_out(resources, origin, claims, body.refresh_token if body else None):
+        raise NotAuthenticated("The session has ended already.")
+
+
+@router.post(
+    "/slm-auth/confirm",
+    operation_id="confirm",
+    status_code=204,
+    responses=problem_responses(*BODY, *SESSION, *CURRENT_PASSWORD, "password_change_required"),
+)
+async def confirm(body: PasswordConfirmation, user: CurrentUserDep, service: OwnServiceDep) -> None:
+    """Prove again who is calling. For ten minutes the session may do what asks for it."""
+    await service.confirm(user, body.current_password)
 
 
 @router.post(

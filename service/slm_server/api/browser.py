@@ -16,13 +16,14 @@ from user_management.middleware.browser import (
     same_origin,
     set_cookie,
 )
-from user_management.middleware.caller import get_browser_user
-from user_management.middleware.login import LoginServiceDep
+from user_management.middleware.caller import CookieClaimsDep
+from user_management.middleware.login import DeviceDep, LoginServiceDep, keep_device
 from user_management.middleware.problems import LOGIN, SESSION, problem, problem_responses
 from user_management.middleware.rbac import public
 from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.schemas.auth import BrowserSessionResponse, LoginRequest
-from user_management.services import AuthenticatedUser, AuthenticationService, Grant
+from user_management.security.tokens import AccessClaims
+from user_management.services import AuthenticationService, Grant
 
 COOKIES: Final = BrowserCookies(access="__Host-slm-access", refresh="__Host-slm-refresh")
 
@@ -40,21 +41,11 @@ def _described(*security: Mapping[str, list[str]]) -> dict[str, Any]:
     return extra | {"security": list(security)} if security else extra
 
 
-async def get_user_if_any(request: Request) -> AuthenticatedUser | None:
-    """The caller by the access cookie, None when it is good for nobody."""
-    try:
-        return await get_browser_user(request)
-    except NotAuthenticated:
-        return None
-
-
 async def get_refresh_token(request: Request) -> str | None:
     """What the refresh cookie holds."""
     return cookie_of(request, COOKIES.refresh)
 
 
-# Before the service, where both are asked for: none of its connections waits for another one.
-UserIfAnyDep = Annotated[AuthenticatedUser | None, Depends(get_user_if_any)]
 RefreshTokenDep = Annotated[str | None, Depends(get_refresh_token)]
 
 
@@ -66,15 +57,17 @@ RefreshTokenDep = Annotated[str | None, Depends(get_refresh_token)]
 )
 async def begin_browser_session(
     body: LoginRequest,
-    former: UserIfAnyDep,
+    former: CookieClaimsDep,
     former_token: RefreshTokenDep,
+    device: DeviceDep,
     service: LoginServiceDep,
     resources: ResourcesDep,
     response: Response,
 ) -> BrowserSessionResponse:
     """Begin a session, as `login` does, and end the one that the browser had before."""
-    grant = await service.login(body.username, body.password)
+    grant = await service.login(body.username, body.password, device)
     await _end(service, former, former_token)
+    keep_device(response, resources, device)
     return _answer(response, resources, grant)
 
 
@@ -107,30 +100,26 @@ async def refresh_browser_session(
     responses=problem_responses("database_unavailable"),
 )
 async def end_browser_session(
-    user: UserIfAnyDep, token: RefreshTokenDep, service: LoginServiceDep, response: Response
+    claims: CookieClaimsDep, token: RefreshTokenDep, service: LoginServiceDep, response: Response
 ) -> None:
     """End the session, also by the refresh cookie alone, and let the browser forget all of it.
 
-    Whoever is not logged in is answered the same.
+    Whoever is not logged in is answered the same: the browser is logged out afterwards.
     """
-    await _end(service, user, token)
+    await _end(service, claims, token)
     clear_cookies(response, COOKIES)
     # Not "cookies": those would be the ones of all hosts of the domain.
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
 
 
 async def _end(
-    service: AuthenticationService, user: AuthenticatedUser | None, refresh_token: str | None
+    service: AuthenticationService, claims: AccessClaims | None, refresh_token: str | None
 ) -> None:
-    """End the session of the caller or, when the access token is good for nobody, the refresh
-    token's. One that is unknown has ended already.
+    """End the sessions of the cookies. What is unknown opens nothing, and its address may be
+    blocked for what others did: the browser forgets it anyway.
     """
-    if user is not None:
-        await service.logout(user)
-    elif refresh_token:
-        # An address may be blocked for what others did: the browser forgets its token anyway.
-        with suppress(NotAuthenticated, TooManyAttempts):
-            await service.logout_by_refresh_token(refresh_token)
+    with suppress(NotAuthenticated, TooManyAttempts):
+        await service.logout(claims, refresh_token)
 
 
 def _answer(response: Response, resources: Resources, grant: Grant) -> BrowserSessionResponse:

@@ -116,6 +116,8 @@ _one_page: Final[Example] = {"total": None, "next_cursor": None, "limit": 100, "
 EXAMPLES: Final[Mapping[str, Example]] = {
     "LoginRequest": {"username": "captain", "password": _PASSWORD},
     "RefreshRequest": {"refresh_token": _REFRESH_TOKEN},
+    "LogoutRequest": {"refresh_token": _REFRESH_TOKEN},
+    "PasswordConfirmation": {"current_password": _PASSWORD},
     "PasswordChange": {"current_password": _PASSWORD, "new_password": "granite-otter-quilt-52"},
     "UserCreate": {
         "username": "marta",

@@ -58,14 +58,19 @@ async def me(user: CurrentUserDep) -> LegacyCurrentUserResponse:
         "duplicate",
         "database_unavailable",
         "hash_queue_full",
+        "not_authenticated",
+        "recent_authentication_required",
     ),
 )
 async def create_user(
     body: LegacyUserCreate,
     service: Annotated[UserService, Depends(get_user_service, scope="function")],
     once: OnceDep,
+    caller: CurrentUserDep,
 ) -> LegacyUserResponse:
     """Create a fleet administrator. The e-mail address is `<username>@autobot.local`."""
+    if body.is_admin:
+        caller.check_recently_authenticated()
     new = UserCreate(
         username=body.username,
         email=f"{body.username}@autobot.local",
@@ -73,7 +78,9 @@ async def create_user(
         is_admin=body.is_admin,
     )
     try:
-        user = await once.create(service.session, lambda: service.create(new), service.get)
+        user = await once.create(
+            service.session, lambda: service.create(new), service.get, Permission.USERS_READ
+        )
     except Duplicate:
         # Also when it is the address: the client knows of none.
         raise Duplicate("Username already exists.") from None

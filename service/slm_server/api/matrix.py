@@ -9,7 +9,11 @@ from uuid import UUID
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
-from user_management.middleware.rbac import Access, access_of
+from user_management.middleware.rbac import (
+    Access,
+    access_of,
+    asks_for_recent_authentication,
+)
 from user_management.permissions import ALL_PERMISSIONS, SYSTEM_ROLES
 from user_management.services import OPERATOR, Authority
 
@@ -26,6 +30,7 @@ _INTRODUCTION: Final = """\
 Written by `python -m slm_server.api.matrix` from the routes themselves, and compared with them by
 the tests, which also call each route as each of these. [Authorization](authorization.md) explains
 the columns. A limited administrator is one who has all permissions, within one organization.
+"recently" is for those who [have just confirmed](security.md#confirm-that-it-is-you) who they are.
 """
 
 
@@ -36,6 +41,7 @@ class Row:
     method: str
     path: str
     access: Access
+    is_recent: bool
 
     def admits(self, holder: str) -> bool:
         """Whether one of HOLDERS may call the route."""
@@ -45,6 +51,8 @@ class Row:
         asks = f"`{self.access.needed}`" if self.access.permissions else self.access.audience
         if self.access.is_platform_admin:
             asks += " of a platform administrator"
+        if self.is_recent:
+            asks += ", recently"
         answers = ("yes" if self.admits(holder) else "no" for holder in HOLDERS)
         return "| " + " | ".join([f"`{self.method} {self.path}`", asks, *answers]) + " |"
 
@@ -63,8 +71,10 @@ def rows(app: FastAPI) -> list[Row]:
         access = access_of(context.dependant)
         if access is None:
             raise LookupError(f"{context.path} declares nothing: not even that it is public.")
+        is_recent = asks_for_recent_authentication(context.dependant)
         found += [
-            Row(method, str(context.path), access) for method in sorted(context.methods or ())
+            Row(method, str(context.path), access, is_recent)
+            for method in sorted(context.methods or ())
         ]
     return sorted(found, key=lambda row: (row.path, row.method))
 

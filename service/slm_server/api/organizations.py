@@ -65,7 +65,9 @@ async def create_organization(
     once: OnceDep,
 ) -> OrganizationResponse:
     """Create an organization. For administrators of all organizations only."""
-    organization = await once.create(service.session, lambda: service.create(body), service.get)
+    organization = await once.create(
+        service.session, lambda: service.create(body), service.get, Permission.TEAMS_READ
+    )
     response.headers["Location"] = f"{request.url.path}/{organization.id}"
     return _shown(organization, response)
 

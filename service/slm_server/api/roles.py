@@ -6,7 +6,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
-from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
+from slm_server.api.routes import (
+    CALLER,
+    CONFIRMED,
+    RECENTLY,
+    SHOWN,
+    created,
+    needs,
+    service_of,
+)
 from user_management.middleware.idempotency import OnceDep
 from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
 from user_management.middleware.problems import BODY, problem_responses
@@ -54,7 +62,7 @@ def create_router(population: Population) -> APIRouter:
     ]
 
     reads = needs(Permission.USERS_READ, population)
-    manages = needs(Permission.ADMIN_USERS, population)
+    manages = [*needs(Permission.ADMIN_USERS, population), RECENTLY]
 
     router = APIRouter(
         tags=[f"{population} roles"], responses=problem_responses(*CALLER, "validation_error")
@@ -65,7 +73,9 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"create_{population}_role",
         status_code=201,
         dependencies=manages,
-        responses=_CREATED | problem_responses(*BODY, "idempotency_key_reused", "duplicate"),
+        responses=_CREATED
+        | CONFIRMED
+        | problem_responses(*BODY, "idempotency_key_reused", "duplicate"),
     )
     async def create_role(
         body: RoleCreate,
@@ -75,7 +85,9 @@ def create_router(population: Population) -> APIRouter:
         once: OnceDep,
     ) -> RoleDetails:
         """Create a role of permissions that the caller has."""
-        role = await once.create(service.session, lambda: service.create(body), service.get)
+        role = await once.create(
+            service.session, lambda: service.create(body), service.get, Permission.USERS_READ
+        )
         response.headers["Location"] = f"{request.url.path}/{role.id}"
         return _answer(role, response)
 
@@ -108,6 +120,7 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"update_{population}_role",
         dependencies=manages,
         responses=SHOWN
+        | CONFIRMED
         | problem_responses(*BODY, "not_found", "duplicate", "system_role", "precondition_failed"),
     )
     async def update_role(
@@ -125,7 +138,7 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"delete_{population}_role",
         status_code=204,
         dependencies=manages,
-        responses=problem_responses("not_found", "system_role", "precondition_failed"),
+        responses=CONFIRMED | problem_responses("not_found", "system_role", "precondition_failed"),
     )
     async def delete_role(role_id: UUID, service: ServiceDep, expected: IfMatchDep) -> None:
         """Delete a role for good. Whoever has it loses it, and their sessions end."""
@@ -137,6 +150,7 @@ def create_router(population: Population) -> APIRouter:
         status_code=201,
         dependencies=manages,
         responses=_ASSIGNED
+        | CONFIRMED
         | problem_responses(*BODY, "not_found", "duplicate", "idempotency_key_reused"),
     )
     async def assign_role(
@@ -148,7 +162,10 @@ def create_router(population: Population) -> APIRouter:
     ) -> UserRolesResponse:
         """Give a role to a user. Nobody gives a permission that they do not have themselves."""
         user = await once.create(
-            service.session, lambda: service.assign(user_id, body.role_id), service.get_user
+            service.session,
+            lambda: service.assign(user_id, body.role_id),
+            service.get_user,
+            Permission.USERS_READ,
         )
         response.headers["ETag"] = etag_of(user.updated_at)
         return UserRolesResponse.of(user)
@@ -172,7 +189,7 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"revoke_{population}_role",
         status_code=204,
         dependencies=manages,
-        responses=problem_responses("not_found"),
+        responses=CONFIRMED | problem_responses("not_found"),
     )
     async def revoke_role(user_id: UUID, role_id: UUID, service: ServiceDep) -> None:
         """Take a role from a user. Their sessions end, if the role allows anything."""

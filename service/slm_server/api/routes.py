@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
 from user_management.middleware.preconditions import ETAG_HEADER
-from user_management.middleware.rbac import require_permission
+from user_management.middleware.problems import problem_responses
+from user_management.middleware.rbac import recently_authenticated, require_permission
 from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -25,6 +26,10 @@ CALLER: Final = (
     "internal_error",
     "database_unavailable",
 )
+
+# What a stolen token must not do; after what the route needs.
+RECENTLY: Final = Depends(recently_authenticated)
+CONFIRMED: Final[Answers] = problem_responses("not_authenticated", "recent_authentication_required")
 
 SHOWN: Final[Answers] = {200: {"headers": ETAG_HEADER}}
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from slm_server.api.routes import CALLER, needs, service_of
+from slm_server.api.routes import CALLER, CONFIRMED, RECENTLY, needs, service_of
 from user_management.middleware.caller import CurrentUserDep
 from user_management.middleware.login import OwnServiceDep
 from user_management.middleware.problems import problem_responses
@@ -107,15 +107,16 @@ def create_router(population: Population) -> APIRouter:
     @router.post(
         "/reset-password",
         operation_id=f"reset_{population}_user_password",
-        dependencies=needs(Permission.USERS_UPDATE, population),
-        responses=problem_responses("database_unavailable", "hash_queue_full"),
+        dependencies=[*needs(Permission.USERS_UPDATE, population), RECENTLY],
+        responses=CONFIRMED | problem_responses("database_unavailable", "hash_queue_full"),
     )
     async def reset_password(
         user_id: UUID, service: Annotated[AccountService, service_dep]
     ) -> OneTimePasswordResponse:
         """Replace the password by a random one that must be changed at the first login.
 
-        The old password is void and all sessions end, one's own too if it is oneself.
+        The old password is void and all sessions end. Nobody resets their own: that takes the
+        current password.
         """
         given = await service.reset_password(user_id)
         return OneTimePasswordResponse(
@@ -142,10 +143,13 @@ def create_router(population: Population) -> APIRouter:
         "/unlock",
         operation_id=f"unlock_{population}_user",
         status_code=204,
-        dependencies=needs(Permission.USERS_UPDATE, population),
+        dependencies=[*needs(Permission.USERS_UPDATE, population), RECENTLY],
+        responses=CONFIRMED,
     )
     async def unlock(user_id: UUID, service: Annotated[AccountService, service_dep]) -> None:
-        """Forget the user's failed attempts, so that they can try again at once."""
+        """Forget the user's failed attempts, so that they can try again at once. Nobody forgets
+        their own.
+        """
         await service.unlock(user_id)
 
     return router

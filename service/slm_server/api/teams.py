@@ -61,7 +61,9 @@ async def create_team(
     body: TeamCreate, request: Request, response: Response, service: ServiceDep, once: OnceDep
 ) -> TeamResponse:
     """Create a team. It may have no owner yet; who becomes one first is its first owner."""
-    team = await once.create(service.session, lambda: service.create(body), service.get)
+    team = await once.create(
+        service.session, lambda: service.create(body), service.get, Permission.TEAMS_READ
+    )
     response.headers["Location"] = f"{request.url.path}/{team.id}"
     return _shown(team, response)
 
@@ -180,6 +182,7 @@ async def add_team_member(
         service.session,
         lambda: service.add_member(team_id, body, expected),
         service.get_member,
+        Permission.TEAMS_READ,
     )
     return MemberAddedResponse(member=MemberResponse.of(member))
 

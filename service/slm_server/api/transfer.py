@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
-from slm_server.api.routes import CALLER
+from slm_server.api.routes import CALLER, CONFIRMED, RECENTLY
 from slm_server.api.users import get_filter
 from slm_server.audit_export import MEDIA_TYPES, chain
 from slm_server.import_worker import Job
@@ -102,6 +102,7 @@ def create_router(population: Population) -> APIRouter:
                     "application/x-ndjson": {"schema": {"type": "string"}, "example": _REPORT}
                 },
             },
+            **CONFIRMED,
             **problem_responses(
                 *("bad_request", "body_too_large", "unsupported_media_type"),
                 *("import_running", "validation_error", "unusable_file"),
@@ -123,6 +124,8 @@ def create_router(population: Population) -> APIRouter:
         Whoever is here already, by id, username or e-mail address, keeps what they have and gets
         what they lack. What is written when it breaks off stays; repeating it goes on.
         """
+        if apply:
+            user.check_recently_authenticated()
         settings = request.app.state.settings.database(population)
         with await spool(request) as file:
             job = Job(
@@ -138,8 +141,11 @@ def create_router(population: Population) -> APIRouter:
     @router.get(
         "/export",
         operation_id=f"export_{population}_users",
+        # What the user is asked besides comes first.
+        dependencies=[Depends(reads), RECENTLY],
         response_class=StreamingResponse,
         responses={
+            **CONFIRMED,
             200: {
                 "description": "All users who meet what is given, oldest first, as an import "
                 "reads them.",
@@ -147,7 +153,7 @@ def create_router(population: Population) -> APIRouter:
                     "text/csv": {"schema": {"type": "string"}, "example": _ROWS},
                     "application/x-ndjson": {"schema": {"type": "string"}},
                 },
-            }
+            },
         },
     )
     async def export_users(

@@ -1,16 +1,16 @@
 """The routes for users, one set for each population."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from slm_server.api.paging import Search, SortedPageDep, next_cursor
-from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
+from slm_server.api.routes import CALLER, CONFIRMED, SHOWN, created, needs, service_of
 from user_management.middleware.caller import CurrentUserDep
 from user_management.middleware.idempotency import OnceDep
 from user_management.middleware.preconditions import IfMatchDep, etag_of
-from user_management.middleware.problems import BODY, problem_responses
+from user_management.middleware.problems import BODY, CURRENT_PASSWORD, problem_responses
 from user_management.middleware.rbac import require_permission
 from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.permissions import Permission
@@ -18,10 +18,15 @@ from user_management.population import Population
 from user_management.schemas.fields import Moment
 from user_management.schemas.users import UserCreate, UserListResponse, UserResponse, UserUpdate
 from user_management.services import UserService
+from user_management.services.context import is_oneself
+from user_management.services.current_password import CurrentPassword
 from user_management.services.organizations import check_organization
 from user_management.services.user_search import UserFilter
+from user_management.services.users import PROTECTED_BY_PASSWORD
 
 _CREATED = created("user")
+# What lets somebody into an account, or decides what they may do.
+_PROTECTED: Final = frozenset({"email", "username", "is_admin"})
 
 
 async def get_filter(
@@ -50,8 +55,15 @@ def create_router(population: Population) -> APIRouter:
 
     service_dep = service_of(
         population,
-        lambda session, context, resources: UserService(session, context, resources.hasher),
+        lambda session, context, resources: UserService(
+            session,
+            context,
+            resources.hasher,
+            CurrentPassword(session, context, resources.hasher, resources.policy),
+        ),
     )
+    # Fleet administrators are limited to theirs, or to none.
+    protected = _PROTECTED | {"org_id"} if population is Population.SLM else _PROTECTED
 
     gives_roles = require_permission(Permission.ADMIN_USERS, population=population)
 
@@ -67,6 +79,7 @@ def create_router(population: Population) -> APIRouter:
         status_code=201,
         dependencies=needs(Permission.USERS_CREATE, population),
         responses=_CREATED
+        | CONFIRMED
         | problem_responses(
             *BODY,
             "password_refused",
@@ -86,11 +99,17 @@ def create_router(population: Population) -> APIRouter:
         resources: ResourcesDep,
         user: CurrentUserDep,
     ) -> UserResponse:
-        """Create a user. To give them roles takes `admin:users` here, too."""
+        """Create a user. To give them roles takes `admin:users` here, too; for that, and to make
+        an administrator, who calls must have authenticated within ten minutes.
+        """
         if body.role_ids:
             gives_roles.check(user)
+        if body.role_ids or body.is_admin:
+            user.check_recently_authenticated()
         await _check_limit(population, resources, body.org_id)
-        made = await once.create(service.session, lambda: service.create(body), service.get)
+        made = await once.create(
+            service.session, lambda: service.create(body), service.get, Permission.USERS_READ
+        )
         response.headers["Location"] = f"{request.url.path}/{made.id}"
         response.headers["ETag"] = etag_of(made.updated_at)
         return UserResponse.of(made)
@@ -140,8 +159,9 @@ def create_router(population: Population) -> APIRouter:
         operation_id=f"update_{population}_user",
         dependencies=needs(Permission.USERS_UPDATE, population),
         responses=SHOWN
+        | CONFIRMED
         | problem_responses(
-            *BODY,
+            *(*BODY, *CURRENT_PASSWORD),
             "not_found",
             "duplicate",
             "last_administrator",
@@ -156,12 +176,23 @@ def create_router(population: Population) -> APIRouter:
         service: Annotated[UserService, service_dep],
         expected: IfMatchDep,
         resources: ResourcesDep,
+        user: CurrentUserDep,
     ) -> UserResponse:
-        """Change the fields that are given. Disabling or demoting a user ends their sessions."""
+        """Change the fields that are given. Disabling or demoting a user ends their sessions.
+
+        With an address, a name or administrator's rights among them, who calls must have
+        authenticated within ten minutes. One's own name and address take `current_password`.
+        """
+        asked = protected & body.given().keys()
+        if is_oneself(user.actor, population, user_id):
+            # The current password, which the service asks for, is a better proof.
+            asked -= PROTECTED_BY_PASSWORD
+        if asked:
+            user.check_recently_authenticated()
         await _check_limit(population, resources, body.org_id)
-        user = await service.update(user_id, body, expected)
-        response.headers["ETag"] = etag_of(user.updated_at)
-        return UserResponse.of(user)
+        updated = await service.update(user_id, body, expected)
+        response.headers["ETag"] = etag_of(updated.updated_at)
+        return UserResponse.of(updated)
 
     @router.delete(
         "/{user_id}",

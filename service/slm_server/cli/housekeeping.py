@@ -16,8 +16,9 @@ from user_management.services import HousekeepingService
 def run(as_json: JsonOption = False) -> None:
     """Remove from both databases what nobody needs any more.
 
-    Sessions that ended 30 days ago, failed logins that count no more, requests that nobody will
-    repeat after 24 hours, and of each user all former passwords but the newest 24.
+    Sessions that ended 30 days ago, browsers that nobody logged in with for 30 days, failed logins
+    that count no more, requests that nobody will repeat after 24 hours, and of each user all former
+    passwords but the newest 24.
     """
     removed: dict[Population, dict[str, int]] = {}
     failures: list[str] = []

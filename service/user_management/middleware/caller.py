@@ -4,6 +4,7 @@ Authorisation is read from the database on each request; no claim of a token dec
 """
 
 import ipaddress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Final
 
@@ -14,6 +15,7 @@ from fastapi.security.base import SecurityBase
 from user_management.errors import NotAuthenticated, PasswordChangeRequired
 from user_management.middleware.browser import cookie_of, same_origin
 from user_management.middleware.resources import get_verification_of
+from user_management.security.tokens import AccessClaims
 from user_management.services import AuthenticatedUser, RequestContext, authenticate
 
 _USER_AGENT_LENGTH = 500
@@ -26,8 +28,16 @@ async def get_origin(request: Request) -> RequestContext:
     agent = request.headers.get("user-agent")
     return RequestContext(
         ip_address=_address(request.client.host if request.client else None),
-        user_agent=agent[:_USER_AGENT_LENGTH].replace("\0", "") if agent else None,
+        user_agent=_text(agent)[:_USER_AGENT_LENGTH].replace("\0", "") if agent else None,
     )
+
+
+def _text(header: str) -> str:
+    """A header as it was meant: clients send UTF-8 today, and the server reads Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def _address(host: str | None) -> str | None:
@@ -43,12 +53,17 @@ OriginDep = Annotated[RequestContext, Depends(get_origin)]
 
 async def get_bearer_user(request: Request) -> AuthenticatedUser:
     """The person behind the token of the header. Raises NotAuthenticated, DatabaseUnavailable."""
+    known_by = get_verification_of(request)
+    claims = known_by.verifier.verify(_bearer_of(request))
+    return await authenticate(known_by.databases[known_by.callers], claims)
+
+
+def _bearer_of(request: Request) -> str:
+    """The token of the header. Raises NotAuthenticated."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated
-    known_by = get_verification_of(request)
-    claims = known_by.verifier.verify(token)
-    return await authenticate(known_by.databases[known_by.callers], claims)
+    return token
 
 
 async def get_browser_user(request: Request) -> AuthenticatedUser:
@@ -57,12 +72,42 @@ async def get_browser_user(request: Request) -> AuthenticatedUser:
     Raises NotAuthenticated, CrossSiteRequest, DatabaseUnavailable.
     """
     known_by = get_verification_of(request)
-    token = cookie_of(request, known_by.cookies.access) if known_by.cookies else None
-    if not token:
-        raise NotAuthenticated
-    claims = known_by.verifier.verify(token)
+    claims = known_by.verifier.verify(_cookie_token_of(request))
     await same_origin(request)
     return await authenticate(known_by.databases[known_by.callers], claims)
+
+
+def _cookie_token_of(request: Request) -> str:
+    """The token of the cookie. Raises NotAuthenticated."""
+    cookies = get_verification_of(request).cookies
+    token = cookie_of(request, cookies.access) if cookies else None
+    if not token:
+        raise NotAuthenticated
+    return token
+
+
+async def get_bearer_claims(request: Request) -> AccessClaims | None:
+    """What the token of the header says, also one that has expired: to end its session, and for
+    nothing else. None where there is none that was made here.
+    """
+    with suppress(NotAuthenticated):
+        return get_verification_of(request).verifier.identify(_bearer_of(request))
+    return None
+
+
+async def get_cookie_claims(request: Request) -> AccessClaims | None:
+    """Likewise of the cookie. Raises CrossSiteRequest."""
+    with suppress(NotAuthenticated):
+        claims = get_verification_of(request).verifier.identify(_cookie_token_of(request))
+        await same_origin(request)
+        return claims
+    return None
+
+
+async def get_claims(request: Request) -> AccessClaims | None:
+    """Likewise of the header or, where there is none, of the cookie. Raises CrossSiteRequest."""
+    by_header = "authorization" in request.headers
+    return await (get_bearer_claims if by_header else get_cookie_claims)(request)
 
 
 class SessionUser(SecurityBase):
@@ -108,8 +153,11 @@ get_current_user: Final = CurrentUser()
 
 SessionUserDep = Annotated[AuthenticatedUser, Depends(get_session_user)]
 CurrentUserDep = Annotated[AuthenticatedUser, Depends(get_current_user)]
+BearerClaimsDep = Annotated[AccessClaims | None, Depends(get_bearer_claims)]
+CookieClaimsDep = Annotated[AccessClaims | None, Depends(get_cookie_claims)]
+ClaimsDep = Annotated[AccessClaims | None, Depends(get_claims)]
 
 
 def context_of(origin: RequestContext, user: AuthenticatedUser) -> RequestContext:
     """The origin together with who it turned out to be."""
-    return replace(origin, actor=user.actor, authority=user.authority)
+    return replace(origin, actor=user.actor, authority=user.authority, session_id=user.session_id)

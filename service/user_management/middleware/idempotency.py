@@ -11,10 +11,17 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.errors import Duplicate, IdempotencyKeyReused, QuotaExceeded
+from user_management.errors import (
+    Duplicate,
+    IdempotencyKeyReused,
+    PermissionDenied,
+    QuotaExceeded,
+)
 from user_management.middleware.caller import CurrentUserDep
 from user_management.middleware.resources import ResourcesDep
 from user_management.models import IdempotencyRecord
+from user_management.permissions import Permission
+from user_management.services import AuthenticatedUser
 
 
 class Created(Protocol):
@@ -33,8 +40,11 @@ class Once:
     The first of `request_hashes` is kept; any of them tells the same request again.
     """
 
-    def __init__(self, caller_id: UUID, key: str | None, request_hashes: Sequence[bytes]) -> None:
-        self._caller_id = caller_id
+    def __init__(
+        self, caller: AuthenticatedUser, key: str | None, request_hashes: Sequence[bytes]
+    ) -> None:
+        self._caller_id = caller.user_id
+        self._authority = caller.authority
         self._key = key
         self._request_hashes = request_hashes
 
@@ -43,15 +53,18 @@ class Once:
         session: AsyncSession,
         make: Callable[[], Awaitable[T]],
         read: Callable[[UUID], Awaitable[T]],
+        reading: Permission,
     ) -> T:
         """What `make` creates, or `read` of what an earlier request with this key created.
 
-        The key is kept in the transaction of the creation. Raises IdempotencyKeyReused, and what
-        `make` and `read` raise.
+        That is as it is now, and no longer what the caller has made: it takes the permission that
+        `reading` it takes elsewhere. The key is kept in the transaction of the creation. Raises
+        IdempotencyKeyReused, PermissionDenied, and what `make` and `read` raise.
         """
         if self._key is None:
             return await make()
         if (known := await self._created(session)) is not None:
+            self._check(reading)
             return await read(known)
         try:
             made = await make()
@@ -61,8 +74,16 @@ class Once:
             await session.rollback()
             if (known := await self._created(session)) is None:
                 raise
+            self._check(reading)
             return await read(known)
         return made
+
+    def _check(self, reading: Permission) -> None:
+        if not self._authority.holds(frozenset({reading})):
+            raise PermissionDenied(
+                "A request with this Idempotency-Key has done it already. To see what has become "
+                f"of it needs the permission {reading}."
+            )
 
     async def _created(self, session: AsyncSession) -> UUID | None:
         found = await session.execute(
@@ -98,7 +119,8 @@ async def get_once(
         str | None,
         Header(
             description="A word of your choice for this request. Repeated within a day with the "
-            "same body, the request answers with what the first one created.",
+            "same body, the request answers with what the first one created, as it is then; that "
+            "takes the permission to read it.",
             min_length=1,
             max_length=255,
             pattern=r"^[!-~]+$",
@@ -109,7 +131,7 @@ async def get_once(
     # The body may hold a password, which a plain hash would let a reader of the database guess.
     content = f"{request.method} {request.url.path}\n".encode() + await request.body()
     hashes = [hmac.digest(key, content, "sha256") for key in resources.request_keys]
-    return Once(user.user_id, idempotency_key, hashes)
+    return Once(user, idempotency_key, hashes)
 
 
 OnceDep = Annotated[Once, Depends(get_once)]

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from user_management.errors import DomainError, InvalidValue, TemporarilyUnavailable
+from user_management.services.authentication import RECENT
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -22,6 +23,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "invalid_credentials": (401, "Login refused"),
     "not_authenticated": (401, "Not logged in"),
+    "recent_authentication_required": (401, "Confirm that it is you"),
     "cross_site_request": (403, "Another site may have sent it"),
     "current_password_wrong": (403, "The current password is wrong"),
     "password_change_required": (403, "The one-time password must be changed first"),
@@ -49,6 +51,12 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "storage_full": (503, "The disk is full"),
 }
 
+# RFC 9470: the token is good, but what it stands for is too old.
+_CHALLENGES = {
+    "recent_authentication_required": 'Bearer error="insufficient_user_authentication", '
+    f'max_age="{int(RECENT.total_seconds())}"'
+}
+
 # Problems of every route with a body, and of those that let people in.
 BODY = ("bad_request", "body_too_large", "unsupported_media_type", "validation_error")
 SESSION = ("not_authenticated", "database_unavailable")
@@ -57,10 +65,8 @@ LOGIN = (
     *("invalid_credentials", "too_many_attempts", "database_unavailable", "hash_queue_full"),
 )
 REFRESH = (*BODY, *SESSION, "too_many_attempts")
-PASSWORD_CHANGE = (
-    *(*BODY, *SESSION, "current_password_wrong", "password_refused"),
-    *("too_many_attempts", "hash_queue_full"),
-)
+CURRENT_PASSWORD = ("current_password_wrong", "too_many_attempts", "hash_queue_full")
+PASSWORD_CHANGE = (*BODY, *SESSION, *CURRENT_PASSWORD, "password_refused")
 
 _CODE_OF_STATUS = {
     400: "bad_request",
@@ -121,7 +127,7 @@ def problem(
         body["errors"] = list(errors)
     sent = dict(headers or {})
     if body["status"] == 401:
-        sent["WWW-Authenticate"] = "Bearer"
+        sent["WWW-Authenticate"] = _CHALLENGES.get(code, "Bearer")
     return JSONResponse(body, body["status"], headers=sent, media_type=MEDIA_TYPE)
 
 

@@ -57,6 +57,7 @@ class Access:
 PUBLIC: Final = Access("everybody")
 LOGGED_IN: Final = Access("everybody who is logged in")
 ONE_TIME: Final = Access("everybody who is logged in, also with a one-time password")
+LEAVING: Final = Access("everybody who has a token of a session, also an expired one")
 
 
 class Requirement(CurrentUser):
@@ -78,8 +79,29 @@ class Requirement(CurrentUser):
             raise PermissionDenied(refusal)
 
 
+class RecentlyAuthenticated(CurrentUser):
+    """Depend on one: the caller, who has just proved who they are.
+
+    For what a stolen token must not do. It goes after what the route asks besides: nobody is asked
+    for their password for what they may not do anyway.
+    """
+
+    async def __call__(self, request: Request) -> AuthenticatedUser:
+        """The caller. Raises RecentAuthenticationRequired too."""
+        user = await super().__call__(request)
+        user.check_recently_authenticated()
+        return user
+
+
+recently_authenticated: Final = RecentlyAuthenticated()
+
+
 async def public() -> None:
     """Everybody may call the route."""
+
+
+async def leaving() -> None:
+    """Whoever has a token of a session, also one that has expired, may call the route."""
 
 
 def require_permission(
@@ -118,17 +140,31 @@ def require_any_permission(
     )
 
 
+def asks_for_recent_authentication(dependant: Dependant) -> bool:
+    """Whether a route always asks its caller to have just proved who they are."""
+    return dependant.call is recently_authenticated or any(
+        asks_for_recent_authentication(each) for each in dependant.dependencies
+    )
+
+
 def access_of(dependant: Dependant) -> Access | None:
     """What a route asks, from its tree of dependencies; None when it declares nothing."""
     found = set(_declared(dependant))
     for access in found:
         if access.permissions:
             return access
-    return next((access for access in (LOGGED_IN, ONE_TIME, PUBLIC) if access in found), None)
+    return next(
+        (access for access in (LOGGED_IN, ONE_TIME, LEAVING, PUBLIC) if access in found), None
+    )
 
 
 def _declared(dependant: Dependant) -> list[Access]:
-    mine = {public: PUBLIC, get_current_user: LOGGED_IN, get_session_user: ONE_TIME}
+    mine = {
+        public: PUBLIC,
+        leaving: LEAVING,
+        get_current_user: LOGGED_IN,
+        get_session_user: ONE_TIME,
+    }
     call = dependant.call
     here = call.access if isinstance(call, Requirement) else mine.get(call)
     below = [access for each in dependant.dependencies for access in _declared(each)]

@@ -16,6 +16,7 @@ from user_management.middleware.browser import BrowserCookies
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.cursors import CursorCodec
+from user_management.security.devices import DeviceKeys
 from user_management.security.hashing import PasswordHasher
 from user_management.security.refresh_tokens import RefreshTokenKeys
 from user_management.security.tokens import REALMS, TokenIssuer, TokenVerifier
@@ -49,7 +50,8 @@ class Resources(Verification):
     """What it takes besides to let people in and to manage them.
 
     `request_keys` are secret: of a hash that was made with one nobody can guess the request. The
-    first is used; during a rotation the other one was or will be.
+    first is used; during a rotation the other one was or will be. `device_cookie` is what browsers
+    keep to be known again.
     """
 
     hasher: PasswordHasher
@@ -57,6 +59,8 @@ class Resources(Verification):
     refresh_tokens: RefreshTokenKeys
     cursors: CursorCodec
     request_keys: Sequence[bytes]
+    devices: DeviceKeys
+    device_cookie: str
     policy: Policy
 
     @overload
@@ -135,6 +139,8 @@ async def open_resources(
         refresh_tokens=RefreshTokenKeys([key.derive("refresh tokens") for key in keys]),
         cursors=CursorCodec(*(key.derive("cursors of lists") for key in keys)),
         request_keys=[key.derive("requests with an Idempotency-Key") for key in keys],
+        devices=DeviceKeys([key.derive("browsers of logins") for key in keys]),
+        device_cookie=f"__Host-{callers}-device",
         policy=settings.policy,
     )
     try:

@@ -11,7 +11,10 @@ from user_management.models import AuditAction, AuditLog
 # What AutoBot's own log calls groups of events; all others are changes of its configuration.
 CONFIGURATION: Final = "configuration"
 _CATEGORIES: Final = {
-    "authentication": ("login_", "logout", "password_", "mfa_", "backup_code_", "sso_login"),
+    "authentication": (
+        *("login_", "logout", "password_", "mfa_", "backup_code_", "sso_login"),
+        "authentication_",
+    ),
     "authorization": ("role_", "team_member_"),
     "security": ("account_", "api_key_", "audit_", "suspicious_"),
 }

@@ -18,6 +18,10 @@ from user_management.schemas.fields import (
 REFRESH_TOKEN_LENGTH: Final = 200
 LEGACY_USERNAME_LENGTH: Final = 64
 
+RefreshToken = Annotated[
+    str, Field(min_length=1, max_length=REFRESH_TOKEN_LENGTH, pattern=TEXT_PATTERN)
+]
+
 
 def _either_name(schema: dict[str, Any]) -> None:
     properties = schema["properties"]
@@ -49,9 +53,15 @@ class RefreshRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    refresh_token: Annotated[
-        str, Field(min_length=1, max_length=REFRESH_TOKEN_LENGTH, pattern=TEXT_PATTERN)
-    ]
+    refresh_token: RefreshToken
+
+
+class LogoutRequest(BaseModel):
+    """The refresh token of the session, or of another one that is to end too."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    refresh_token: RefreshToken | None = None
 
 
 class TokenResponse(BaseModel):
@@ -132,6 +142,14 @@ class CurrentUserResponse(BaseModel):
     user_type: Literal["slm_admin"] = "slm_admin"
     must_change_password: bool
     last_login_at: datetime | None
+
+
+class PasswordConfirmation(BaseModel):
+    """The current password, once more."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    current_password: Password
 
 
 class PasswordChange(BaseModel):

@@ -36,6 +36,8 @@ PREFERENCES_DEPTH = 32
 
 _EMAIL = re.compile(EMAIL_PATTERN)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+# In a query a plus that is not written as %2B is a blank.
+_LOST_PLUS = re.compile(r"(\S+[Tt ]\d\d:\d\d\S*) (\d\d:?\d\d)")
 
 
 def check_email(address: str) -> str:
@@ -74,10 +76,12 @@ def check_preferences(preferences: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_moment(moment: object) -> object:
-    """Refuse numbers, which would be taken for seconds since 1970."""
-    if isinstance(moment, str) and not _DATE.match(moment):
+    """Refuse numbers, which would be taken for seconds since 1970, and give the zone its plus."""
+    if not isinstance(moment, str):
+        return moment
+    if not _DATE.match(moment):
         raise ValueError("Give a time of the form 2026-01-31T12:00:00Z")
-    return moment
+    return _LOST_PLUS.sub(r"\1+\2", moment) if _LOST_PLUS.fullmatch(moment) else moment
 
 
 def _to_utc(moment: datetime) -> datetime:

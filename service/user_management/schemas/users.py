@@ -12,6 +12,7 @@ from user_management.schemas.fields import (
     Email,
     LongText,
     NewPassword,
+    Password,
     Preferences,
     Text,
     UncheckedEmail,
@@ -75,10 +76,14 @@ class UserUpdate(BaseModel):
     is_active: bool = Field(default_factory=bool)
     is_admin: IsAdmin = Field(default_factory=bool)
     org_id: OrganizationOfUser = None
+    current_password: Annotated[
+        Password | None,
+        Field(description="The caller's own, to change their own user name or e-mail address."),
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """The fields that the caller sent, with their new values."""
-        return self.model_dump(exclude_unset=True)
+        return self.model_dump(exclude_unset=True, exclude={"current_password"})
 
 
 class RoleResponse(BaseModel):

@@ -238,7 +238,14 @@ class TokenVerifier:
         self._verified[token] = claims
         return claims
 
-    def _decode(self, token: str) -> AccessClaims:
+    def identify(self, token: str) -> AccessClaims:
+        """Return the claims of a token that is valid or has been: it may have expired.
+
+        It lets nobody in; it names the session that is to end. Raises NotAuthenticated.
+        """
+        return self._decode(token, may_be_expired=True)
+
+    def _decode(self, token: str, *, may_be_expired: bool = False) -> AccessClaims:
         try:
             key = self._keys[_key_id(token)]
             claims = jwt.decode(
@@ -247,19 +254,22 @@ class TokenVerifier:
                 algorithms=[ALGORITHM],
                 audience=self._realm.audience,
                 issuer=self._realm.issuer,
-                options={"leeway": LEEWAY} | {f"require_{claim}": True for claim in _REQUIRED},
+                options={"leeway": LEEWAY, "verify_exp": not may_be_expired}
+                # It verifies what it requires; `_read` misses the claim too.
+                | {f"require_{claim}": claim != "exp" or not may_be_expired for claim in _REQUIRED},
             )
-            return self._read(claims)
+            return self._read(claims, may_be_expired=may_be_expired)
         except (JOSEError, KeyError, ValueError, TypeError, OverflowError, RecursionError):
             raise NotAuthenticated(_REFUSED) from None
 
-    def _read(self, claims: dict[str, Any]) -> AccessClaims:
+    def _read(self, claims: dict[str, Any], *, may_be_expired: bool) -> AccessClaims:
         """Check what python-jose does not: types, one audience, the clock of iat and exp."""
         issued, expires = _seconds(claims["iat"]), _seconds(claims["exp"])
         not_before, now = _seconds(claims["nbf"]), time.time()
         if claims["aud"] != self._realm.audience or claims["iss"] != self._realm.issuer:
             raise ValueError("not for this service")
-        if not (issued - LEEWAY <= now and not_before - LEEWAY <= now < expires + LEEWAY):
+        has_begun = issued - LEEWAY <= now and not_before - LEEWAY <= now
+        if not (has_begun and (may_be_expired or now < expires + LEEWAY)):
             raise ValueError("outside its time")
         return AccessClaims(
             session_id=UUID(_text(claims["sid"])),

@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import connection_released
-from user_management.errors import NotFound
+from user_management.errors import NotFound, PermissionDenied
 from user_management.models import AuditAction, AuditResourceType, AuthSession, User
 from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import (
@@ -19,7 +19,7 @@ from user_management.security.passwords import (
 )
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_manage
-from user_management.services.context import RequestContext
+from user_management.services.context import RequestContext, is_oneself, population_of
 from user_management.services.limits import Lock, read_lock, unlock
 from user_management.services.one_time_passwords import give_one_time_password
 from user_management.services.sessions import (
@@ -85,9 +85,13 @@ class AccountService:
     async def reset_password(self, user_id: UUID) -> OneTimePassword:
         """Replace the password by a random one-time password, and end all sessions.
 
-        Raises NotFound, PermissionDenied, HashQueueFull.
+        Raises NotFound, PermissionDenied, also for oneself, HashQueueFull.
         """
         await self._managed(user_id)
+        self._check_other(
+            user_id,
+            "Change your own password with the current one; it cannot be reset by yourself.",
+        )
         password = generate_one_time_password()
         async with connection_released(self._session):
             password_hash = await self._hasher.hash(password)
@@ -105,10 +109,24 @@ class AccountService:
         return OneTimePassword(password, expires_at)
 
     async def unlock(self, user_id: UUID) -> None:
-        """Forget the user's failures, from all addresses. Raises NotFound, PermissionDenied."""
+        """Forget the user's failures, from all addresses.
+
+        Raises NotFound, PermissionDenied, also for oneself.
+        """
         user = await self._managed(user_id)
+        self._check_other(
+            user_id,
+            "Your own failed attempts pass by themselves, or another administrator unlocks.",
+        )
         await unlock(self._session, user)
         await self._record(AuditAction.ACCOUNT_UNLOCKED, user)
+
+    def _check_other(self, user_id: UUID, advice: str) -> None:
+        """Raise PermissionDenied for oneself: what a stolen token can do must not give whoever has
+        it the account, nor more guesses of its password.
+        """
+        if is_oneself(self._context.actor, population_of(self._session), user_id):
+            raise PermissionDenied(advice)
 
     async def _managed(self, user_id: UUID) -> User:
         """The user, locked, whom the caller may manage."""

@@ -1,13 +1,13 @@
-"""Login, refresh, who is calling, logout, and changing one's own password.
+"""Login, refresh, who is calling, logout, confirming who one is, changing one's own password.
 
 A refused login gives nothing away. Whatever the reason, it runs the same statements, does the
 work of one hash, and raises the same error; the reason stands in the audit log only. What was
 tried too often is refused before the hash, for unknown users as for known ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import Database, connection_released
 from user_management.errors import (
-    CurrentPasswordWrong,
     HashQueueFull,
     InvalidCredentials,
     NotAuthenticated,
     NotFound,
     PasswordRefused,
+    RecentAuthenticationRequired,
     RefreshRefused,
 )
 from user_management.models import (
@@ -42,17 +42,18 @@ from user_management.security.refresh_tokens import RefreshTokenKeys, began_at, 
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor, Authority, RequestContext, population_of
+from user_management.services.current_password import CurrentPassword, record_blocks
+from user_management.services.devices import is_known, note_device
 from user_management.services.limits import (
-    Block,
     Counter,
     LimitService,
-    Scope,
+    device_counters,
     login_counters,
-    password_counters,
     refresh_counters,
 )
 from user_management.services.passwords import (
     change_password,
+    confirm_session,
     earlier_password_settings,
     is_earlier_password,
     note_login,
@@ -73,6 +74,9 @@ _UserRow = Row[*tuple[Any, ...]]
 
 # The row may change while its password is hashed; once is bad luck, twice is an attack.
 _LOGIN_ATTEMPTS = 2
+
+# So long after they have proved who they are, people are not asked again.
+RECENT: Final = timedelta(minutes=10)
 
 # What decides whether a user may be here. A fleet administrator's organization is one of the other
 # database, so nothing is found for it.
@@ -106,11 +110,13 @@ _REFRESHING = (
     .join(User, User.id == AuthSession.user_id)
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
     .outerjoin(Organization, Organization.id == User.org_id)
-    .with_for_update(key_share=True, of=AuthSession)
 )
-# One statement for each request: plain SQL, for `Database.fetch_row`.
+# One statement for each request: plain SQL, for `Database.fetch_row`. What was proved on other days
+# counts for nothing, and Python's calendar may not have the day.
 _CALLER: Final = """
     SELECT s.expires_at, s.ended_at,
+        CASE WHEN s.authenticated_at BETWEEN now() - interval '1 day' AND now() + interval '1 day'
+            THEN s.authenticated_at END AS authenticated_at,
         u.username, u.email, u.org_id, u.is_active, u.is_platform_admin, u.deleted_at,
         u.last_login_at, c.must_change_password, c.one_time_expires_at,
         o.is_active AS org_is_active, o.deleted_at AS org_deleted_at,
@@ -160,6 +166,8 @@ class AuthenticatedUser:
     authority: Authority
     must_change_password: bool
     last_login_at: datetime | None
+    # When they last proved, in this session, who they are; None if it was not in these days.
+    authenticated_at: datetime | None
 
     @property
     def is_admin(self) -> bool:
@@ -175,6 +183,12 @@ class AuthenticatedUser:
     def actor(self) -> Actor:
         """The caller, for the audit log."""
         return Actor(self.population, self.user_id, self.username)
+
+    def check_recently_authenticated(self) -> None:
+        """Raise RecentAuthenticationRequired unless the caller has just proved who they are."""
+        # A moment that is yet to come proves nothing either, but for clocks that differ.
+        if self.authenticated_at is None or abs(datetime.now(UTC) - self.authenticated_at) > RECENT:
+            raise RecentAuthenticationRequired
 
 
 async def authenticate(database: Database, claims: AccessClaims) -> AuthenticatedUser:
@@ -209,6 +223,7 @@ async def authenticate(database: Database, claims: AccessClaims) -> Authenticate
         ),
         must_change_password=bool(caller["must_change_password"]),
         last_login_at=caller["last_login_at"],
+        authenticated_at=caller["authenticated_at"],
     )
 
 
@@ -230,19 +245,22 @@ class AuthenticationService:
         self._policy = policy
         self._audit = AuditService(session, context)
         self._limits = LimitService(session, policy)
+        self._current_password = CurrentPassword(session, context, hasher, policy)
 
-    async def login(self, identifier: str, password: str) -> Grant:
+    async def login(self, identifier: str, password: str, device: bytes | None = None) -> Grant:
         """Begin a session for a user name or e-mail address, in any case.
 
-        No connection is held while the password is hashed. Raises InvalidCredentials,
-        TooManyAttempts, HashQueueFull, DatabaseUnavailable.
+        `device` is the caller's browser, if it is one. No connection is held while the password is
+        hashed. Raises InvalidCredentials, TooManyAttempts, HashQueueFull, DatabaseUnavailable.
         """
         identifier = identifier.strip().lower()
         address = self._context.ip_address
-        counters = login_counters(identifier, address)
         for _ in range(_LOGIN_ATTEMPTS):
-            user = await self._candidate(identifier)
+            user = await self._candidate(identifier, device)
             user_id = user.user_id if user else None
+            counters = login_counters(identifier, address)
+            if user is not None and device is not None and user.device_is_known:
+                counters = device_counters(user.user_id, device)
             await self._limits.check(counters, user_id=user_id, address=address)
             setting = await password_setting(self.session, user_id)
             async with connection_released(self.session):
@@ -259,6 +277,8 @@ class AuthenticationService:
             if await note_login(self.session, user.user_id, password_hash, new_hash, now):
                 if has_failed:
                     await self._limits.forgive(counters)
+                if device is not None:
+                    await note_device(self.session, device, user.user_id)
                 return await self._begin(user, now)
         raise await self._refused(user, "changed_meanwhile", counters)
 
@@ -269,7 +289,9 @@ class AuthenticationService:
         thief: it ends the session. Raises RefreshRefused, TooManyAttempts.
         """
         now, keys, code = datetime.now(UTC), self._refresh_tokens, code_of(token)
-        held = await self._holder(token)
+        held = await self._holder(token, is_locked=True)
+        if held is None:
+            raise await self._refused_token()
         began = began_at(token)
         if _standing(held, now) is not None or held.refresh_secret is None:
             raise RefreshRefused
@@ -307,26 +329,34 @@ class AuthenticationService:
             refresh_token=None,
         )
 
-    async def logout(self, user: AuthenticatedUser, also: UUID | None = None) -> None:
-        """End the caller's session and, if it is another one of theirs, the one that is named."""
-        # In one order, always: two that name each other do not wait for each other.
-        for session_id in sorted({user.session_id, also or user.session_id}):
-            if await end_session(
-                self.session, session_id, AuditAction.LOGOUT, user_id=user.user_id
-            ):
-                await self._record_logout(user.actor, session_id, user.org_id)
+    async def logout(
+        self,
+        claims: AccessClaims | None,
+        refresh_token: str | None = None,
+        also: UUID | None = None,
+    ) -> bool:
+        """End the sessions that are named: by an access token, also one that has expired, by a
+        refresh token, also one that was replaced, and `also` if it is one of the same person.
 
-    async def logout_by_refresh_token(self, token: str) -> None:
-        """End the session of a refresh token, also of one that was replaced.
-
-        Raises RefreshRefused, TooManyAttempts.
+        Whether one has ended now; they are over in either case. Raises NotAuthenticated, and for
+        an unknown refresh token TooManyAttempts too, when none was named.
         """
-        held = await self._holder(token)
-        if await end_session(
-            self.session, held.session_id, AuditAction.LOGOUT, user_id=held.user_id
-        ):
-            actor = Actor(population_of(self.session), held.user_id, held.username)
-            await self._record_logout(actor, held.session_id, held.org_id)
+        owners: dict[UUID, UUID] = {}
+        if refresh_token is not None and (held := await self._holder(refresh_token)) is not None:
+            owners[held.session_id] = held.user_id
+        if claims is not None:
+            owners[claims.session_id] = claims.user_id
+        if not owners:
+            raise NotAuthenticated if refresh_token is None else await self._refused_token()
+        if also is not None and also not in owners:
+            owners[also] = next(reversed(owners.values()))
+        has_ended = False
+        # In one order, always: two that name each other do not wait for each other.
+        for session_id, user_id in sorted(owners.items()):
+            if await end_session(self.session, session_id, AuditAction.LOGOUT, user_id=user_id):
+                await self._record_logout_of(user_id, session_id)
+                has_ended = True
+        return has_ended
 
     async def sessions(self, user: AuthenticatedUser) -> Sequence[AuthSession]:
         """The caller's sessions that go on, newest first."""
@@ -360,17 +390,15 @@ class AuthenticationService:
 
         Raises CurrentPasswordWrong, PasswordRefused, TooManyAttempts, HashQueueFull.
         """
-        counters = password_counters(user.user_id)
-        setting = await password_setting(self.session, user.user_id)
         remembered = self._policy.password_history
         earlier = await earlier_password_settings(self.session, user.user_id, remembered)
-        await self._limits.check(counters)
-        async with connection_released(self.session):
-            current = await self._hasher.hash_anew(current_password, setting)
-        await self._limits.check(counters)
-        matches = await password_matches(self.session, user.user_id, current)
-        if current is None or not matches:
-            raise await self._refused_change(user, counters)
+        current = await self._current_password.check(
+            user.user_id,
+            user.session_id,
+            current_password,
+            AuditAction.PASSWORD_CHANGED,
+            user.org_id,
+        )
         if normalize_password(new_password) == normalize_password(current_password):
             raise PasswordRefused("The new password is the current one. Choose another.")
         check_new_password(new_password, context_words=(user.username, user.email))
@@ -380,37 +408,57 @@ class AuthenticationService:
         await self._check_unused(user.user_id, [each for each in known if each is not None])
         # Whoever changed it in the meantime was first: the password given is not the current one.
         if not await change_password(self.session, user.user_id, current, new_hash, remembered):
-            raise await self._refused_change(user, counters)
-        await self._limits.forgive(counters)
+            raise await self._current_password.refused(
+                user.user_id, user.session_id, AuditAction.PASSWORD_CHANGED, user.org_id
+            )
+        await self._current_password.forgive(user.user_id, user.session_id)
+        await confirm_session(self.session, user.session_id, user.user_id, new_hash)
         await self._finish_change(user)
 
-    async def _candidate(self, identifier: str) -> _UserRow | None:
+    async def confirm(self, user: AuthenticatedUser, current_password: str) -> None:
+        """Take note that the caller has just proved who they are.
+
+        Raises CurrentPasswordWrong, TooManyAttempts, HashQueueFull.
+        """
+        action = AuditAction.AUTHENTICATION_CONFIRMED
+        current = await self._current_password.check(
+            user.user_id, user.session_id, current_password, action, user.org_id
+        )
+        # Whoever changed the password or ended the session in the meantime was first.
+        if not await confirm_session(self.session, user.session_id, user.user_id, current):
+            raise NotAuthenticated("The session has ended. Log in again.")
+        await self._current_password.forgive(user.user_id, user.session_id)
+        await self._audit.record(
+            action, AuditResourceType.SESSION, user.session_id, org_id=user.org_id
+        )
+
+    async def _candidate(self, identifier: str, device: bytes | None) -> _UserRow | None:
         # Names of deleted users are free for others, and not in the indexes. An e-mail address
         # comes first, should one be the user name of somebody else.
         found = await self.session.execute(
-            _CANDIDATE.where(
+            _CANDIDATE.add_columns(is_known(device).label("device_is_known"))
+            .where(
                 User.deleted_at.is_(None),
                 or_(User.username == identifier, User.email == identifier),
-            ).order_by(User.username == identifier)
+            )
+            .order_by(User.username == identifier)
         )
         return found.one_or_none()
 
-    async def _holder(self, token: str) -> _UserRow:
-        """The session of a refresh token, locked, and its user. Raises RefreshRefused and
-        TooManyAttempts when there is none.
-        """
+    async def _holder(self, token: str, *, is_locked: bool = False) -> _UserRow | None:
+        """The session of a refresh token, and its user; None when there is none."""
         keys = self._refresh_tokens
-        found = await self.session.execute(
-            _REFRESHING.where(
-                AuthSession.id
-                == select(RefreshToken.session_id)
-                .where(RefreshToken.token_hash.in_(keys.hashes(code_of(token))))
-                .scalar_subquery()
-            )
+        wanted = _REFRESHING.where(
+            AuthSession.id
+            == select(RefreshToken.session_id)
+            .where(RefreshToken.token_hash.in_(keys.hashes(code_of(token))))
+            .scalar_subquery()
         )
-        held = found.one_or_none()
+        if is_locked:
+            wanted = wanted.with_for_update(key_share=True, of=AuthSession)
+        held = (await self.session.execute(wanted)).one_or_none()
         if held is None or not keys.is_sealed(token, held.session_id, held.user_id):
-            raise await self._refused_token()
+            return None
         return held
 
     async def _rehash(self, password: str, setting: str) -> str | None:
@@ -434,25 +482,8 @@ class AuthenticationService:
         if not counted:
             await self._limits.check(counters, user_id=user_id, address=self._context.ip_address)
         await self._record_refusal(user, reason)
-        await self._record_blocks(blocks, user_id)
+        await record_blocks(self._audit, blocks, user_id)
         return InvalidCredentials()
-
-    async def _refused_change(
-        self, user: AuthenticatedUser, counters: Sequence[Counter]
-    ) -> CurrentPasswordWrong:
-        blocks, counted = await self._limits.record_failure(counters)
-        if not counted:
-            await self._limits.check(counters)
-        await self._audit.record(
-            AuditAction.PASSWORD_CHANGED,
-            AuditResourceType.USER,
-            user.user_id,
-            org_id=user.authority.org_id,
-            outcome=FAILURE,
-            details={"reason": "invalid_password"},
-        )
-        await self._record_blocks(blocks, user.user_id)
-        return CurrentPasswordWrong()
 
     async def _refused_token(self) -> RefreshRefused:
         """Nothing is written once the address is blocked; a token that is known is never refused
@@ -461,25 +492,8 @@ class AuthenticationService:
         counters = refresh_counters(self._context.ip_address)
         await self._limits.check(counters)
         blocks, _ = await self._limits.record_failure(counters)
-        await self._record_blocks(blocks, None)
+        await record_blocks(self._audit, blocks, None)
         return RefreshRefused()
-
-    async def _record_blocks(self, blocks: Iterable[Block], user_id: UUID | None) -> None:
-        """One row when a block begins, none for what it then refuses: nobody fills the log."""
-        for block in blocks:
-            is_address = block.scope in (Scope.ADDRESS, Scope.GLOBAL)
-            await self._audit.record(
-                AuditAction.SUSPICIOUS_ACTIVITY if is_address else AuditAction.ACCOUNT_LOCKED,
-                AuditResourceType.USER,
-                None if is_address else user_id,
-                outcome=FAILURE,
-                details={
-                    "reason": "too_many_attempts",
-                    "scope": block.scope,
-                    "failures": block.failures,
-                    "until": block.until.isoformat(timespec="seconds"),
-                },
-            )
 
     async def _record_refusal(self, user: _UserRow | None, reason: str | None) -> None:
         """One row without an actor: nobody has proved who they are, and a reference to a user
@@ -523,6 +537,14 @@ class AuthenticationService:
                 "username": held.username,
             },
         )
+
+    async def _record_logout_of(self, user_id: UUID, session_id: UUID) -> None:
+        found = await self.session.execute(
+            select(User.username, User.org_id).where(User.id == user_id)
+        )
+        username, org_id = found.one()
+        actor = Actor(population_of(self.session), user_id, username)
+        await self._record_logout(actor, session_id, org_id)
 
     async def _record_logout(self, actor: Actor, session_id: UUID, org_id: UUID | None) -> None:
         await self._audit.record(

@@ -47,12 +47,18 @@ NOBODY: Final = Authority()
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What the audit log keeps of a request, and what the caller may do."""
+    """What the audit log keeps of a request, what the caller may do, and in which session."""
 
     actor: Actor | None = None
     ip_address: str | None = None
     user_agent: str | None = None
     authority: Authority = NOBODY
+    session_id: UUID | None = None
+
+
+def is_oneself(actor: Actor | None, population: Population, user_id: UUID) -> bool:
+    """Whether the user of the population is the actor."""
+    return actor is not None and (actor.population, actor.user_id) == (population, user_id)
 
 
 def population_of(session: AsyncSession) -> Population:

@@ -8,8 +8,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, delete, func, inspect, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.models import AuthSession, IdempotencyRecord, PasswordHistory, RateLimit
+from user_management.models import (
+    AuthSession,
+    IdempotencyRecord,
+    KnownDevice,
+    PasswordHistory,
+    RateLimit,
+)
 from user_management.models.base import Base
+from user_management.services.limits import MEMORY
 
 # Rows for one statement, which has a deadline.
 BATCH: Final = 5_000
@@ -38,6 +45,7 @@ class HousekeepingService:
         due: Mapping[type[Base], ColumnElement[bool]] = {
             AuthSession: over_at < now - SESSIONS_KEPT,
             RateLimit: RateLimit.expires_at < now,
+            KnownDevice: KnownDevice.last_login_at < now - MEMORY,
             IdempotencyRecord: IdempotencyRecord.created_at < now - REQUESTS_KEPT,
             PasswordHistory: PasswordHistory.id.in_(_surplus_passwords()),
         }

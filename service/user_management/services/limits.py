@@ -26,8 +26,8 @@ from user_management.policy import Policy
 # The first block of a scope that doubles, and the longest one.
 FIRST_BLOCK: Final = timedelta(seconds=30)
 LONGEST_BLOCK: Final = timedelta(hours=1)
-# An address is a user's own for so long after they logged in from it.
-ADDRESS_MEMORY: Final = timedelta(days=30)
+# An address or a browser is a user's own for so long after they logged in from it.
+MEMORY: Final = timedelta(days=30)
 # Whoever has one IPv6 address has all of its network.
 _IPV6_PREFIX: Final = 64
 
@@ -40,14 +40,15 @@ class Scope(StrEnum):
     ADDRESS = "address"
     GLOBAL = "global"
     PAIR = "pair"  # account and address
-    PASSWORD = "password"  # noqa: S105  the current one, asked for when it is changed
+    PASSWORD = "password"  # noqa: S105  the current one, asked for in a session
+    DEVICE = "device"  # user and a browser that they have logged in with
 
 
 _LOCK_ORDER: Final = {scope: number for number, scope in enumerate(Scope)}
 # Each further failure doubles the block. The others block until their window ends.
-_DOUBLING: Final = (Scope.PAIR, Scope.PASSWORD)
+_DOUBLING: Final = (Scope.PAIR, Scope.PASSWORD, Scope.DEVICE)
 # Strangers can fill these, so they keep strangers out only.
-_FOR_STRANGERS: Final = frozenset({Scope.ACCOUNT, Scope.GLOBAL})
+_FOR_STRANGERS: Final = frozenset({Scope.ACCOUNT, Scope.ADDRESS, Scope.GLOBAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,18 @@ def login_counters(identifier: str, address: str | None) -> list[Counter]:
     ]
 
 
-def password_counters(user_id: UUID) -> list[Counter]:
-    """What a wrong current password counts for, when a user changes it."""
-    return [Counter(Scope.PASSWORD, _digest(str(user_id)))]
+def device_counters(user_id: UUID, device: bytes) -> list[Counter]:
+    """What a failed login counts for with a browser that the user has logged in with: for them
+    there, and nobody else. What others do, from the same address too, is no business of theirs.
+    """
+    return [Counter(Scope.DEVICE, _digest(str(user_id)) + device)]
+
+
+def password_counters(user_id: UUID, session_id: UUID) -> list[Counter]:
+    """What a wrong current password counts for: whoever has stolen a session blocks that one, and
+    the user can begin another.
+    """
+    return [Counter(Scope.PASSWORD, _digest(str(user_id)) + session_id.bytes)]
 
 
 def refresh_counters(address: str | None) -> list[Counter]:
@@ -133,6 +143,7 @@ class LimitService:
             Scope.GLOBAL: Rule(policy.failures_global, timedelta(minutes=15)),
             Scope.PAIR: Rule(policy.failures_per_pair, timedelta(days=1)),
             Scope.PASSWORD: Rule(policy.failures_per_pair, timedelta(days=1)),
+            Scope.DEVICE: Rule(policy.failures_per_pair, timedelta(days=1)),
         }
 
     async def check(
@@ -227,7 +238,7 @@ class LimitService:
         found = await self._session.scalars(
             select(AuthSession.ip_address)
             .distinct()
-            .where(AuthSession.user_id == user_id, AuthSession.created_at > now - ADDRESS_MEMORY)
+            .where(AuthSession.user_id == user_id, AuthSession.created_at > now - MEMORY)
         )
         return network_of(address) in {network_of(known) for known in found}
 
@@ -235,8 +246,8 @@ class LimitService:
 async def read_lock(session: AsyncSession, user: User) -> Lock:
     """What failures keep a user's logins out, from anywhere, under either of their names.
 
-    It may be one address only, and strangers' failures do not keep out who is at home. Blocks of
-    an address or of everybody are not the user's.
+    It may be one address or browser only, and strangers' failures do not keep out who is at home.
+    Blocks of an address or of everybody are not the user's.
     """
     now = datetime.now(UTC)
     row = (
@@ -252,19 +263,27 @@ async def read_lock(session: AsyncSession, user: User) -> Lock:
 
 async def unlock(session: AsyncSession, user: User) -> None:
     """Forget all failures of a user, under both of the names that they log in with."""
-    password = and_(RateLimit.scope == Scope.PASSWORD, RateLimit.key == _digest(str(user.id)))
-    for condition in (*_logins_of(user), password):
+    account, pair, device = _logins_of(user)
+    password = _begin_with(Scope.PASSWORD, _digest(str(user.id)))
+    for condition in (account, pair, password, device):
         await session.execute(delete(RateLimit).where(condition))
 
 
 def _logins_of(user: User) -> list[ColumnElement[bool]]:
     """Where a user's failed logins count, in the order in which rows are locked."""
     accounts = [_digest(name) for name in (user.username, user.email)]
-    pairs = (RateLimit.key.between(account, account + b"\xff" * 32) for account in accounts)
     return [
         and_(RateLimit.scope == Scope.ACCOUNT, RateLimit.key.in_(accounts)),
-        and_(RateLimit.scope == Scope.PAIR, or_(*pairs)),
+        or_(*(_begin_with(Scope.PAIR, account) for account in accounts)),
+        _begin_with(Scope.DEVICE, _digest(str(user.id))),
     ]
+
+
+def _begin_with(scope: Scope, beginning: bytes) -> ColumnElement[bool]:
+    """The counters of a scope whose key is in two parts, by the first one."""
+    return and_(
+        RateLimit.scope == scope, RateLimit.key.between(beginning, beginning + b"\xff" * 32)
+    )
 
 
 def _are(counters: Collection[Counter]) -> ColumnElement[bool]:

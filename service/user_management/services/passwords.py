@@ -1,8 +1,8 @@
 """What may be done with the passwords in a database by whoever may not read them.
 
-The statements are functions that migration 0004 makes. They compare hashes and never give one
-away, and they put a new one only in place of one that the caller knows. The AutoBot backend has no
-other way, so the SLM server takes the same one.
+The statements are functions that migrations 0004 and 0009 make. They compare hashes and never give
+one away, and they put a new one only in place of one that the caller knows. The AutoBot backend has
+no other way, so the SLM server takes the same one.
 """
 
 from collections.abc import Sequence
@@ -58,6 +58,16 @@ async def change_password(
     return await _ask(
         session, func.change_password(user_id, _text(password_hash), _text(new_hash), remembered)
     )
+
+
+async def confirm_session(
+    session: AsyncSession, session_id: UUID, user_id: UUID, password_hash: str
+) -> bool:
+    """Note that whoever is in the user's session has just proved who they are.
+
+    False: the session is over, the password is no longer the same, or the user no longer active.
+    """
+    return await _ask(session, func.confirm_session(session_id, _id(user_id), _text(password_hash)))
 
 
 async def earlier_password_settings(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import Select, exists, or_, select
@@ -11,7 +11,12 @@ from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from user_management.database import connection_released
-from user_management.errors import InvalidValue, LastAdministrator, NotFound
+from user_management.errors import (
+    InvalidValue,
+    LastAdministrator,
+    NotFound,
+    PreconditionFailed,
+)
 from user_management.models import (
     AuditAction,
     AuditResourceType,
@@ -30,7 +35,13 @@ from user_management.security.passwords import ONE_TIME_PASSWORD_LIFETIME, check
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_make_administrator, check_may_manage
 from user_management.services.changes import flush_unique
-from user_management.services.context import RequestContext, id_in, population_of
+from user_management.services.context import (
+    RequestContext,
+    id_in,
+    is_oneself,
+    population_of,
+)
+from user_management.services.current_password import CurrentPassword
 from user_management.services.organizations import take_place
 from user_management.services.pages import Page, PageRequest
 from user_management.services.roles import find_grantable_roles
@@ -38,6 +49,9 @@ from user_management.services.sessions import end_sessions
 from user_management.services.user_orders import UserSort
 from user_management.services.user_search import UserFilter, find_users
 from user_management.services.versions import check_version
+
+# What one logs in with: of oneself it takes the current password to change it.
+PROTECTED_BY_PASSWORD: Final = frozenset({"email", "username"})
 
 _USER_NOT_FOUND = "User not found."
 _TAKEN = {
@@ -49,12 +63,20 @@ _COLUMNS = {"is_admin": "is_platform_admin"}
 
 
 class UserService:
-    """Creates, reads, changes and softly deletes users of the session's database."""
+    """Creates, reads, changes and softly deletes users of the session's database.
+
+    Without `current_password` nobody changes what they log in with themselves.
+    """
 
     def __init__(
-        self, session: AsyncSession, context: RequestContext, hasher: PasswordHasher
+        self,
+        session: AsyncSession,
+        context: RequestContext,
+        hasher: PasswordHasher,
+        current_password: CurrentPassword | None = None,
     ) -> None:
         self.session = session
+        self._current_password = current_password
         self._authority = context.authority
         self._context = context
         self._hasher = hasher
@@ -136,10 +158,12 @@ class UserService:
     ) -> User:
         """Change the fields that are given, if the user is still in one of the `expected` versions.
 
-        Raises NotFound, Duplicate, InvalidValue, LastAdministrator, PermissionDenied,
-        PreconditionFailed, QuotaExceeded. Disabling or demoting a user ends their sessions.
+        Disabling or demoting a user ends their sessions. Raises NotFound, Duplicate, InvalidValue,
+        LastAdministrator, PermissionDenied, PreconditionFailed, QuotaExceeded, and of what one
+        logs in with oneself CurrentPasswordWrong, TooManyAttempts, HashQueueFull.
         """
         given = {_COLUMNS.get(name, name): value for name, value in changes.given().items()}
+        is_proved = await self._prove(user_id, given, changes.current_password)
         user = await self._lock(
             user_id,
             expected,
@@ -160,6 +184,9 @@ class UserService:
             for name, value in given.items()
             if getattr(user, name) != value
         }
+        if changed.keys() & PROTECTED_BY_PASSWORD and not is_proved:
+            # Somebody else has given the caller another one, just now.
+            raise PreconditionFailed
         if "is_platform_admin" in changed:
             check_may_make_administrator(self._authority)
         if "org_id" in changed:
@@ -192,6 +219,35 @@ class UserService:
             org_id=user.org_id,
             details={"username": user.username, "email": user.email},
         )
+
+    async def _prove(
+        self, user_id: UUID, given: Mapping[str, Any], current_password: str | None
+    ) -> bool:
+        """Whether the user may be given another name and address: of somebody else, and of oneself
+        by the current password.
+
+        False when it is oneself, and they stay as they are. Raises InvalidValue,
+        CurrentPasswordWrong, TooManyAttempts, HashQueueFull.
+        """
+        if not is_oneself(self._context.actor, population_of(self.session), user_id):
+            return True
+        user = await self.get(user_id)
+        if all(
+            given[name].lower() == getattr(user, name).lower()
+            for name in PROTECTED_BY_PASSWORD & given.keys()
+        ):
+            return False
+        session_id = self._context.session_id
+        if current_password is None or self._current_password is None or session_id is None:
+            raise InvalidValue(
+                "current_password",
+                "Give your current password to change your own user name or e-mail address.",
+            )
+        await self._current_password.check(
+            user_id, session_id, current_password, AuditAction.USER_UPDATED, user.org_id
+        )
+        await self._current_password.forgive(user_id, session_id)
+        return True
 
     @property
     def _has_organizations(self) -> bool:

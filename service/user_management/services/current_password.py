@@ -1,0 +1,105 @@
+"""Asking callers for the password that they have, before what protects their account changes.
+
+A token that somebody has stolen does not do for it, nor does it serve to guess the password:
+failures slow the session down, and no other session or login of the user.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from user_management.database import connection_released
+from user_management.errors import CurrentPasswordWrong
+from user_management.models import AuditAction, AuditResourceType
+from user_management.policy import Policy
+from user_management.security.hashing import PasswordHasher
+from user_management.services.audit import FAILURE, AuditService
+from user_management.services.context import RequestContext
+from user_management.services.limits import Block, LimitService, Scope, password_counters
+from user_management.services.passwords import password_matches, password_setting
+
+
+class CurrentPassword:
+    """Of a user who is logged in, in the session's database."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        context: RequestContext,
+        hasher: PasswordHasher,
+        policy: Policy,
+    ) -> None:
+        self._session = session
+        self._hasher = hasher
+        self._limits = LimitService(session, policy)
+        self._audit = AuditService(session, context)
+
+    async def check(
+        self,
+        user_id: UUID,
+        session_id: UUID,
+        password: str,
+        action: AuditAction,
+        org_id: UUID | None = None,
+    ) -> str:
+        """The hash of the password, which is the user's.
+
+        The connection is given back meanwhile, and what was written is committed. Failures count
+        for the session; they are in the audit log, as failures of the action. Raises
+        CurrentPasswordWrong, TooManyAttempts, HashQueueFull.
+        """
+        counters = password_counters(user_id, session_id)
+        setting = await password_setting(self._session, user_id)
+        await self._limits.check(counters)
+        async with connection_released(self._session):
+            current = await self._hasher.hash_anew(password, setting)
+        # Others may have failed meanwhile: whoever tries many at once learns nothing more.
+        await self._limits.check(counters)
+        matches = await password_matches(self._session, user_id, current)
+        if current is None or not matches:
+            raise await self.refused(user_id, session_id, action, org_id)
+        return current
+
+    async def forgive(self, user_id: UUID, session_id: UUID) -> None:
+        """Forget the failures that a success makes good."""
+        await self._limits.forgive(password_counters(user_id, session_id))
+
+    async def refused(
+        self, user_id: UUID, session_id: UUID, action: AuditAction, org_id: UUID | None = None
+    ) -> CurrentPasswordWrong:
+        """Count and record that it was not the user's; what to raise. Raises TooManyAttempts itself
+        if a block began since the last look.
+        """
+        counters = password_counters(user_id, session_id)
+        blocks, counted = await self._limits.record_failure(counters)
+        if not counted:
+            await self._limits.check(counters)
+        await self._audit.record(
+            action,
+            AuditResourceType.USER,
+            user_id,
+            org_id=org_id,
+            outcome=FAILURE,
+            details={"reason": "invalid_password"},
+        )
+        await record_blocks(self._audit, blocks, user_id)
+        return CurrentPasswordWrong()
+
+
+async def record_blocks(audit: AuditService, blocks: Sequence[Block], user_id: UUID | None) -> None:
+    """One row when a block begins, none for what it then refuses: nobody fills the log."""
+    for block in blocks:
+        is_users = block.scope not in (Scope.ADDRESS, Scope.GLOBAL)
+        await audit.record(
+            AuditAction.ACCOUNT_LOCKED if is_users else AuditAction.SUSPICIOUS_ACTIVITY,
+            AuditResourceType.USER,
+            user_id if is_users else None,
+            outcome=FAILURE,
+            details={
+                "reason": "too_many_attempts",
+                "scope": block.scope,
+                "failures": block.failures,
+                "until": block.until.isoformat(timespec="seconds"),
+            },
+        )
