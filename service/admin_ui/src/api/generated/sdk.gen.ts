@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ActivateOrganizationData, ActivateOrganizationErrors, ActivateOrganizationResponses, AddTeamMemberData, AddTeamMemberErrors, AddTeamMemberResponses, AssignAutobotRoleData, AssignAutobotRoleErrors, AssignAutobotRoleResponses, AssignSlmRoleData, AssignSlmRoleErrors, AssignSlmRoleResponses, BeginBrowserSessionData, BeginBrowserSessionErrors, BeginBrowserSessionResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, ChangeTeamMemberData, ChangeTeamMemberErrors, ChangeTeamMemberResponses, ChangeTeamMembersData, ChangeTeamMembersErrors, ChangeTeamMembersResponses, CreateAutobotRoleData, CreateAutobotRoleErrors, CreateAutobotRoleResponses, CreateAutobotUserData, CreateAutobotUserErrors, CreateAutobotUserResponses, CreateOrganizationData, CreateOrganizationErrors, CreateOrganizationResponses, CreateSlmRoleData, CreateSlmRoleErrors, CreateSlmRoleResponses, CreateSlmUserData, CreateSlmUserErrors, CreateSlmUserResponses, CreateTeamData, CreateTeamErrors, CreateTeamResponses, CreateUserOfAutobotData, CreateUserOfAutobotErrors, CreateUserOfAutobotResponses, DeactivateOrganizationData, DeactivateOrganizationErrors, DeactivateOrganizationResponses, DeleteAutobotRoleData, DeleteAutobotRoleErrors, DeleteAutobotRoleResponses, DeleteAutobotUserData, DeleteAutobotUserErrors, DeleteAutobotUserResponses, DeleteOrganizationData, DeleteOrganizationErrors, DeleteOrganizationResponses, DeleteSlmRoleData, DeleteSlmRoleErrors, DeleteSlmRoleResponses, DeleteSlmUserData, DeleteSlmUserErrors, DeleteSlmUserResponses, DeleteTeamData, DeleteTeamErrors, DeleteTeamResponses, EndAutobotUserSessionData, EndAutobotUserSessionErrors, EndAutobotUserSessionResponses, EndAutobotUserSessionsData, EndAutobotUserSessionsErrors, EndAutobotUserSessionsResponses, EndBrowserSessionData, EndBrowserSessionErrors, EndBrowserSessionResponses, EndOtherSessionsData, EndOtherSessionsErrors, EndOtherSessionsResponses, EndOwnSessionData, EndOwnSessionErrors, EndOwnSessionResponses, EndSlmUserSessionData, EndSlmUserSessionErrors, EndSlmUserSessionResponses, EndSlmUserSessionsData, EndSlmUserSessionsErrors, EndSlmUserSessionsResponses, ExportAuditLogsData, ExportAuditLogsErrors, ExportAuditLogsResponses, ExportAutobotUsersData, ExportAutobotUsersErrors, ExportAutobotUsersResponses, ExportSlmUsersData, ExportSlmUsersErrors, ExportSlmUsersResponses, GetAuditLogData, GetAuditLogErrors, GetAuditLogResponses, GetAutobotRoleData, GetAutobotRoleErrors, GetAutobotRoleResponses, GetAutobotUserData, GetAutobotUserErrors, GetAutobotUserLockData, GetAutobotUserLockErrors, GetAutobotUserLockResponses, GetAutobotUserResponses, GetCurrentUserData, GetCurrentUserErrors, GetCurrentUserOfAutobotData, GetCurrentUserOfAutobotErrors, GetCurrentUserOfAutobotResponses, GetCurrentUserResponses, GetDatabaseHealthData, GetDatabaseHealthErrors, GetDatabaseHealthResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetLivenessData, GetLivenessErrors, GetLivenessResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetOrganizationBySlugData, GetOrganizationBySlugErrors, GetOrganizationBySlugResponses, GetOrganizationData, GetOrganizationErrors, GetOrganizationResponses, GetOrganizationStatsData, GetOrganizationStatsErrors, GetOrganizationStatsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetSecurityAuditLogData, GetSecurityAuditLogErrors, GetSecurityAuditLogResponses, GetSlmRoleData, GetSlmRoleErrors, GetSlmRoleResponses, GetSlmUserData, GetSlmUserErrors, GetSlmUserLockData, GetSlmUserLockErrors, GetSlmUserLockResponses, GetSlmUserResponses, GetTeamData, GetTeamErrors, GetTeamResponses, ImportAutobotUsersData, ImportAutobotUsersErrors, ImportAutobotUsersResponses, ImportSlmUsersData, ImportSlmUsersErrors, ImportSlmUsersResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListAutobotRolesData, ListAutobotRolesErrors, ListAutobotRolesResponses, ListAutobotUsersData, ListAutobotUsersErrors, ListAutobotUserSessionsData, ListAutobotUserSessionsErrors, ListAutobotUserSessionsResponses, ListAutobotUsersResponses, ListOrganizationsData, ListOrganizationsErrors, ListOrganizationsResponses, ListOwnSessionsData, ListOwnSessionsErrors, ListOwnSessionsResponses, ListPermissionsData, ListPermissionsErrors, ListPermissionsResponses, ListRolesOfAutobotUserData, ListRolesOfAutobotUserErrors, ListRolesOfAutobotUserResponses, ListRolesOfSlmUserData, ListRolesOfSlmUserErrors, ListRolesOfSlmUserResponses, ListSecurityAuditLogsData, ListSecurityAuditLogsErrors, ListSecurityAuditLogsResponses, ListSlmRolesData, ListSlmRolesErrors, ListSlmRolesResponses, ListSlmUsersData, ListSlmUsersErrors, ListSlmUserSessionsData, ListSlmUserSessionsErrors, ListSlmUserSessionsResponses, ListSlmUsersResponses, ListTeamMembersData, ListTeamMembersErrors, ListTeamMembersResponses, ListTeamsData, ListTeamsErrors, ListTeamsOfUserData, ListTeamsOfUserErrors, ListTeamsOfUserResponses, ListTeamsResponses, LoginData, LoginErrors, LoginOfPlaybooksData, LoginOfPlaybooksErrors, LoginOfPlaybooksResponses, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RefreshBrowserSessionData, RefreshBrowserSessionErrors, RefreshBrowserSessionResponses, RefreshData, RefreshErrors, RefreshOfAutobotData, RefreshOfAutobotErrors, RefreshOfAutobotResponses, RefreshResponses, RemoveTeamMemberData, RemoveTeamMemberErrors, RemoveTeamMemberResponses, ResetAutobotUserPasswordData, ResetAutobotUserPasswordErrors, ResetAutobotUserPasswordResponses, ResetSlmUserPasswordData, ResetSlmUserPasswordErrors, ResetSlmUserPasswordResponses, RevokeAutobotRoleData, RevokeAutobotRoleErrors, RevokeAutobotRoleResponses, RevokeSlmRoleData, RevokeSlmRoleErrors, RevokeSlmRoleResponses, UnlockAutobotUserData, UnlockAutobotUserErrors, UnlockAutobotUserResponses, UnlockSlmUserData, UnlockSlmUserErrors, UnlockSlmUserResponses, UpdateAutobotRoleData, UpdateAutobotRoleErrors, UpdateAutobotRoleResponses, UpdateAutobotUserData, UpdateAutobotUserErrors, UpdateAutobotUserResponses, UpdateOrganizationData, UpdateOrganizationErrors, UpdateOrganizationResponses, UpdateSlmRoleData, UpdateSlmRoleErrors, UpdateSlmRoleResponses, UpdateSlmUserData, UpdateSlmUserErrors, UpdateSlmUserResponses, UpdateTeamData, UpdateTeamErrors, UpdateTeamResponses } from './types.gen';
+import type { ActivateOrganizationData, ActivateOrganizationErrors, ActivateOrganizationResponses, AddTeamMemberData, AddTeamMemberErrors, AddTeamMemberResponses, AssignAutobotRoleData, AssignAutobotRoleErrors, AssignAutobotRoleResponses, AssignSlmRoleData, AssignSlmRoleErrors, AssignSlmRoleResponses, BeginBrowserSessionData, BeginBrowserSessionErrors, BeginBrowserSessionResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, ChangeTeamMemberData, ChangeTeamMemberErrors, ChangeTeamMemberResponses, ChangeTeamMembersData, ChangeTeamMembersErrors, ChangeTeamMembersResponses, ConfirmData, ConfirmErrors, ConfirmResponses, CreateAutobotRoleData, CreateAutobotRoleErrors, CreateAutobotRoleResponses, CreateAutobotUserData, CreateAutobotUserErrors, CreateAutobotUserResponses, CreateOrganizationData, CreateOrganizationErrors, CreateOrganizationResponses, CreateSlmRoleData, CreateSlmRoleErrors, CreateSlmRoleResponses, CreateSlmUserData, CreateSlmUserErrors, CreateSlmUserResponses, CreateTeamData, CreateTeamErrors, CreateTeamResponses, CreateUserOfAutobotData, CreateUserOfAutobotErrors, CreateUserOfAutobotResponses, DeactivateOrganizationData, DeactivateOrganizationErrors, DeactivateOrganizationResponses, DeleteAutobotRoleData, DeleteAutobotRoleErrors, DeleteAutobotRoleResponses, DeleteAutobotUserData, DeleteAutobotUserErrors, DeleteAutobotUserResponses, DeleteOrganizationData, DeleteOrganizationErrors, DeleteOrganizationResponses, DeleteSlmRoleData, DeleteSlmRoleErrors, DeleteSlmRoleResponses, DeleteSlmUserData, DeleteSlmUserErrors, DeleteSlmUserResponses, DeleteTeamData, DeleteTeamErrors, DeleteTeamResponses, EndAutobotUserSessionData, EndAutobotUserSessionErrors, EndAutobotUserSessionResponses, EndAutobotUserSessionsData, EndAutobotUserSessionsErrors, EndAutobotUserSessionsResponses, EndBrowserSessionData, EndBrowserSessionErrors, EndBrowserSessionResponses, EndOtherSessionsData, EndOtherSessionsErrors, EndOtherSessionsResponses, EndOwnSessionData, EndOwnSessionErrors, EndOwnSessionResponses, EndSlmUserSessionData, EndSlmUserSessionErrors, EndSlmUserSessionResponses, EndSlmUserSessionsData, EndSlmUserSessionsErrors, EndSlmUserSessionsResponses, ExportAuditLogsData, ExportAuditLogsErrors, ExportAuditLogsResponses, ExportAutobotUsersData, ExportAutobotUsersErrors, ExportAutobotUsersResponses, ExportSlmUsersData, ExportSlmUsersErrors, ExportSlmUsersResponses, GetAuditLogData, GetAuditLogErrors, GetAuditLogResponses, GetAutobotRoleData, GetAutobotRoleErrors, GetAutobotRoleResponses, GetAutobotUserData, GetAutobotUserErrors, GetAutobotUserLockData, GetAutobotUserLockErrors, GetAutobotUserLockResponses, GetAutobotUserResponses, GetCurrentUserData, GetCurrentUserErrors, GetCurrentUserOfAutobotData, GetCurrentUserOfAutobotErrors, GetCurrentUserOfAutobotResponses, GetCurrentUserResponses, GetDatabaseHealthData, GetDatabaseHealthErrors, GetDatabaseHealthResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetLivenessData, GetLivenessErrors, GetLivenessResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetOrganizationBySlugData, GetOrganizationBySlugErrors, GetOrganizationBySlugResponses, GetOrganizationData, GetOrganizationErrors, GetOrganizationResponses, GetOrganizationStatsData, GetOrganizationStatsErrors, GetOrganizationStatsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetSecurityAuditLogData, GetSecurityAuditLogErrors, GetSecurityAuditLogResponses, GetSlmRoleData, GetSlmRoleErrors, GetSlmRoleResponses, GetSlmUserData, GetSlmUserErrors, GetSlmUserLockData, GetSlmUserLockErrors, GetSlmUserLockResponses, GetSlmUserResponses, GetTeamData, GetTeamErrors, GetTeamResponses, ImportAutobotUsersData, ImportAutobotUsersErrors, ImportAutobotUsersResponses, ImportSlmUsersData, ImportSlmUsersErrors, ImportSlmUsersResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListAutobotRolesData, ListAutobotRolesErrors, ListAutobotRolesResponses, ListAutobotUsersData, ListAutobotUsersErrors, ListAutobotUserSessionsData, ListAutobotUserSessionsErrors, ListAutobotUserSessionsResponses, ListAutobotUsersResponses, ListOrganizationsData, ListOrganizationsErrors, ListOrganizationsResponses, ListOwnSessionsData, ListOwnSessionsErrors, ListOwnSessionsResponses, ListPermissionsData, ListPermissionsErrors, ListPermissionsResponses, ListRolesOfAutobotUserData, ListRolesOfAutobotUserErrors, ListRolesOfAutobotUserResponses, ListRolesOfSlmUserData, ListRolesOfSlmUserErrors, ListRolesOfSlmUserResponses, ListSecurityAuditLogsData, ListSecurityAuditLogsErrors, ListSecurityAuditLogsResponses, ListSlmRolesData, ListSlmRolesErrors, ListSlmRolesResponses, ListSlmUsersData, ListSlmUsersErrors, ListSlmUserSessionsData, ListSlmUserSessionsErrors, ListSlmUserSessionsResponses, ListSlmUsersResponses, ListTeamMembersData, ListTeamMembersErrors, ListTeamMembersResponses, ListTeamsData, ListTeamsErrors, ListTeamsOfUserData, ListTeamsOfUserErrors, ListTeamsOfUserResponses, ListTeamsResponses, LoginData, LoginErrors, LoginOfPlaybooksData, LoginOfPlaybooksErrors, LoginOfPlaybooksResponses, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RefreshBrowserSessionData, RefreshBrowserSessionErrors, RefreshBrowserSessionResponses, RefreshData, RefreshErrors, RefreshOfAutobotData, RefreshOfAutobotErrors, RefreshOfAutobotResponses, RefreshResponses, RemoveTeamMemberData, RemoveTeamMemberErrors, RemoveTeamMemberResponses, ResetAutobotUserPasswordData, ResetAutobotUserPasswordErrors, ResetAutobotUserPasswordResponses, ResetSlmUserPasswordData, ResetSlmUserPasswordErrors, ResetSlmUserPasswordResponses, RevokeAutobotRoleData, RevokeAutobotRoleErrors, RevokeAutobotRoleResponses, RevokeSlmRoleData, RevokeSlmRoleErrors, RevokeSlmRoleResponses, UnlockAutobotUserData, UnlockAutobotUserErrors, UnlockAutobotUserResponses, UnlockSlmUserData, UnlockSlmUserErrors, UnlockSlmUserResponses, UpdateAutobotRoleData, UpdateAutobotRoleErrors, UpdateAutobotRoleResponses, UpdateAutobotUserData, UpdateAutobotUserErrors, UpdateAutobotUserResponses, UpdateOrganizationData, UpdateOrganizationErrors, UpdateOrganizationResponses, UpdateSlmRoleData, UpdateSlmRoleErrors, UpdateSlmRoleResponses, UpdateSlmUserData, UpdateSlmUserErrors, UpdateSlmUserResponses, UpdateTeamData, UpdateTeamErrors, UpdateTeamResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -85,9 +85,31 @@ export const getCurrentUser = <ThrowOnError extends boolean = true>(options?: Op
 /**
  * Logout
  *
- * End the session; its token is worthless from now on.
+ * End the session of the access token, also of one that has expired, and that of the refresh
+ * token: all of their tokens are worthless from now on. 401 when none of them has ended one.
  */
-export const logout = <ThrowOnError extends boolean = true>(options?: Options<LogoutData, ThrowOnError>): RequestResult<LogoutResponses, LogoutErrors, ThrowOnError> => (options?.client ?? client).post<LogoutResponses, LogoutErrors, ThrowOnError>({ url: '/api/slm-auth/logout', ...options });
+export const logout = <ThrowOnError extends boolean = true>(options?: Options<LogoutData, ThrowOnError>): RequestResult<LogoutResponses, LogoutErrors, ThrowOnError> => (options?.client ?? client).post<LogoutResponses, LogoutErrors, ThrowOnError>({
+    url: '/api/slm-auth/logout',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options?.headers
+    }
+});
+
+/**
+ * Confirm
+ *
+ * Prove again who is calling. For ten minutes the session may do what asks for it.
+ */
+export const confirm = <ThrowOnError extends boolean = true>(options: Options<ConfirmData, ThrowOnError>): RequestResult<ConfirmResponses, ConfirmErrors, ThrowOnError> => (options.client ?? client).post<ConfirmResponses, ConfirmErrors, ThrowOnError>({
+    url: '/api/slm-auth/confirm',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
 
 /**
  * Change Password
@@ -129,7 +151,7 @@ export const refreshBrowserSession = <ThrowOnError extends boolean = true>(optio
  *
  * End the session, also by the refresh cookie alone, and let the browser forget all of it.
  *
- * Whoever is not logged in is answered the same.
+ * Whoever is not logged in is answered the same: the browser is logged out afterwards.
  */
 export const endBrowserSession = <ThrowOnError extends boolean = true>(options: Options<EndBrowserSessionData, ThrowOnError>): RequestResult<EndBrowserSessionResponses, EndBrowserSessionErrors, ThrowOnError> => (options.client ?? client).post<EndBrowserSessionResponses, EndBrowserSessionErrors, ThrowOnError>({ url: '/api/slm-auth/browser/logout', ...options });
 
@@ -216,7 +238,8 @@ export const listSlmUsers = <ThrowOnError extends boolean = true>(options?: Opti
 /**
  * Create User
  *
- * Create a user. To give them roles takes `admin:users` here, too.
+ * Create a user. To give them roles takes `admin:users` here, too; for that, and to make
+ * an administrator, who calls must have authenticated within ten minutes.
  */
 export const createSlmUser = <ThrowOnError extends boolean = true>(options: Options<CreateSlmUserData, ThrowOnError>): RequestResult<CreateSlmUserResponses, CreateSlmUserErrors, ThrowOnError> => (options.client ?? client).post<CreateSlmUserResponses, CreateSlmUserErrors, ThrowOnError>({
     url: '/api/slm-users',
@@ -245,6 +268,9 @@ export const getSlmUser = <ThrowOnError extends boolean = true>(options: Options
  * Update User
  *
  * Change the fields that are given. Disabling or demoting a user ends their sessions.
+ *
+ * With an address, a name or administrator's rights among them, who calls must have
+ * authenticated within ten minutes. One's own name and address take `current_password`.
  */
 export const updateSlmUser = <ThrowOnError extends boolean = true>(options: Options<UpdateSlmUserData, ThrowOnError>): RequestResult<UpdateSlmUserResponses, UpdateSlmUserErrors, ThrowOnError> => (options.client ?? client).patch<UpdateSlmUserResponses, UpdateSlmUserErrors, ThrowOnError>({
     url: '/api/slm-users/{user_id}',
@@ -358,7 +384,8 @@ export const endSlmUserSession = <ThrowOnError extends boolean = true>(options: 
  *
  * Replace the password by a random one that must be changed at the first login.
  *
- * The old password is void and all sessions end, one's own too if it is oneself.
+ * The old password is void and all sessions end. Nobody resets their own: that takes the
+ * current password.
  */
 export const resetSlmUserPassword = <ThrowOnError extends boolean = true>(options: Options<ResetSlmUserPasswordData, ThrowOnError>): RequestResult<ResetSlmUserPasswordResponses, ResetSlmUserPasswordErrors, ThrowOnError> => (options.client ?? client).post<ResetSlmUserPasswordResponses, ResetSlmUserPasswordErrors, ThrowOnError>({ url: '/api/slm-users/{user_id}/reset-password', ...options });
 
@@ -375,7 +402,8 @@ export const getSlmUserLock = <ThrowOnError extends boolean = true>(options: Opt
 /**
  * Unlock
  *
- * Forget the user's failed attempts, so that they can try again at once.
+ * Forget the user's failed attempts, so that they can try again at once. Nobody forgets
+ * their own.
  */
 export const unlockSlmUser = <ThrowOnError extends boolean = true>(options: Options<UnlockSlmUserData, ThrowOnError>): RequestResult<UnlockSlmUserResponses, UnlockSlmUserErrors, ThrowOnError> => (options.client ?? client).post<UnlockSlmUserResponses, UnlockSlmUserErrors, ThrowOnError>({ url: '/api/slm-users/{user_id}/unlock', ...options });
 
@@ -420,7 +448,8 @@ export const listAutobotUsers = <ThrowOnError extends boolean = true>(options?: 
 /**
  * Create User
  *
- * Create a user. To give them roles takes `admin:users` here, too.
+ * Create a user. To give them roles takes `admin:users` here, too; for that, and to make
+ * an administrator, who calls must have authenticated within ten minutes.
  */
 export const createAutobotUser = <ThrowOnError extends boolean = true>(options: Options<CreateAutobotUserData, ThrowOnError>): RequestResult<CreateAutobotUserResponses, CreateAutobotUserErrors, ThrowOnError> => (options.client ?? client).post<CreateAutobotUserResponses, CreateAutobotUserErrors, ThrowOnError>({
     url: '/api/autobot-users',
@@ -449,6 +478,9 @@ export const getAutobotUser = <ThrowOnError extends boolean = true>(options: Opt
  * Update User
  *
  * Change the fields that are given. Disabling or demoting a user ends their sessions.
+ *
+ * With an address, a name or administrator's rights among them, who calls must have
+ * authenticated within ten minutes. One's own name and address take `current_password`.
  */
 export const updateAutobotUser = <ThrowOnError extends boolean = true>(options: Options<UpdateAutobotUserData, ThrowOnError>): RequestResult<UpdateAutobotUserResponses, UpdateAutobotUserErrors, ThrowOnError> => (options.client ?? client).patch<UpdateAutobotUserResponses, UpdateAutobotUserErrors, ThrowOnError>({
     url: '/api/autobot-users/{user_id}',
@@ -562,7 +594,8 @@ export const endAutobotUserSession = <ThrowOnError extends boolean = true>(optio
  *
  * Replace the password by a random one that must be changed at the first login.
  *
- * The old password is void and all sessions end, one's own too if it is oneself.
+ * The old password is void and all sessions end. Nobody resets their own: that takes the
+ * current password.
  */
 export const resetAutobotUserPassword = <ThrowOnError extends boolean = true>(options: Options<ResetAutobotUserPasswordData, ThrowOnError>): RequestResult<ResetAutobotUserPasswordResponses, ResetAutobotUserPasswordErrors, ThrowOnError> => (options.client ?? client).post<ResetAutobotUserPasswordResponses, ResetAutobotUserPasswordErrors, ThrowOnError>({ url: '/api/autobot-users/{user_id}/reset-password', ...options });
 
@@ -579,7 +612,8 @@ export const getAutobotUserLock = <ThrowOnError extends boolean = true>(options:
 /**
  * Unlock
  *
- * Forget the user's failed attempts, so that they can try again at once.
+ * Forget the user's failed attempts, so that they can try again at once. Nobody forgets
+ * their own.
  */
 export const unlockAutobotUser = <ThrowOnError extends boolean = true>(options: Options<UnlockAutobotUserData, ThrowOnError>): RequestResult<UnlockAutobotUserResponses, UnlockAutobotUserErrors, ThrowOnError> => (options.client ?? client).post<UnlockAutobotUserResponses, UnlockAutobotUserErrors, ThrowOnError>({ url: '/api/autobot-users/{user_id}/unlock', ...options });
 

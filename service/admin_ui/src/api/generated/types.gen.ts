@@ -336,6 +336,18 @@ export type LoginRequest = unknown & {
 };
 
 /**
+ * LogoutRequest
+ *
+ * The refresh token of the session, or of another one that is to end too.
+ */
+export type LogoutRequest = {
+    /**
+     * Refresh Token
+     */
+    refresh_token?: string | null;
+};
+
+/**
  * MemberAdd
  *
  * A user who joins.
@@ -691,6 +703,18 @@ export type PasswordChange = {
      * 12 to 128 characters; no common password, and not the user's own names.
      */
     new_password: string;
+};
+
+/**
+ * PasswordConfirmation
+ *
+ * The current password, once more.
+ */
+export type PasswordConfirmation = {
+    /**
+     * Current Password
+     */
+    current_password: string;
 };
 
 /**
@@ -1611,6 +1635,12 @@ export type UserUpdate = {
      */
     org_id?: string | null;
     /**
+     * Current Password
+     *
+     * The caller's own, to change their own user name or e-mail address.
+     */
+    current_password?: string | null;
+    /**
      * Is Admin
      */
     is_platform_admin?: boolean;
@@ -1629,7 +1659,7 @@ export type Problem = {
     title: string;
     status: number;
     detail: string;
-    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'import_running' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'unusable_file' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full' | 'storage_full';
+    code: 'bad_request' | 'invalid_credentials' | 'not_authenticated' | 'recent_authentication_required' | 'cross_site_request' | 'current_password_wrong' | 'password_change_required' | 'permission_denied' | 'not_found' | 'method_not_allowed' | 'duplicate' | 'import_running' | 'last_administrator' | 'last_owner' | 'organization_in_use' | 'quota_exceeded' | 'system_role' | 'precondition_failed' | 'body_too_large' | 'unsupported_media_type' | 'idempotency_key_reused' | 'password_refused' | 'unusable_file' | 'validation_error' | 'too_many_attempts' | 'internal_error' | 'database_unavailable' | 'hash_queue_full' | 'storage_full';
     /**
      * The faults of a request that is not valid.
      */
@@ -1903,7 +1933,10 @@ export type GetCurrentUserResponses = {
 export type GetCurrentUserResponse = GetCurrentUserResponses[keyof GetCurrentUserResponses];
 
 export type LogoutData = {
-    body?: never;
+    /**
+     * Body
+     */
+    body?: LogoutRequest | null;
     path?: never;
     query?: never;
     url: '/api/slm-auth/logout';
@@ -1911,13 +1944,33 @@ export type LogoutData = {
 
 export type LogoutErrors = {
     /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
      * Not logged in (`not_authenticated`)
      */
     401: Problem;
     /**
-     * The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * Another site may have sent it (`cross_site_request`)
      */
     403: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Too many failed attempts (`too_many_attempts`)
+     */
+    429: Problem;
     /**
      * Internal error (`internal_error`)
      */
@@ -1938,6 +1991,63 @@ export type LogoutResponses = {
 };
 
 export type LogoutResponse = LogoutResponses[keyof LogoutResponses];
+
+export type ConfirmData = {
+    body: PasswordConfirmation;
+    path?: never;
+    query?: never;
+    url: '/api/slm-auth/confirm';
+};
+
+export type ConfirmErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Not logged in (`not_authenticated`)
+     */
+    401: Problem;
+    /**
+     * The current password is wrong (`current_password_wrong`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Too many failed attempts (`too_many_attempts`)
+     */
+    429: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); Too many logins at once (`hash_queue_full`)
+     */
+    503: Problem;
+};
+
+export type ConfirmError = ConfirmErrors[keyof ConfirmErrors];
+
+export type ConfirmResponses = {
+    /**
+     * Successful Response
+     */
+    204: void;
+};
+
+export type ConfirmResponse = ConfirmResponses[keyof ConfirmResponses];
 
 export type ChangePasswordData = {
     body: PasswordChange;
@@ -2188,7 +2298,7 @@ export type CreateUserOfAutobotData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -2203,7 +2313,7 @@ export type CreateUserOfAutobotErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -2398,7 +2508,7 @@ export type ImportSlmUsersErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -2481,7 +2591,7 @@ export type ExportSlmUsersData = {
 
 export type ExportSlmUsersErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -2613,7 +2723,7 @@ export type CreateSlmUserData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -2628,7 +2738,7 @@ export type CreateSlmUserErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -2814,11 +2924,11 @@ export type UpdateSlmUserErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The current password is wrong (`current_password_wrong`); Another site may have sent it (`cross_site_request`)
      */
     403: Problem;
     /**
@@ -2846,11 +2956,15 @@ export type UpdateSlmUserErrors = {
      */
     422: Problem;
     /**
+     * Too many failed attempts (`too_many_attempts`)
+     */
+    429: Problem;
+    /**
      * Internal error (`internal_error`)
      */
     500: Problem;
     /**
-     * A database is unavailable (`database_unavailable`)
+     * Too many logins at once (`hash_queue_full`)
      */
     503: Problem;
 };
@@ -2938,7 +3052,7 @@ export type CreateSlmRoleData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -2953,7 +3067,7 @@ export type CreateSlmRoleErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3019,7 +3133,7 @@ export type DeleteSlmRoleData = {
 
 export type DeleteSlmRoleErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3139,7 +3253,7 @@ export type UpdateSlmRoleErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3247,7 +3361,7 @@ export type AssignSlmRoleData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -3267,7 +3381,7 @@ export type AssignSlmRoleErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3333,7 +3447,7 @@ export type RevokeSlmRoleData = {
 
 export type RevokeSlmRoleErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3537,7 +3651,7 @@ export type ResetSlmUserPasswordData = {
 
 export type ResetSlmUserPasswordErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3637,7 +3751,7 @@ export type UnlockSlmUserData = {
 
 export type UnlockSlmUserErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3700,7 +3814,7 @@ export type ImportAutobotUsersErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3783,7 +3897,7 @@ export type ExportAutobotUsersData = {
 
 export type ExportAutobotUsersErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -3915,7 +4029,7 @@ export type CreateAutobotUserData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -3930,7 +4044,7 @@ export type CreateAutobotUserErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -4116,11 +4230,11 @@ export type UpdateAutobotUserErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
-     * Not allowed (`permission_denied`); The one-time password must be changed first (`password_change_required`); Another site may have sent it (`cross_site_request`)
+     * The current password is wrong (`current_password_wrong`); Another site may have sent it (`cross_site_request`)
      */
     403: Problem;
     /**
@@ -4148,11 +4262,15 @@ export type UpdateAutobotUserErrors = {
      */
     422: Problem;
     /**
+     * Too many failed attempts (`too_many_attempts`)
+     */
+    429: Problem;
+    /**
      * Internal error (`internal_error`)
      */
     500: Problem;
     /**
-     * A database is unavailable (`database_unavailable`)
+     * Too many logins at once (`hash_queue_full`)
      */
     503: Problem;
 };
@@ -4240,7 +4358,7 @@ export type CreateAutobotRoleData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -4255,7 +4373,7 @@ export type CreateAutobotRoleErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -4321,7 +4439,7 @@ export type DeleteAutobotRoleData = {
 
 export type DeleteAutobotRoleErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -4441,7 +4559,7 @@ export type UpdateAutobotRoleErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -4549,7 +4667,7 @@ export type AssignAutobotRoleData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -4569,7 +4687,7 @@ export type AssignAutobotRoleErrors = {
      */
     400: Problem;
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -4635,7 +4753,7 @@ export type RevokeAutobotRoleData = {
 
 export type RevokeAutobotRoleErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -4839,7 +4957,7 @@ export type ResetAutobotUserPasswordData = {
 
 export type ResetAutobotUserPasswordErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -4939,7 +5057,7 @@ export type UnlockAutobotUserData = {
 
 export type UnlockAutobotUserErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
@@ -5088,7 +5206,7 @@ export type CreateOrganizationData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -5637,7 +5755,7 @@ export type CreateTeamData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
     };
@@ -6045,7 +6163,7 @@ export type AddTeamMemberData = {
         /**
          * Idempotency-Key
          *
-         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created.
+         * A word of your choice for this request. Repeated within a day with the same body, the request answers with what the first one created, as it is then; that takes the permission to read it.
          */
         'idempotency-key'?: string | null;
         /**
@@ -6497,7 +6615,7 @@ export type ExportAuditLogsData = {
 
 export type ExportAuditLogsErrors = {
     /**
-     * Not logged in (`not_authenticated`)
+     * Not logged in (`not_authenticated`); Confirm that it is you (`recent_authentication_required`)
      */
     401: Problem;
     /**
