@@ -172,17 +172,20 @@ async def test_names_that_look_alike_are_one_at_a_login(site):
 
 
 def test_a_word_that_is_taken_meanwhile_costs_one_row(bring, databases, population, monkeypatch):
-    """Somebody gives an address up, and keeps the name, between the look-up and the writing."""
+    """An address becomes somebody's name between the look-up and the writing."""
     database = databases[population]
-    assert bring({"username": "own@x.y"}) == [("created", None)]
+    assert bring({"username": "own", "email": "z@x.y"}) == [("created", None)]
     create = Target.create
 
     async def overtaken(self, users):
-        await asyncio.to_thread(database.sql, "UPDATE users SET email = 'new@x.y'")
+        await asyncio.to_thread(database.sql, "UPDATE users SET username = 'own@x.y'")
         return await create(self, users)
 
     monkeypatch.setattr(Target, "create", overtaken)
-    assert bring({"username": "ada"}, {"username": "eve", "email": "own@x.y"})[0][0] == "created"
+    assert bring({"username": "ada"}, {"username": "eve", "email": "own@x.y"}) == [
+        ("created", None),
+        ("skipped", "Somebody took the name meanwhile. Import again."),
+    ]
     assert database.sql("SELECT username FROM users ORDER BY 1").split() == ["ada", "own@x.y"]
 
 
