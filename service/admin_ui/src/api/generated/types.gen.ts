@@ -1384,6 +1384,8 @@ export type UserCreate = {
     username: string;
     /**
      * Email
+     *
+     * An internationalised domain may be given in letters or in punycode.
      */
     email: string;
     /**
@@ -1572,6 +1574,8 @@ export type UserStatistics = {
 export type UserUpdate = {
     /**
      * Email
+     *
+     * An internationalised domain may be given in letters or in punycode.
      */
     email?: string;
     /**
