@@ -98,10 +98,13 @@ BEGIN
         LOCK TABLE taken_words IN ROW SHARE MODE;
     END IF;
     IF EXISTS (SELECT FROM taken_words) THEN
-        SELECT CASE WHEN word = word_form(username) THEN 'username' ELSE 'email' END INTO taken_as
-        FROM added JOIN taken_words
-            ON word IN (word_form(username), word_form(email)) AND user_id <> id
-        WHERE deleted_at IS NULL LIMIT 1;
+        SELECT found.taken_as INTO taken_as FROM (
+            SELECT 'username' FROM added JOIN taken_words ON word = word_form(username)
+            WHERE user_id <> id AND deleted_at IS NULL
+            UNION ALL
+            SELECT 'email' FROM added JOIN taken_words ON word = word_form(email)
+            WHERE user_id <> id AND deleted_at IS NULL
+        ) AS found (taken_as) LIMIT 1;
     END IF;
     IF taken_as IS NULL AND is_special THEN
         SELECT CASE WHEN word = word_form(added.username) THEN 'username' ELSE 'email' END

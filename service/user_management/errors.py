@@ -44,12 +44,6 @@ class NotFound(DomainError):
     default_detail = "Not found."
 
 
-class Ambiguous(DomainError):
-    """A word may mean more than one thing. The detail names them."""
-
-    code = "ambiguous"
-
-
 class Duplicate(DomainError):
     """A value that must be unique is taken."""
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from slm_server.cli import app
 from user_management.population import Population
+from user_management.transfer.target import Target
 
 FULLWIDTH_SEC = "\N{FULLWIDTH LATIN SMALL LETTER S}ec"
 # From before there was a rule.
@@ -168,6 +169,24 @@ async def test_names_that_look_alike_are_one_at_a_login(site):
     for typed in ("sec", FULLWIDTH_SEC, "\N{LATIN SMALL LETTER LONG S}ec", "SEC", "Sec"):
         assert (await site.try_login(typed, "wrong-password-9")).status_code == 401
     assert (await site.try_login("sec", "wrong-password-9")).status_code == 429
+
+
+def test_a_word_that_is_taken_meanwhile_costs_one_row(bring, databases, population, monkeypatch):
+    """An address becomes somebody's name between the look-up and the writing."""
+    database = databases[population]
+    assert bring({"username": "own", "email": "z@x.y"}) == [("created", None)]
+    create = Target.create
+
+    async def overtaken(self, users):
+        await asyncio.to_thread(database.sql, "UPDATE users SET username = 'own@x.y'")
+        return await create(self, users)
+
+    monkeypatch.setattr(Target, "create", overtaken)
+    assert bring({"username": "ada"}, {"username": "eve", "email": "own@x.y"}) == [
+        ("created", None),
+        ("skipped", "Somebody took the name meanwhile. Import again."),
+    ]
+    assert database.sql("SELECT username FROM users ORDER BY 1").split() == ["ada", "own@x.y"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from user_management.config import Settings, load_settings
 from user_management.database import Database
-from user_management.errors import Ambiguous, ConfigurationError, DomainError, NotFound
+from user_management.errors import ConfigurationError, DomainError, NotFound
 from user_management.models import Organization, Role, User
 from user_management.names import login_words, shown_address
 from user_management.population import Population
@@ -42,6 +42,10 @@ def check_excel(form: ExportFormat, *, excel: bool) -> None:
     """Refuse `--excel` where it means nothing."""
     if excel and form is not ExportFormat.CSV:
         raise typer.BadParameter("It goes with --format csv.", param_hint="--excel")
+
+
+class AmbiguousNameError(Exception):
+    """A name may mean more than one thing. The message names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,12 @@ def run(population: Population, work: Callable[[Connection], Coroutine[Any, Any,
         return asyncio.run(whole())
     except ValidationError as error:
         fail("; ".join(f"{fault['loc'][0]}: {explain(fault)}" for fault in error.errors()))
-    except (ConfigurationError, DomainError) as error:
+    except (ConfigurationError, DomainError, AmbiguousNameError) as error:
         fail(str(error))
 
 
 async def find_user(session: AsyncSession, name: str) -> UUID:
-    """The id of the user with this user name, e-mail address or id. Raises NotFound, Ambiguous."""
+    """The id of the user with this name, address or id. Raises NotFound, AmbiguousNameError."""
     words = login_words(name)
     found = await session.execute(
         select(User.id, User.username, User.email).where(
@@ -99,7 +103,7 @@ async def find_user(session: AsyncSession, name: str) -> UUID:
 
 
 async def find_organization(session: AsyncSession, name: str) -> UUID:
-    """The id of the organization with this slug or id. Raises NotFound, Ambiguous."""
+    """The id of the organization with this slug or id. Raises NotFound, AmbiguousNameError."""
     found = await session.execute(
         select(Organization.id, Organization.name).where(
             Organization.deleted_at.is_(None),
@@ -112,7 +116,7 @@ async def find_organization(session: AsyncSession, name: str) -> UUID:
 async def find_role(session: AsyncSession, name: str) -> UUID:
     """The id of the role with this id or, among those of no organization, this name.
 
-    Raises NotFound, Ambiguous.
+    Raises NotFound, AmbiguousNameError.
     """
     found = await session.execute(
         select(Role.id, Role.name).where(
@@ -130,12 +134,14 @@ def _is_id(column: InstrumentedAttribute[UUID], name: str) -> ColumnElement[bool
 
 
 def _only(kind: str, name: str, found: Mapping[UUID, str]) -> UUID:
-    """The one that is meant. Raises NotFound, Ambiguous."""
+    """The one that is meant. Raises NotFound, AmbiguousNameError."""
     if not found:
         raise NotFound(f"There is no {kind} {name}.")
     if len(found) > 1:
         meant = "; ".join(f"{what}, id {key}" for key, what in found.items())
-        raise Ambiguous(f"{name} may be more than one {kind}: {meant}. Give the id of one.")
+        raise AmbiguousNameError(
+            f"{name} may be more than one {kind}: {meant}. Give the id of one."
+        )
     return next(iter(found))
 
 
