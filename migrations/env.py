@@ -50,6 +50,15 @@ SELECT format('process %s (%s)', pid, concat_ws(', ', usename, nullif(applicatio
 FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(:pid)) ORDER BY pid
 """
 
+# Who holds the advisory lock :key.
+MIGRATING = """
+SELECT format('process %s (%s)', pid, concat_ws(', ', usename, nullif(application_name, '')))
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (classid::bigint << 32) | objid::bigint = :key
+"""
+
 log = logging.getLogger("alembic.runtime.migration")
 
 
@@ -238,20 +247,24 @@ def seconds(option: str) -> str:
     return f"{context.config.get_main_option(option)}s"
 
 
-def lock(connection: Connection, blockers: Collection[str]) -> None:
-    """Wait for other migrations of this database. The lock goes with the connection."""
+def lock(connection: Connection) -> None:
+    """Wait for other migrations of this database. The lock goes with the connection.
+
+    Asked for again and again: whoever waited within a statement would be waited for by an index
+    that the other one makes CONCURRENTLY.
+    """
     wait = seconds("migration_wait_seconds")
+    end = time.monotonic() + float(wait.removesuffix("s"))
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}):
+        if time.monotonic() > end:
+            who = connection.scalar(text(MIGRATING), {"key": LOCK_KEY})
+            raise CommandError(
+                f"Another migration is running on this database and did not end within {wait}: "
+                f"{who or 'it has ended just now'}. Try again when it has ended."
+            )
+        connection.rollback()
+        time.sleep(0.2)
     limit = text("SELECT set_config(:name, :value, false)")
-    connection.execute(limit, {"name": "lock_timeout", "value": wait})
-    try:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
-    except DBAPIError as error:
-        if sqlstate(error) != LOCK_NOT_AVAILABLE:
-            raise
-        raise CommandError(
-            f"Another migration is running on this database and did not end within {wait}: "
-            f"{', '.join(blockers) or 'it has ended just now'}. Try again when it has ended."
-        ) from error
     for name, option in (
         ("lock_timeout", "table_lock_wait_seconds"),
         ("statement_timeout", "statement_seconds"),
@@ -261,7 +274,7 @@ def lock(connection: Connection, blockers: Collection[str]) -> None:
 
 
 def migrate(connection: Connection, population: Population, blockers: Collection[str]) -> None:
-    lock(connection, blockers)
+    lock(connection)
     attempts = int(context.config.get_main_option("table_lock_attempts") or 1)
     while True:
         attempts -= 1

@@ -66,30 +66,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     assert_failed_untouched(run, variable, shown, *allowed)
 
 
-def test_postgresql_that_does_not_start_gets_its_former_configuration(site: Site) -> None:
-    shown = ("sh", "-c", "cat /etc/postgresql/*/main/conf.d/50-autobot.conf")
-    before = must("redis", *shown)
-    settings = {
-        "archive_mode": "on",
-        "archive_command": "pgbackrest --stanza={{ backup_stanza }} archive-push %p",
-        # More than there is; what is tried beside the live server is given little.
-        "shared_buffers": "8TB",
-    }
-    run = ansible(
-        *("playbooks/preflight.yml", "playbooks/postgresql.yml"),
-        *("--extra-vars", json.dumps({"postgresql_settings": settings})),
-    )
-    assert run.status not in {0, 75}, run.tail()
-    assert "PostgreSQL on redis does not start with its new configuration" in run.output
-    assert "could not map anonymous shared memory" in run.output, run.tail()
-    assert "It runs with its former configuration again." in run.output
-    assert must("redis", *shown) == before
-    assert must("redis", "sh", "-c", "ls -A /etc/postgresql/*/main/conf.d").split() == [
-        "50-autobot.conf"
-    ]
-    wait_until(lambda: serves(site), 30, "the SLM server is ready again")
-
-
 def test_an_unknown_key_of_the_access_rules_stops_the_run() -> None:
     rule = {"database": "autobot_users", "role": "slm_service", "adresses": ["172.16.168.19"]}
     run = ansible("playbooks/preflight.yml", "--extra-vars", json.dumps({"postgresql_hba": [rule]}))

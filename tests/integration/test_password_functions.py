@@ -382,4 +382,4 @@ def test_the_functions_run_as_the_owner_of_the_tables_on_one_path(
         " WHERE prosecdef AND pg_class.oid = 'users'::regclass;"
         "SELECT count(*) FROM pg_proc WHERE prosecdef"
     )
-    assert rows == 't|{"search_path=public, pg_temp"}\n10'
+    assert rows == 't|{"search_path=public, pg_temp"}\n11'

@@ -3,8 +3,6 @@
 import base64
 import hashlib
 import hmac
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -246,31 +244,3 @@ def test_a_password_that_would_need_saslprep_is_refused_by_name(
 )
 def test_psql_reads_a_quoted_value_as_it_was(filters: Any, value: str, quoted: str) -> None:
     assert filters.psql_quote(value) == quoted
-
-
-@pytest.mark.parametrize("former", [True, False], ids=["new configuration", "the same one"])
-def test_what_postgresql_does_not_start_with_goes_back(tmp_path: Path, former: bool) -> None:
-    settings, kept = tmp_path / "50.conf", tmp_path / "50.conf.1~"
-    settings.write_text("bad")
-    if former:
-        kept.write_text("good")
-    programs = {
-        "systemctl": f"grep -q good {settings}",
-        "journalctl": "echo LOG: starting; echo 'FATAL: could not map memory'; echo LOG: down",
-    }
-    for name, text in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    script = (ROOT / "roles/postgresql/files/restart.sh").read_text()
-    done = subprocess.run(
-        ["sh", "-c", script, "sh", "postgresql@17-main", *([settings, kept] if former else [])],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    state = "runs with its former configuration" if former else "not start with its former"
-    assert done.stderr.startswith("FATAL: could not map memory\n")
-    assert state in done.stderr
-    assert settings.read_text() == ("good" if former else "bad")
