@@ -149,6 +149,22 @@ async def test_from_the_reset_to_a_password_of_ones_own(admin, site):
     assert (await site.try_login("marta", PASSWORDS[0])).json()["must_change_password"] is False
 
 
+async def test_a_one_time_password_is_taken_in_capitals_and_without_hyphens(admin, site):
+    user = await site.add_user(Population.SLM, "marta", password=PASSWORDS[0])
+    reset = await admin.post(f"/api/slm-users/{user}/reset-password")
+    typed = reset.json()["one_time_password"].upper().replace("-", " ")
+    login = await site.try_login("marta", typed)
+    assert (login.status_code, login.json()["must_change_password"]) == (200, True)
+    changed = await site.client.post(
+        "/api/slm-auth/change-password",
+        json={"current_password": typed, "new_password": PASSWORDS[1]},
+        headers=site.bearer(login.json()["access_token"]),
+    )
+    assert changed.status_code in {200, 204}, changed.text
+    # One's own password is taken as it is.
+    assert (await site.try_login("marta", PASSWORDS[1].upper())).status_code == 401
+
+
 async def test_a_reset_that_nobody_used_expires(admin, site):
     user_id = await site.add_user(Population.SLM, "marta")
     one_time = (await reset(admin, Population.SLM, user_id)).json()["one_time_password"]

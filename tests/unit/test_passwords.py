@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from user_management.errors import PasswordRefused
 from user_management.security import passwords
-from user_management.security.passwords import check_new_password, generate_one_time_password
+from user_management.security.passwords import (
+    as_one_time_password,
+    check_new_password,
+    generate_one_time_password,
+)
 
 CONTEXT = ("testuser", "test@autobot.local")
 
@@ -230,3 +234,23 @@ class TestOneTimePassword:
     def test_holds_at_least_128_bits(self):
         letters = set("".join(generate_one_time_password() for _ in range(500))) - {"-"}
         assert 28 * math.log2(len(letters)) >= 128
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "ABCD-efgh-jkmn-pqrs-tuvw-xyz2-3456",
+        "abcdefghjkmnpqrstuvwxyz23456",
+        " abcd efgh jkmn pqrs tuvw xyz2 3456\n",
+        "abcd - efgh-jkmn-pqrs-tuvw-xyz2-3456",
+    ],
+)
+def test_a_one_time_password_is_read_as_it_was_given(typed: str) -> None:
+    assert as_one_time_password(typed) == "abcd-efgh-jkmn-pqrs-tuvw-xyz2-3456"
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "granite-otter-52", "abcd-efgh-jkmn-pqrs-tuvw-xyz2-345", "O" * 28]
+)
+def test_what_is_no_one_time_password_stays_as_it_is(typed: str) -> None:
+    assert as_one_time_password(typed) == typed

@@ -103,6 +103,17 @@ def generate_one_time_password() -> str:
     )
 
 
+def as_one_time_password(typed: str) -> str:
+    """The one-time password that somebody typed in capitals, with blanks or without hyphens, as it
+    was given to them; what is none stays as it is.
+    """
+    letters = "".join(typed.split()).replace("-", "").lower()
+    if len(letters) != _GROUPS * _GROUP_LENGTH or not set(letters) <= set(_ALPHABET):
+        return typed
+    starts = range(0, len(letters), _GROUP_LENGTH)
+    return "-".join(letters[start : start + _GROUP_LENGTH] for start in starts)
+
+
 def _too_long() -> str:
     return f"The password is too long: it may have at most {MAX_LENGTH} characters. Shorten it."
 

@@ -39,7 +39,7 @@ from user_management.permissions import ALL_PERMISSIONS
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher, normalize_password
-from user_management.security.passwords import check_new_password
+from user_management.security.passwords import as_one_time_password, check_new_password
 from user_management.security.refresh_tokens import RefreshTokenKeys, began_at, code_of
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
@@ -271,6 +271,8 @@ class AuthenticationService:
             if user is not None and device is not None and user.device_is_known:
                 counters = device_counters(user.user_id, device)
             await self._limits.check(counters, user_id=user_id, address=address)
+            if user is not None and user.must_change_password:
+                password = as_one_time_password(password)
             setting = await password_setting(self.session, user_id)
             async with connection_released(self.session):
                 password_hash = await self._hasher.hash_anew(password, setting)
@@ -399,6 +401,8 @@ class AuthenticationService:
 
         Raises CurrentPasswordWrong, PasswordRefused, TooManyAttempts, HashQueueFull.
         """
+        if user.must_change_password:
+            current_password = as_one_time_password(current_password)
         remembered = self._policy.password_history
         earlier = await earlier_password_settings(self.session, user.user_id, remembered)
         current = await self._current_password.check(

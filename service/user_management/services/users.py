@@ -32,7 +32,11 @@ from user_management.names import shown_address
 from user_management.population import Population
 from user_management.schemas.users import UserCreate, UserUpdate
 from user_management.security.hashing import PasswordHasher
-from user_management.security.passwords import ONE_TIME_PASSWORD_LIFETIME, check_new_password
+from user_management.security.passwords import (
+    ONE_TIME_PASSWORD_LIFETIME,
+    as_one_time_password,
+    check_new_password,
+)
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_make_administrator, check_may_manage
 from user_management.services.changes import flush_unique
@@ -106,8 +110,11 @@ class UserService:
         password_hash = None
         if new.password is not None:
             check_new_password(new.password, context_words=(new.username, email))
+            # As it is read when somebody types it.
+            is_one_time = new.must_change_password
+            password = as_one_time_password(new.password) if is_one_time else new.password
             async with connection_released(self.session):
-                password_hash = await self._hasher.hash(new.password)
+                password_hash = await self._hasher.hash(password)
             # Once more: the connection was given back meanwhile, and a role may be gone.
             roles = await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
         # Roles are locked before organizations, here and elsewhere.
