@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from slm_server.cli.common import connected, fail
 from user_management.config import Settings, load_settings
-from user_management.errors import ConfigurationError, DomainError
+from user_management.errors import ConfigurationError, DomainError, InvalidValue
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
 from user_management.services import (
@@ -51,6 +51,8 @@ def create(
         result = asyncio.run(_create(load_settings(), population, new, password))
     except ValidationError as error:
         fail("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))
+    except InvalidValue as error:
+        fail(f"--{error.field}: {error}")
     except (ConfigurationError, DomainError) as error:
         fail(str(error))
     typer.echo(json.dumps(_report(result)) if as_json else _sentence(population, result))

@@ -21,7 +21,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from user_management.config import Settings, load_settings
 from user_management.database import Database
-from user_management.errors import ConfigurationError, DomainError, NotFound
+from user_management.errors import ConfigurationError, DomainError, InvalidValue, NotFound
 from user_management.models import Organization, Role, User
 from user_management.names import login_words, shown_address
 from user_management.population import Population
@@ -75,6 +75,8 @@ def run(population: Population, work: Callable[[Connection], Coroutine[Any, Any,
         return asyncio.run(whole())
     except ValidationError as error:
         fail("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()))
+    except InvalidValue as error:
+        fail(f"{error.field}: {error}")
     except (ConfigurationError, DomainError, AmbiguousNameError) as error:
         fail(str(error))
 
