@@ -210,7 +210,7 @@ async def test_a_request_without_a_usable_id_gets_one(site, given, caplog):
 
 
 async def test_the_detail_says_the_first_fault_in_words(admin):
-    answer = await admin.post("/api/slm-users", json={"username": "a b", "email": "x"})
+    answer = await admin.post("/api/slm-users", json={"username": "a b", "email": 5})
     problem = answer.json()
     assert (answer.status_code, len(problem["errors"])) == (422, 2)
     assert problem["detail"] == (

@@ -160,7 +160,7 @@ def account(desk: Desk, _: Cast) -> None:
 
 
 def nothing_here(desk: Desk, _: Cast) -> None:
-    desk.open("/nothing/here")
+    desk.open("/settings/nothing/here")
     expect(desk.heading("There is nothing here")).to_be_visible()
 
 

@@ -21,6 +21,7 @@ from user_management.middleware.caller import CurrentUserDep
 from user_management.middleware.resources import ResourcesDep
 from user_management.models import IdempotencyRecord
 from user_management.permissions import Permission
+from user_management.schemas.fields import VISIBLE_PATTERN
 from user_management.services import AuthenticatedUser
 
 
@@ -123,7 +124,7 @@ async def get_once(
             "takes the permission to read it.",
             min_length=1,
             max_length=255,
-            pattern=r"^[!-~]+$",
+            pattern=VISIBLE_PATTERN,
         ),
     ] = None,
 ) -> Once:

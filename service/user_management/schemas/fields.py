@@ -23,6 +23,7 @@ TEXT_PATTERN = r"^[^\x00]*$"
 # Something to read, without blanks around it.
 NAME_PATTERN = r"^[^\s\x00]([^\x00]*[^\s\x00])?$"
 SLUG_PATTERN = r"^[a-z0-9-]+$"
+VISIBLE_PATTERN = r"^[!-~]+$"
 # A script or data address in a picture's source is an attack on whoever looks at the user.
 AVATAR_URL_PATTERN = r"^(https?://|/)[!-~]*$"
 # What each asks for, for people: no message shows a regular expression.
@@ -32,6 +33,7 @@ IN_WORDS = {
     TEXT_PATTERN: "Text holds no NUL character",
     NAME_PATTERN: "Give a name without blanks around it",
     SLUG_PATTERN: "Use lower-case letters, digits and hyphens only",
+    VISIBLE_PATTERN: "Use letters, digits and signs of ASCII, without blanks",
     AVATAR_URL_PATTERN: "Give an address that begins with https://, http:// or /, without blanks",
 }
 # One part written again and again.
