@@ -60,7 +60,7 @@ def test_log_in_create_look_and_close(desk: Desk, people: People) -> None:
     expect(given).to_have_count(0)
     expect(add).to_be_focused()
 
-    opener = desk.button(name)
+    opener = desk.link(name)
     tab_to(desk, opener)
     press(desk, "Enter")
     drawer = desk.dialog(name)

@@ -33,7 +33,9 @@ def judged(tmp_path: Path) -> Judge:
     """What is said of a revision 0006 that does this, and of one after it."""
     migrations = tmp_path / "migrations"
     shutil.copytree(
-        ROOT / "migrations", migrations, ignore=shutil.ignore_patterns("__pycache__", "000[6-9]*")
+        ROOT / "migrations",
+        migrations,
+        ignore=shutil.ignore_patterns("__pycache__", "000[6-9]*", "00[1-9]*"),
     )
 
     def write(name: str, up: str, down: str, said: str) -> None:
