@@ -120,8 +120,8 @@ class People:
         return answer.json() if answer.content else None
 
     def remove(self) -> None:
-        """Remove all again, the last first."""
-        for made in reversed(self._made):
+        """Remove all again, the last first, but teams before those who own them."""
+        for made in sorted(reversed(self._made), key=lambda made: "-teams/" not in made):
             path = made
             if by_name := re.fullmatch(r"(slm|autobot) (\w+)", made):
                 population: Population = "slm" if by_name[1] == "slm" else "autobot"
