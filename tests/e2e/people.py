@@ -121,7 +121,7 @@ class People:
 
     def remove(self) -> None:
         """Remove all again, the last first, but teams before those who own them."""
-        for made in sorted(reversed(self._made), key=lambda made: "-teams/" not in made):
+        for made in sorted(self._made[::-1], key=lambda made: "-teams/" not in made):
             path = made
             if by_name := re.fullmatch(r"(slm|autobot) (\w+)", made):
                 population: Population = "slm" if by_name[1] == "slm" else "autobot"
