@@ -121,7 +121,9 @@ class People:
 
     def remove(self) -> None:
         """Remove all again, the last first, but teams before those who own them."""
-        for made in sorted(self._made[::-1], key=lambda made: "-teams/" not in made):
+        newest_first = self._made[::-1]
+        newest_first.sort(key=lambda made: "-teams/" not in made)
+        for made in newest_first:
             path = made
             if by_name := re.fullmatch(r"(slm|autobot) (\w+)", made):
                 population: Population = "slm" if by_name[1] == "slm" else "autobot"
