@@ -113,12 +113,9 @@ _REFRESHING = (
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
     .outerjoin(Organization, Organization.id == User.org_id)
 )
-# One statement for each request: plain SQL, for `Database.fetch_row`. What was proved on other days
-# counts for nothing, and Python's calendar may not have the day.
+# One statement for each request: plain SQL, for `Database.fetch_row`.
 _CALLER: Final = f"""
-    SELECT s.expires_at, s.ended_at,
-        CASE WHEN s.authenticated_at BETWEEN now() - interval '1 day' AND now() + interval '1 day'
-            THEN s.authenticated_at END AS authenticated_at,
+    SELECT s.expires_at, s.ended_at, s.authenticated_at,
         u.username, u.email, u.org_id, u.is_active, u.is_platform_admin, u.deleted_at,
         u.last_login_at, c.must_change_password, c.one_time_expires_at,
         o.is_active AS org_is_active, o.deleted_at AS org_deleted_at,
