@@ -93,7 +93,7 @@ def assign(population: PopulationOption, user: UserArgument, role: RoleArgument)
 
 @app.command()
 def revoke(population: PopulationOption, user: UserArgument, role: RoleArgument) -> None:
-    """Take a role from a user; their sessions end at once."""
+    """Take a role from a user; unless it allowed nothing, their sessions end at once."""
 
     async def work(connection: Connection) -> None:
         session = connection.session
