@@ -78,6 +78,11 @@ def test_the_guide_has_no_alert_that_is_none() -> None:
     assert set(re.findall(r"^#+ (Autobot\w+)$", GUIDE, re.MULTILINE)) == set(ALERTS)
 
 
+def test_the_table_of_the_guide_has_each_alert_with_its_severity() -> None:
+    table = re.findall(r"^\| \[(\w+)\]\(#\w+\) \| (\w+) \|", GUIDE, re.MULTILINE)
+    assert dict(table) == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
+
+
 def test_the_guide_names_every_metric_of_the_collector_and_no_other() -> None:
     assert set(re.findall(r"^\| `(autobot_[a-z_]+)`", GUIDE, re.MULTILINE)) == set(METRICS)
 

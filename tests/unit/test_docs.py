@@ -1,11 +1,13 @@
-"""The documents name only what there is: targets, paths, variables, links, commands."""
+"""The documents name only what there is: targets, paths, variables, links, commands, messages."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.core import TyperGroup
 from typer.main import get_group
 
@@ -13,7 +15,7 @@ from slm_server.cli import app
 from user_management.config import Settings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROLE_DOCUMENTS = sorted((ROOT / "roles").glob("*/README.md"))
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,6 +23,10 @@ CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+ADDRESS = re.compile(
+    r"(?:\b([A-Z]+) )?(?<![a-z_])(/(?:api|health|\.well-known)/[\w/{}.-]+)(?![\w/{}.…-])"
+)
+GAP = re.compile(r"{[^}]*}")
 
 # Made by a run, or by the operator; a checkout has none of them.
 MADE = (
@@ -42,6 +48,16 @@ OTHER_VARIABLES = {
     "SECRET_KEY",  # the plan's, which is read no more
     "UPDATE_PICTURES",  # tests/e2e/test_pictures.py
 }
+OTHER_ADDRESSES = {
+    "/.well-known/change-password",  # nginx's
+    "/api/roles",  # AutoBot's
+}
+# What the example of a message has where a run says something of its own.
+SAID = re.compile(
+    r"…|'production'|nginx\.service|SLM server|accepted|refused|unreachable|serves|process|ports"
+    r"|\d[\d, ]*"
+)
+OTHER_MESSAGES = {"UNREACHABLE!"}  # Ansible's
 
 
 def without_fences(text: str) -> str:
@@ -212,3 +228,92 @@ def test_alembics_next_revision_is_the_one_that_the_guide_adds() -> None:
     revisions = sorted(path.name[:4] for path in (ROOT / "migrations/versions").glob("*.py"))
     guide = (ROOT / "docs" / "development.md").read_text()
     assert f"--rev-id {int(revisions[-1]) + 1:04}" in guide
+
+
+def test_addresses_of_the_apis_exist() -> None:
+    """A method that stands before an address is one that it takes; the beginning of one will do."""
+    routes = {
+        (method.upper(), GAP.sub("{}", path))
+        for name in ("openapi.json", "openapi-backend.json")
+        for path, methods in json.loads((ROOT / "docs" / name).read_text())["paths"].items()
+        for method in methods
+    }
+
+    def unknown(text: str) -> Iterator[str]:
+        for command in commands(text):
+            for method, found in ADDRESS.findall(command):
+                address = GAP.sub("{}", found)
+                if not any(
+                    (method in ("", takes) and path == address)
+                    or (not method and path.startswith(f"{address}/"))
+                    for takes, path in routes
+                ):
+                    yield f"{method} {found}".strip()
+
+    assert [item for item in each(unknown) if item[1] not in OTHER_ADDRESSES] == []
+
+
+def plays(playbook: Path) -> Iterator[str]:
+    """The names of the plays of a playbook and of those that it imports, in their order."""
+    for play in yaml.safe_load(playbook.read_text()):
+        if imported := play.get("ansible.builtin.import_playbook"):
+            yield from plays(playbook.parent / imported)
+        else:
+            yield play["name"]
+
+
+def test_the_readme_shows_the_plays_of_a_run() -> None:
+    shown = re.findall(r"^PLAY \[(.+)\]", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert shown == [*plays(ROOT / "molecule/default/create.yml"), *plays(ROOT / "site.yml")]
+
+
+def test_the_keys_of_the_site_file_are_documented() -> None:
+    [task] = yaml.safe_load((ROOT / "roles/administrators/tasks/main.yml").read_text())
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    [table] = re.findall(r"\| key \| meaning \|\n((?:\|.*\n)+)", guide)
+    keys = {
+        key
+        for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+        for key in CODE.findall(cell)
+    }
+    assert keys == {*task["first_administrators"]["site"], "slm", "autobot"}
+
+
+def test_messages_are_those_that_are_said() -> None:
+    sources = (
+        "\n".join(
+            path.read_text()
+            for directory in ("migrations", "playbooks", "plugins", "roles", "scripts")
+            for path in (ROOT / directory).rglob("*")
+            if path.suffix in {".py", ".yml"}
+        )
+        + (ROOT / "service/user_management/config.py").read_text()
+    )
+    # Texts that are put together of several are one.
+    code = " ".join(re.sub(r"[\"']\s*\n\s*(?:~ )?f?[\"']", "", sources).split())
+    guide = (ROOT / "docs" / "operations.md").read_text().partition("\n## Messages\n")[2]
+    messages = [
+        message
+        for row in re.findall(r"^\| (.+?) \|", guide, re.MULTILINE)
+        for message in CODE.findall(row)
+        if message not in OTHER_MESSAGES
+    ]
+    assert len(messages) > 30
+    unsaid = [
+        (message, part)
+        for message in messages
+        for piece in SAID.split(message)
+        if len(part := piece.strip(" .,:;()")) > 3 and part not in code
+    ]
+    assert unsaid == []
+
+
+def test_the_example_of_a_hosts_own_firewall_repeats_what_it_replaces() -> None:
+    usual = yaml.safe_load((ROOT / "playbooks/group_vars/autobot_database.yml").read_text())
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    [example] = [
+        yaml.safe_load(body)["firewall_allow"]
+        for language, body in FENCE.findall(guide)
+        if language == "yaml" and body.startswith("firewall_allow:")
+    ]
+    assert [rule for rule in usual["firewall_allow"] if rule not in example] == []
