@@ -328,7 +328,7 @@ def test_people_read_tables(slm, tmp_path):
     assert done.exit_code == INCOMPLETE
     assert "\x1b" not in done.stdout
     assert "�[31mred" in done.stdout
-    assert "… and 1 more: --report FILE has them all." in done.stdout
+    assert "… and 1 more: --json has them all." in done.stdout
     assert "Nothing was written. Add --apply to do it." in done.stdout
     rows = [json.loads(line) for line in report.read_text().splitlines()]
     assert len(rows) == SHOWN + 3

@@ -4,17 +4,21 @@ import fcntl
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 import typer
 from pydantic import BaseModel
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
-from slm_server.cli import common
+from slm_server.cli import app, common
 from slm_server.cli.output import OutputFormat, cell, show, show_one
 
 LONG = "testuser1920-with-a-name-that-is-far-longer-than-columns-are"
@@ -158,3 +162,26 @@ def test_what_nobody_can_type_is_no_password(
     with pytest.raises(typer.Exit):
         common.password_line()
     assert said in capsys.readouterr().err
+
+
+def commands(group: TyperGroup) -> Iterator[TyperCommand]:
+    for command in group.commands.values():
+        if isinstance(command, TyperGroup):
+            yield from commands(command)
+        elif isinstance(command, TyperCommand):
+            yield command
+
+
+def test_the_help_of_a_command_names_its_own_options() -> None:
+    for command in commands(get_group(app)):
+        helps = [command.help, *(getattr(each, "help", None) for each in command.params)]
+        named = set(re.findall(r"--[a-z-]+", " ".join(filter(None, helps))))
+        assert named <= {name for each in command.params for name in each.opts}, command.name
+
+
+def test_what_is_a_table_can_be_shown_whole() -> None:
+    """A table says that --wide shows all."""
+    for command in commands(get_group(app)):
+        options = {name for each in command.params for name in each.opts}
+        if command.name in {"list", "check", "members", "doctor"}:
+            assert options >= {"--wide", "--format", "--json"}, command.name

@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from slm_server.cli.common import connected, fail, password_line
+from slm_server.cli.output import JsonObjectOption
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError, InvalidValue
 from user_management.population import Population
@@ -30,7 +31,7 @@ def create(
     population: Annotated[Population, typer.Option(help="Whose administrator.")],
     username: Annotated[str, typer.Option(help="3 to 100 letters, digits, underscores.")],
     email: Annotated[str, typer.Option(help="E-mail address.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonObjectOption = False,
     password_stdin: Annotated[
         bool,
         typer.Option(
@@ -60,7 +61,7 @@ def create(
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """Tell for each population whether there is an administrator who can enter.
 

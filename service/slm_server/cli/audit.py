@@ -22,7 +22,7 @@ from slm_server.cli.common import (
     fail,
     run,
 )
-from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
+from slm_server.cli.output import FormatOption, JsonObjectOption, JsonOption, WideOption, show
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.models import AuditAction, AuditResourceType
@@ -145,7 +145,7 @@ def verify_command(
         Population | None,
         typer.Option("--population", "-p", help="Only that population's log; both unless given."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """Check the audit logs against their seals and anchors; status 1 when something is wrong."""
     populations = list(Population) if population is None else [population]

@@ -8,7 +8,7 @@ from datetime import timedelta
 import typer
 
 from slm_server.cli.common import connected, fail
-from slm_server.cli.output import JsonOption
+from slm_server.cli.output import JsonObjectOption
 from user_management.config import Settings, load_settings
 from user_management.errors import ConfigurationError, DomainError
 from user_management.population import Population
@@ -16,7 +16,7 @@ from user_management.services import HousekeepingService
 from user_management.services.audit_chain import count_overdue
 
 
-def run(as_json: JsonOption = False) -> None:
+def run(as_json: JsonObjectOption = False) -> None:
     """Remove from both databases what nobody needs any more.
 
     Sessions that ended 30 days ago, browsers that nobody logged in with for 30 days, failed logins

@@ -32,6 +32,8 @@ WideOption = Annotated[
     bool, typer.Option("--wide", help="All columns, however wide the terminal is.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+# Where there is no other format.
+JsonObjectOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 # What a table takes beside the values: a line before each column and one behind the last, and a
 # blank on both sides of each value.

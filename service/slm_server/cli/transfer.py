@@ -21,7 +21,7 @@ from slm_server.cli.common import (
     fail,
     password_line,
 )
-from slm_server.cli.output import JsonOption, cell, print_rows
+from slm_server.cli.output import cell, print_rows
 from user_management.config import Settings, load_settings
 from user_management.database import Database
 from user_management.errors import ConfigurationError, DomainError, reason
@@ -67,7 +67,9 @@ def import_users(
     report: Annotated[
         Path | None, typer.Option(help="Write what becomes of each row to this file, as NDJSON.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what becomes of each row, as NDJSON.")
+    ] = False,
     password_stdin: Annotated[
         bool,
         typer.Option("--password-stdin", help="Read the source's password from standard input."),
@@ -238,12 +240,13 @@ class _Report:
             columns = ("source", "name", "outcome", "reason")
             print_rows(columns, list(map(_cells, self._remarkable)), wide=True)
         if self._unshown:
-            typer.echo(f"… and {self._unshown} more: --report FILE has them all.")
+            typer.echo(f"… and {self._unshown} more: --json has them all.")
         counts = {resource: summary.of(resource) for resource in IMPORTED}
         used = {resource: each for resource, each in counts.items() if any(each.values())}
         print_rows(
             ("", *Verdict),
             [[resource, *map(str, each.values())] for resource, each in used.items()],
+            wide=True,
         )
         if lines := summary.lines:
             typer.echo(

@@ -87,7 +87,12 @@ def show_user(
 
 
 @app.command()
-def check(population: PopulationOption, as_json: JsonOption = False) -> None:
+def check(
+    population: PopulationOption,
+    form: FormatOption = None,
+    wide: WideOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Name the users whose names would be refused today; they can log in as before.
 
     That is: another's name or address, one that people cannot tell from it, characters that cannot
@@ -97,7 +102,8 @@ def check(population: PopulationOption, as_json: JsonOption = False) -> None:
     async def work(connection: Connection) -> list[DoubtfulUser]:
         return [DoubtfulUser(**asdict(found)) async for found in doubtful_names(connection.session)]
 
-    show(run(population, work), tuple(DoubtfulUser.model_fields), as_json=as_json)
+    columns = tuple(DoubtfulUser.model_fields)
+    show(run(population, work), columns, form, as_json=as_json, wide=wide)
 
 
 @app.command()
