@@ -1,9 +1,10 @@
 """The names of roles that AutoBot gives a meaning, which no permission says."""
 
-import unicodedata
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
+
+from user_management.names import comparable
 
 
 class AutobotRole(StrEnum):
@@ -34,5 +35,4 @@ def rank_of(names: Iterable[str]) -> int:
     AutoBot reads them to the letter. What people would read as such a name has its rank all the
     same.
     """
-    folded = (unicodedata.normalize("NFKC", name).casefold().strip() for name in names)
-    return max((_RANKS.get(name, 0) for name in folded), default=0)
+    return max((_RANKS.get(comparable(name), 0) for name in names), default=0)

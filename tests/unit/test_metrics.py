@@ -158,6 +158,23 @@ def test_the_backups_of_a_repository_that_answers_are_told_beside_one_that_does_
     assert seen[unreachable] == "0"
 
 
+def test_pgbackrest_gives_up_before_it_is_ended(
+    metrics: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended by us it would not say which repository does not answer."""
+    asked: list[tuple[tuple[str, ...], float]] = []
+
+    def run(*command: str, timeout: float) -> str:
+        asked.append((command, timeout))
+        return json.dumps(BACKUPS)
+
+    monkeypatch.setattr(metrics, "run", run)
+    list(metrics.backups("autobot_users"))
+    ((command, patience),) = asked
+    (gives_up,) = (word for word in command if word.startswith("--io-timeout="))
+    assert float(gives_up.partition("=")[2]) * 2 <= patience
+
+
 def test_the_state_of_the_archiver_is_told(metrics: Any) -> None:
     assert told(metrics.judge_archiver(ARCHIVER)) == {
         "autobot_wal_archiving_enabled": "1",

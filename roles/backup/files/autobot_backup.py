@@ -171,7 +171,8 @@ def sftp(configuration: Configuration, *batch: str) -> str:
         command += ["-o", option]
     done = run([*command, configuration.peer_login], input="\n".join(batch) + "\n")
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        # Of some failures, df's for one, it says nothing.
+        said = " ".join(done.stderr.split()) or f"{'; '.join(batch)}: exit status {done.returncode}"
         raise BackupError(f"sftp {configuration.peer_login} ({configuration.peer}): {said}")
     # Each command is repeated before what it prints.
     return "".join(

@@ -287,7 +287,8 @@ def verification(configuration: Configuration, now: float, *, force: bool) -> st
 
 def unreachable(configuration: Configuration, repository: Repository, error: BackupError) -> str:
     return (
-        f"{repository.name} cannot be used: {error} PostgreSQL goes on; {waiting(configuration)}. "
+        f"{repository.name} cannot be used: {str(error).removesuffix('.')}. PostgreSQL goes on; "
+        f"{waiting(configuration)}. "
         f"Start {repository.host} and its SSH server, or look at its firewall and its host key "
         "(site.yml brings both in order)."
     )
@@ -301,9 +302,10 @@ def first_failure(configuration: Configuration, *, force: bool) -> str:
     for repository in configuration.repositories:
         try:
             autobot_backup.info(configuration, repository, *PATIENCE[:1])
+            failure = room(configuration, repository)
         except BackupError as error:
             return unreachable(configuration, repository, error)
-        if failure := room(configuration, repository):
+        if failure:
             return failure
     try:
         pgbackrest(configuration, "check", *PATIENCE)

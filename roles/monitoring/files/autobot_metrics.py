@@ -144,7 +144,8 @@ def backups(stanza: str) -> Samples:
     """What the repositories hold, as pgBackRest tells it."""
     answer = run(
         *("pgbackrest", f"--stanza={stanza}", "--log-level-console=off", "--log-level-file=off"),
-        *("--output=json", "info"),
+        # It must have given up, and said so, before it is ended here.
+        *("--io-timeout=10", "--output=json", "info"),
         timeout=30,
     )
     stanzas = json.loads(answer)

@@ -19,10 +19,13 @@ $as_postgres "$1/initdb" --pgdata=data --no-sync --auth=peer --locale=C.UTF-8 >/
     access) echo "hba_file = '$scratch/access'" ;;
   esac
 } >>data/postgresql.conf
-# It must not meet the real server: no address, a socket of its own, little memory, no archive.
+# It must not meet the real server: no address, a socket of its own, no archive.
+options="-c listen_addresses= -c unix_socket_directories=$scratch"
+# Its memory is asked for and not used. Where asking counts, the real server may have it all.
+[ "$(cat /proc/sys/vm/overcommit_memory)" != 2 ] || options="$options -c shared_buffers=16MB"
+grep --quiet "HugePages_Total: *0$" /proc/meminfo || options="$options -c huge_pages=off"
 if ! $as_postgres "$1/pg_ctl" start --pgdata=data --wait --silent --log=log \
-  --options="-c listen_addresses= -c unix_socket_directories=$scratch -c shared_buffers=16MB \
-  -c archive_command=/bin/true"
+  --options="$options -c archive_command=/bin/true"
 then
   cat log >&2
   exit 1
