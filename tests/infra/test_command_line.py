@@ -47,7 +47,7 @@ def test_an_export_is_read_again_by_an_import() -> None:
     )
     outcomes = [json.loads(line) for line in again.splitlines()]
     assert len(outcomes) > len(exported.splitlines()) - 1
-    assert not any(outcome.get("verdict") == "create" for outcome in outcomes)
+    assert not any(outcome.get("outcome") == "created" for outcome in outcomes)
 
 
 def test_the_shell_completes_the_command() -> None:
