@@ -2,6 +2,10 @@
 
 import { vi, type Mock } from 'vitest'
 
+/** Wait until the check passes: on a slow machine too, where the default second is too short. */
+export const eventually = <T>(check: () => T | Promise<T>): Promise<T> =>
+  vi.waitFor(check, { timeout: 30_000 })
+
 type Answer = Response | Error | (() => Response | Promise<Response>)
 
 export interface Network {
