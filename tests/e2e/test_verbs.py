@@ -125,6 +125,28 @@ def test_edit(admin: Desk, people: People, population: Population) -> None:
     assert (found["display_name"], found["bio"]) == ("Marta of the harbour", "Ships, mostly.")
 
 
+def test_ones_own_address_takes_the_password(desk: Desk, people: People) -> None:
+    me = people.administrator()
+    desk.begin_as(me, f"/settings/admin/users?q={me.username}")
+    desk.act(me, "Edit…")
+    form = desk.dialog(f"Edit {me.username}")
+    password = form.get_by_label("Current password")
+    save = form.get_by_role("button", name="Save")
+    expect(form.get_by_label("Display name")).to_be_visible()
+    expect(password).to_have_count(0)
+    form.get_by_label("E-mail address").fill(f"new.{me.email}")
+    password.fill("wrong-wrong-wrong")
+    desk.watch.expects(403)
+    save.click()
+    expect(form).to_contain_text("The current password is not correct.")
+    expect(password).to_be_focused()
+    expect(password).to_have_value("")
+    password.fill(me.password)
+    save.click()
+    desk.says(f"{me.username} is saved.")
+    assert people.answer("GET", me.path)["email"] == f"new.{me.email}"
+
+
 @BOTH
 def test_disable_and_enable(admin: Desk, people: People, population: Population) -> None:
     account = people.create(population)

@@ -68,7 +68,7 @@ export function useUserActions(
   population: Population,
   onDeleted: (user: UserResponse) => void,
 ): UserActions {
-  const { can } = useRights()
+  const { can, isOneself } = useRights()
   const changed = useChanged(population)
   const asked = shallowRef<Asked | null>(null)
 
@@ -98,7 +98,7 @@ export function useUserActions(
     asked,
     ask,
     actionsFor: (user) =>
-      verbsFor(population, user, can).map((verb) => ({
+      verbsFor(population, user, can, isOneself(population, user.id)).map((verb) => ({
         label: labelOf(verb),
         danger: verb === 'delete',
         run: () => ask(verb, user),
