@@ -302,6 +302,22 @@ def test_delete_is_confirmed_by_name(admin: Desk, people: People, population: Po
     assert people.log_in(account).status_code == 401
 
 
+def test_delete_who_owns_a_team_once_somebody_else_does(admin: Desk, people: People) -> None:
+    organization = people.organization()
+    owner, heir = (people.create("autobot", org_id=organization["id"]) for _ in range(2))
+    team = people.team(organization_id=organization["id"], owner_id=owner.id)
+    admin.watch.expects(409)
+    admin.go_to("autobot")
+    admin.act(owner, "Delete…")
+    question = admin.dialog(f"Delete {owner.username}?")
+    question.get_by_label(f"Type {owner.username} to confirm").fill(owner.username)
+    question.get_by_role("button", name="Delete").click()
+    admin.hand_over(team["name"])
+    admin.says(f"{owner.username} is deleted.")
+    [left] = people.answer("GET", f"/api/autobot-teams/{team['id']}/members")["members"]
+    assert (left["user_id"], left["role"]) == (heir.id, "owner")
+
+
 @BOTH
 def test_many_at_once_of_whom_one_fails(
     admin: Desk, people: People, population: Population
