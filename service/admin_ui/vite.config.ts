@@ -15,5 +15,12 @@ export default defineConfig({
     modulePreload: { polyfill: false },
   },
   server: { proxy: { '/api': { target: API, secure: false } } },
-  test: { environment: 'happy-dom', include: ['tests/**/*.test.ts'], restoreMocks: true },
+  test: {
+    environment: 'happy-dom',
+    include: ['tests/**/*.test.ts'],
+    restoreMocks: true,
+    // A slow machine is no fault: these only end what would never end.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
 })

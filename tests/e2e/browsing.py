@@ -148,6 +148,17 @@ class Desk:
         self.page.keyboard.press("Escape")
         return names
 
+    def hand_over(self, team: str) -> None:
+        """In the dialog that asks for an owner, take the only one there is, by the keyboard."""
+        choice = self.dialog("Choose a new owner")
+        expect(choice).to_contain_text(team)
+        expect(choice.get_by_label("New owner")).to_be_focused()
+        self.page.keyboard.press("ArrowDown")
+        expect(self.choices).to_have_count(1)
+        # To the choice, take it, send the form.
+        for key in ("ArrowDown", "Enter", "Enter"):
+            self.page.keyboard.press(key)
+
     @contextmanager
     def few_clicks(self, most: int = 3) -> Iterator[None]:
         """AssertionError when it takes somebody more clicks than that."""

@@ -73,6 +73,18 @@ def test_what_happened_to_a_user(admin: Desk, people: People, population: Popula
     expect(events).to_contain_text("Renamed for the trail")
 
 
+def test_ones_own_page_leads_to_ones_own_password(desk: Desk, people: People) -> None:
+    me = people.administrator()
+    desk.begin_as(me, f"/settings/admin/users?q={me.username}")
+    offered = desk.actions_on(me)
+    assert "Edit…" in offered
+    assert not {"Reset password…", "Unlock"} & set(offered)
+    desk.link(me.username).click()
+    drawer = desk.dialog(me.username)
+    drawer.get_by_role("link", name="Change your password").click()
+    expect(desk.heading("Change password")).to_be_visible()
+
+
 def test_the_drawer_is_in_the_address(desk: Desk, people: People) -> None:
     account = people.create("autobot")
     desk.begin_as(people.administrator(), f"{USERS}?user={account.id}")

@@ -81,12 +81,27 @@ def test_members_join_change_their_role_and_leave(admin: Desk, people: People) -
         admin.page.get_by_role("menuitem", name=action).click()
         expect(drawer.get_by_role("row").filter(has_text=account.username)).to_contain_text(role)
         assert people.answer("GET", members)["members"][0]["role"] == role
-    # The last owner stays.
+    heir = people.create("autobot", org_id=organization["id"])
+    people.answer("POST", members, {"user_id": heir.id})
+
+    def remove() -> None:
+        drawer.get_by_role("button", name=f"Change {account.username}").click()
+        admin.page.get_by_role("menuitem", name="Remove from the team").click()
+
+    # The last owner stays, or is followed by another member.
     admin.watch.expects(409)
-    drawer.get_by_role("button", name=f"Change {account.username}").click()
-    admin.page.get_by_role("menuitem", name="Remove from the team").click()
+    remove()
+    choice = admin.dialog("Choose a new owner")
+    expect(choice).to_contain_text(team["name"])
+    assert admin.axe() == []
+    choice.get_by_role("button", name="Cancel").click()
     expect(drawer.get_by_role("alert")).to_contain_text("owner")
-    assert len(people.answer("GET", members)["members"]) == 1
+    assert len(people.answer("GET", members)["members"]) == 2
+    remove()
+    admin.hand_over(team["name"])
+    admin.says("They have left the team.")
+    [left] = people.answer("GET", members)["members"]
+    assert (left["user_id"], left["role"]) == (heir.id, "owner")
 
 
 def test_an_organization_is_created_edited_deactivated_and_deleted(

@@ -125,6 +125,28 @@ def test_edit(admin: Desk, people: People, population: Population) -> None:
     assert (found["display_name"], found["bio"]) == ("Marta of the harbour", "Ships, mostly.")
 
 
+def test_ones_own_address_takes_the_password(desk: Desk, people: People) -> None:
+    me = people.administrator()
+    desk.begin_as(me, f"/settings/admin/users?q={me.username}")
+    desk.act(me, "Edit…")
+    form = desk.dialog(f"Edit {me.username}")
+    password = form.get_by_label("Current password")
+    save = form.get_by_role("button", name="Save")
+    expect(form.get_by_label("Display name")).to_be_visible()
+    expect(password).to_have_count(0)
+    form.get_by_label("E-mail address").fill(f"new.{me.email}")
+    password.fill("wrong-wrong-wrong")
+    desk.watch.expects(403)
+    save.click()
+    expect(form).to_contain_text("The current password is not correct.")
+    expect(password).to_be_focused()
+    expect(password).to_have_value("")
+    password.fill(me.password)
+    save.click()
+    desk.says(f"{me.username} is saved.")
+    assert people.answer("GET", me.path)["email"] == f"new.{me.email}"
+
+
 @BOTH
 def test_disable_and_enable(admin: Desk, people: People, population: Population) -> None:
     account = people.create(population)
@@ -278,6 +300,22 @@ def test_delete_is_confirmed_by_name(admin: Desk, people: People, population: Po
     expect(admin.row(account.email)).to_have_count(0)
     assert people.api.get(account.path).status_code == 404
     assert people.log_in(account).status_code == 401
+
+
+def test_delete_who_owns_a_team_once_somebody_else_does(admin: Desk, people: People) -> None:
+    organization = people.organization()
+    owner, heir = (people.create("autobot", org_id=organization["id"]) for _ in range(2))
+    team = people.team(organization_id=organization["id"], owner_id=owner.id)
+    admin.watch.expects(409)
+    admin.go_to("autobot")
+    admin.act(owner, "Delete…")
+    question = admin.dialog(f"Delete {owner.username}?")
+    question.get_by_label(f"Type {owner.username} to confirm").fill(owner.username)
+    question.get_by_role("button", name="Delete").click()
+    admin.hand_over(team["name"])
+    admin.says(f"{owner.username} is deleted.")
+    [left] = people.answer("GET", f"/api/autobot-teams/{team['id']}/members")["members"]
+    assert (left["user_id"], left["role"]) == (heir.id, "owner")
 
 
 @BOTH

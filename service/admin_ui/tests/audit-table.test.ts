@@ -6,6 +6,7 @@ import type { AuditLogResponse } from '@/api/generated'
 import { announcements } from '@/components/announcer'
 import AuditTable from '@/components/AuditTable.vue'
 import { queryClient } from '@/session/session'
+import { eventually } from './support/browser'
 
 const LOG: AuditLogResponse = {
   id: '0b5c6f0e-6d1c-4d6e-9a57-3f5f2a1c8e44',
@@ -68,9 +69,9 @@ it('copies the id, or says how', async () => {
   await wrapper.get('tbody button').trigger('click')
   const copy = wrapper.get('[aria-label="Copy the id of the event"]')
   await copy.trigger('click')
-  await vi.waitFor(() => expect(announcements.value.at(-1)?.kind).toBe('done'))
+  await eventually(() => expect(announcements.value.at(-1)?.kind).toBe('done'))
   expect(writeText).toHaveBeenCalledWith(LOG.id)
   writeText.mockRejectedValueOnce(new Error('denied'))
   await copy.trigger('click')
-  await vi.waitFor(() => expect(announcements.value.at(-1)?.kind).toBe('failed'))
+  await eventually(() => expect(announcements.value.at(-1)?.kind).toBe('failed'))
 })

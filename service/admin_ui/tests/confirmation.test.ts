@@ -2,7 +2,15 @@ import { VueQueryPlugin } from '@tanstack/vue-query'
 import { mount, type VueWrapper } from '@vue/test-utils'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
-import { json, problem, stubChannel, stubLocks, stubNetwork, type Network } from './support/browser'
+import {
+  eventually,
+  json,
+  problem,
+  stubChannel,
+  stubLocks,
+  stubNetwork,
+  type Network,
+} from './support/browser'
 
 const CONFIRM = '/api/slm-auth/confirm'
 const RESET = '/api/slm-users/0193a1c2-7d4e-7000-8000-000000000001/reset-password'
@@ -43,7 +51,7 @@ afterEach(() => {
 })
 
 const dialog = () => document.querySelector('[role=dialog]')
-const opened = () => vi.waitFor(() => expect(dialog()).not.toBeNull())
+const opened = () => eventually(() => expect(dialog()).not.toBeNull())
 const post = (path = RESET) => client.sessionFetch(path, { method: 'POST', body: '{"a":1}' })
 
 function button(name: string): HTMLButtonElement {
@@ -66,7 +74,7 @@ it('repeats what was refused, body and all, once somebody has proved who they ar
   prove('granite-otter-52')
   expect((await answer).status).toBe(200)
   expect(network.asked()).toEqual([`POST ${RESET}`, `POST ${CONFIRM}`, `POST ${RESET}`])
-  await vi.waitFor(() => expect(dialog()).toBeNull())
+  await eventually(() => expect(dialog()).toBeNull())
   // No refresh, and nobody is logged out.
   expect(session.ending.value).toBeNull()
 })
@@ -81,7 +89,7 @@ it('says what is wrong with the password, and waits for another', async () => {
   const answer = post()
   await opened()
   prove('wrong')
-  await vi.waitFor(() => expect(dialog()!.textContent).toContain('current_password_wrong'))
+  await eventually(() => expect(dialog()!.textContent).toContain('current_password_wrong'))
   prove('granite-otter-52')
   expect((await answer).status).toBe(200)
 })
@@ -105,7 +113,7 @@ it('asks once for all that wait', async () => {
   network.answer(CONFIRM, new Response(null, { status: 204 }))
   const both = Promise.all([post(), post(other)])
   await opened()
-  await vi.waitFor(() => expect(network.asked()).toHaveLength(2))
+  await eventually(() => expect(network.asked()).toHaveLength(2))
   prove('granite-otter-52')
   expect((await both).map((each) => each.status)).toEqual([200, 200])
   expect(network.asked().filter((each) => each.includes('confirm'))).toHaveLength(1)

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { announcements } from '@/components/announcer'
 import { queryClient } from '@/session/session'
 import ImportView from '@/views/transfer/ImportView.vue'
-import { problem, stubLocks, stubNetwork, type Network } from './support/browser'
+import { eventually, problem, stubLocks, stubNetwork, type Network } from './support/browser'
 
 const PATH = '/api/autobot-users/import'
 
@@ -51,7 +51,7 @@ async function choose(file = new File(['username\nmarta\n'], 'users.csv')): Prom
 }
 
 const shows = (text: string | RegExp) =>
-  vi.waitFor(() => {
+  eventually(() => {
     if (typeof text === 'string') expect(wrapper.text()).toContain(text)
     else expect(wrapper.text()).toMatch(text)
   })
@@ -131,7 +131,7 @@ describe('an import', () => {
     await choose()
     await shows('Would be done')
     await wrapper.get('select').setValue('ndjson')
-    await vi.waitFor(() => expect(network.asked()).toHaveLength(2))
+    await eventually(() => expect(network.asked()).toHaveLength(2))
     const [again] = network.fetch.mock.calls[1]!
     expect((again as Request).url).toContain('format=ndjson')
     await shows('Would be done')

@@ -2,7 +2,7 @@ import { VueQueryPlugin } from '@tanstack/vue-query'
 import { mount } from '@vue/test-utils'
 import { afterEach, expect, it, vi } from 'vitest'
 
-import { json, stubChannel, stubLocks, stubNetwork } from './support/browser'
+import { eventually, json, stubChannel, stubLocks, stubNetwork } from './support/browser'
 
 const ID = '0193a1c2-7d4e-7000-8000-000000000001'
 
@@ -26,7 +26,7 @@ it('is nowhere in the page once it has been passed on', async () => {
     global: { plugins: [[VueQueryPlugin, { queryClient }]] },
   })
   const press = (text: string) =>
-    vi.waitFor(() => {
+    eventually(() => {
       const buttons = [...document.querySelectorAll('button')]
       buttons.find((button) => button.textContent?.trim() === text)!.click()
     })
@@ -39,9 +39,9 @@ it('is nowhere in the page once it has been passed on', async () => {
     ) + [...document.querySelectorAll('input')].map((input) => input.value).join()
 
   await press('Reset password')
-  await vi.waitFor(() => expect(held()).toContain('apple-river-stone'))
+  await eventually(() => expect(held()).toContain('apple-river-stone'))
   await press('I have passed it on')
   expect(dialog.emitted('close')).toBeDefined()
   dialog.unmount()
-  await vi.waitFor(() => expect(held()).not.toContain('apple-river-stone'))
+  await eventually(() => expect(held()).not.toContain('apple-river-stone'))
 })

@@ -3,7 +3,15 @@ import { mount, type VueWrapper } from '@vue/test-utils'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { defineComponent, h, ref } from 'vue'
 
-import { json, problem, stubChannel, stubLocks, stubNetwork, type Network } from './support/browser'
+import {
+  eventually,
+  json,
+  problem,
+  stubChannel,
+  stubLocks,
+  stubNetwork,
+  type Network,
+} from './support/browser'
 
 const LOGIN = '/api/slm-auth/browser/login'
 const ME = '/api/slm-auth/me'
@@ -44,7 +52,7 @@ beforeEach(async () => {
   })
   await page.get('#typed').setValue('A long description')
   session.ending.value = 'lost'
-  await vi.waitFor(() => expect(dialog()).not.toBeNull())
+  await eventually(() => expect(dialog()).not.toBeNull())
 })
 afterEach(() => {
   page.unmount()
@@ -68,7 +76,7 @@ it('logs the same person in again, over what they typed', async () => {
   network.answer(ME, json(person('a')))
   expect(inputs()[0]!.value).toBe('user-a')
   logIn('secret')
-  await vi.waitFor(() => expect(dialog()).toBeNull())
+  await eventually(() => expect(dialog()).toBeNull())
   expect(page.get<HTMLInputElement>('#typed').element.value).toBe('A long description')
   expect(replace).not.toHaveBeenCalled()
 })
@@ -76,14 +84,14 @@ it('logs the same person in again, over what they typed', async () => {
 it('stays when the password is wrong, and forgets that', async () => {
   network.answer(LOGIN, problem(401, 'invalid_credentials'))
   logIn('wrong')
-  await vi.waitFor(() => expect(dialog()?.textContent).toContain('invalid_credentials'))
+  await eventually(() => expect(dialog()?.textContent).toContain('invalid_credentials'))
   expect(inputs().map((input) => input.value)).toEqual(['user-a', ''])
 })
 
 it('keeps the password when the service is away', async () => {
   network.answer(LOGIN, problem(503, 'database_unavailable'))
   logIn('secret')
-  await vi.waitFor(() => expect(dialog()?.textContent).toContain('database_unavailable'))
+  await eventually(() => expect(dialog()?.textContent).toContain('database_unavailable'))
   expect(inputs().map((input) => input.value)).toEqual(['user-a', 'secret'])
 })
 
@@ -99,7 +107,7 @@ it('lets another person in, and shows them nothing of the first', async () => {
   network.answer(LOGIN, json({ must_change_password: false }))
   network.answer(ME, json(person('b')))
   logIn('secret')
-  await vi.waitFor(() => expect(replace).toHaveBeenCalledWith('/'))
+  await eventually(() => expect(replace).toHaveBeenCalledWith('/'))
   expect(session.queryClient.getQueryCache().getAll()).toEqual([])
   // It covers the page until the browser has left that.
   expect(dialog()).not.toBeNull()

@@ -1,6 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
-import { json, problem, stubChannel, stubLocks, stubNetwork, type Network } from './support/browser'
+import {
+  eventually,
+  json,
+  problem,
+  stubChannel,
+  stubLocks,
+  stubNetwork,
+  type Network,
+} from './support/browser'
 
 const LOGIN = '/api/slm-auth/browser/login'
 const LOGOUT = '/api/slm-auth/browser/logout'
@@ -166,7 +174,7 @@ describe('another tab', () => {
     session.ending.value = 'lost'
     network.answer(ME, json(person('a')))
     channel.hear('began')
-    await vi.waitFor(() => expect(session.ending.value).toBeNull())
+    await eventually(() => expect(session.ending.value).toBeNull())
     expect(session.queryClient.getQueryData(['users', 'slm'])).toBeDefined()
     expect(replace).not.toHaveBeenCalled()
   })
@@ -179,7 +187,7 @@ describe('another tab', () => {
     session.ending.value = ending
     network.answer(ME, json(person('b')))
     channel.hear('began')
-    await vi.waitFor(() => expect(replace).toHaveBeenCalledWith('/'))
+    await eventually(() => expect(replace).toHaveBeenCalledWith('/'))
     expect(cached()).toEqual([])
   })
 
@@ -187,7 +195,7 @@ describe('another tab', () => {
     shows('a')
     network.answer(ME, problem(403, 'password_change_required'))
     channel.hear('began')
-    await vi.waitFor(() => expect(replace).toHaveBeenCalledWith('/'))
+    await eventually(() => expect(replace).toHaveBeenCalledWith('/'))
     expect(cached()).toEqual([])
   })
 

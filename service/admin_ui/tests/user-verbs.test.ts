@@ -17,24 +17,26 @@ const everything = () => true
 
 describe('verbsFor', () => {
   it('offers nothing to who may only read', () => {
-    expect(verbsFor('autobot', { is_active: true }, having('users:read', 'teams:read'))).toEqual([])
+    expect(
+      verbsFor('autobot', { is_active: true }, having('users:read', 'teams:read'), false),
+    ).toEqual([])
   })
 
   it('offers what the permissions allow', () => {
-    expect(verbsFor('slm', { is_active: true }, having('users:delete'))).toEqual(['delete'])
-    expect(verbsFor('slm', { is_active: true }, having('admin:users'))).toEqual(['roles'])
+    expect(verbsFor('slm', { is_active: true }, having('users:delete'), false)).toEqual(['delete'])
+    expect(verbsFor('slm', { is_active: true }, having('admin:users'), false)).toEqual(['roles'])
   })
 
   it('disables who is active and enables who is not', () => {
-    expect(verbsFor('slm', { is_active: true }, everything)).toContain('disable')
-    expect(verbsFor('slm', { is_active: true }, everything)).not.toContain('enable')
-    expect(verbsFor('slm', { is_active: false }, everything)).toContain('enable')
-    expect(verbsFor('slm', { is_active: false }, everything)).not.toContain('disable')
+    expect(verbsFor('slm', { is_active: true }, everything, false)).toContain('disable')
+    expect(verbsFor('slm', { is_active: true }, everything, false)).not.toContain('enable')
+    expect(verbsFor('slm', { is_active: false }, everything, false)).toContain('enable')
+    expect(verbsFor('slm', { is_active: false }, everything, false)).not.toContain('disable')
   })
 
   it('knows that only application users are in teams', () => {
-    expect(verbsFor('autobot', { is_active: true }, everything)).toContain('teams')
-    expect(verbsFor('slm', { is_active: true }, everything)).not.toContain('teams')
+    expect(verbsFor('autobot', { is_active: true }, everything, false)).toContain('teams')
+    expect(verbsFor('slm', { is_active: true }, everything, false)).not.toContain('teams')
   })
 })
 

@@ -2,7 +2,7 @@
 
 import * as api from './generated'
 import type { OrganizationResponse, Population, TeamResponse, UserResponse } from './generated'
-import { operations, readUser } from './populations'
+import { listUsers, operations, readUser, type UserQuery } from './populations'
 
 /** How many are shown; who looks for another types more of its name. */
 const SHOWN = 20
@@ -101,5 +101,22 @@ export function userChoices(population: Population, joining?: string | null): Ch
       }
     },
     read: async (id, signal) => ofUser((await readUser(population, id, signal)).value),
+  }
+}
+
+/** Who can own a team in a user's place: those who can log in, of the organization or the team. */
+export function successorChoices(
+  userId: string,
+  among: Pick<UserQuery, 'org_id' | 'team_id'>,
+): ChoiceSource {
+  return {
+    key: ['users', 'autobot', 'choices', 'successors', userId, among],
+    find: async (search, signal) => {
+      const query = { ...among, is_active: true, search: search || undefined, limit: SHOWN }
+      const found = await listUsers('autobot', query, signal)
+      const others = found.users.filter(({ id }) => id !== userId)
+      return { items: others.map(ofUser), hasMore: found.next_cursor !== null }
+    },
+    read: userChoices('autobot').read,
   }
 }

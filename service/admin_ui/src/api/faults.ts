@@ -29,6 +29,9 @@ export function faultOf(error: unknown, field: string): string | null {
     return error.message
   }
   if (isProblem(error, 'password_refused') && field === 'password') return error.message
+  if (isProblem(error, 'current_password_wrong') && field === 'current_password') {
+    return error.message
+  }
   const fault = error instanceof ApiProblem ? error.faultOf(field) : null
   return fault === null ? null : inWords(field, fault)
 }

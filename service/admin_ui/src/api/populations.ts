@@ -102,15 +102,20 @@ export async function readUser(
   return { value: data, etag: response.headers.get('ETag') ?? '' }
 }
 
-/** Change a user, if nobody else has since `etag` was read; null: whatever others did. */
+/**
+ * Change a user, if nobody else has since `etag` was read; null: whatever others did. `newOwner`
+ * gets the teams of whom nobody else is an owner.
+ */
 export async function updateUser(
   population: Population,
   userId: string,
   body: UserUpdate,
   etag: string | null,
+  newOwner?: string,
 ): Promise<UserResponse> {
   const { data } = await operations(population).update({
     path: { user_id: userId },
+    query: { new_owner: newOwner },
     headers: etag === null ? {} : { 'if-match': etag },
     body,
   })
@@ -140,9 +145,16 @@ export async function listUsers(
   return data
 }
 
-/** Delete a user, whatever others did meanwhile. */
-export async function deleteUser(population: Population, userId: string): Promise<void> {
-  await operations(population).remove({ path: { user_id: userId } })
+/** Delete a user, whatever others did meanwhile; `newOwner` as above. */
+export async function deleteUser(
+  population: Population,
+  userId: string,
+  newOwner?: string,
+): Promise<void> {
+  await operations(population).remove({
+    path: { user_id: userId },
+    query: { new_owner: newOwner },
+  })
 }
 
 /** Give a user a one-time password instead of theirs; their sessions end. */

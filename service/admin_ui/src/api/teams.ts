@@ -1,6 +1,15 @@
 /** Teams with their versions, and what of them can be edited. */
 
-import { getTeam, updateTeam, type TeamResponse, type TeamRole, type TeamUpdate } from './generated'
+import {
+  changeTeamMember,
+  changeTeamMembers,
+  getTeam,
+  removeTeamMember,
+  updateTeam,
+  type TeamResponse,
+  type TeamRole,
+  type TeamUpdate,
+} from './generated'
 import type { Versioned } from './populations'
 
 /** What a member of a team can be, and how it reads. */
@@ -47,4 +56,29 @@ export async function changeTeam(
     headers: { 'if-match': etag },
     body: teamBody(changes),
   })
+}
+
+/**
+ * Make a member something else, or with null take them out. `newOwner`, another member, becomes an
+ * owner at once.
+ */
+export async function changeMember(
+  teamId: string,
+  userId: string,
+  role: TeamRole | null,
+  newOwner?: string,
+): Promise<void> {
+  const path = { team_id: teamId, user_id: userId }
+  if (newOwner !== undefined) {
+    const owner = { user_id: newOwner, role: 'owner' } as const
+    const body =
+      role === null
+        ? { change: [owner], remove: [userId] }
+        : { change: [owner, { user_id: userId, role }] }
+    await changeTeamMembers({ path: { team_id: teamId }, body })
+  } else if (role === null) {
+    await removeTeamMember({ path })
+  } else {
+    await changeTeamMember({ path, body: { role } })
+  }
 }

@@ -3,10 +3,13 @@
 import { useMutation } from '@tanstack/vue-query'
 import { computed, type ComputedRef } from 'vue'
 
-import { changeTeamMember, removeTeamMember, type TeamRole } from '@/api/generated'
-import { TEAM_ROLES } from '@/api/teams'
+import { successorChoices } from '@/api/choices'
+import type { TeamRole } from '@/api/generated'
+import { changeMember, TEAM_ROLES } from '@/api/teams'
 import { announce } from '@/components/announcer'
 import type { MenuAction } from '@/components/AppMenu.vue'
+import { focusAfterDialog, keepFocus } from './focus'
+import { withNewOwner } from './newOwner'
 import { useInvalidation } from './useInvalidation'
 
 /** What the menu of a membership offers: the other roles, and to leave. */
@@ -22,6 +25,19 @@ export function membershipActions(
     })),
     { label: 'Remove from the team', danger: true, run: remove },
   ]
+}
+
+/** Make a member something else, or with null take them out; the last owner is followed by another. */
+export function setMembership(
+  teamId: string,
+  userId: string,
+  role: TeamRole | null,
+): Promise<void> {
+  const act = {
+    verb: role === null ? 'remove' : 'change',
+    successors: successorChoices(userId, { team_id: teamId }),
+  }
+  return withNewOwner(act, (newOwner) => changeMember(teamId, userId, role, newOwner))
 }
 
 interface Change {
@@ -40,21 +56,19 @@ export interface Membership {
   error: ComputedRef<unknown>
 }
 
-/** Changes of members; `onGone` when the row of one goes, and the focus with it. */
-export function useMembership(onGone: () => void): Membership {
+/** Changes of members. `heading` gets the focus when the row goes that had it, or its menu rests. */
+export function useMembership(heading: () => HTMLElement | null): Membership {
   const invalidate = useInvalidation()
 
   const { mutate, isPending, error } = useMutation({
-    mutationFn: async ({ teamId, userId, role }: Change) => {
-      const path = { team_id: teamId, user_id: userId }
-      if (role === null) await removeTeamMember({ path })
-      else await changeTeamMember({ path, body: { role } })
-    },
+    mutationFn: ({ teamId, userId, role }: Change) => setMembership(teamId, userId, role),
     onSuccess: (_, { teamId, userId, role }) => {
       announce(role === null ? 'They have left the team.' : `They are ${role} of the team now.`)
-      if (role === null) onGone()
+      if (role === null) void focusAfterDialog(heading)
       changed(teamId, userId)
     },
+    // After the dialog that asked for a new owner.
+    onSettled: () => void setTimeout(() => keepFocus(heading)),
   })
 
   function changed(teamId: string, userId: string): void {

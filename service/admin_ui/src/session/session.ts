@@ -10,6 +10,7 @@ import {
   getCurrentUser,
   type CurrentUserResponse,
   type Permission,
+  type Population,
 } from '@/api/generated'
 import { ApiProblem } from '@/api/problem'
 import { CSRF_HEADER } from './refresh'
@@ -145,6 +146,8 @@ export interface Rights {
   can: (permission: Permission) => boolean
   /** Whether the person is limited to one organization of application users. */
   isLimited: ComputedRef<boolean>
+  /** Whether that user is the person; an application user may have the same id. */
+  isOneself: (population: Population, userId: string) => boolean
 }
 
 /** Whether a person may do what the permission allows, for what is shown; the API decides. */
@@ -159,5 +162,6 @@ export function useRights(): Rights {
     me: computed(() => data.value),
     can: (permission) => holds(data.value, permission),
     isLimited: computed(() => data.value?.org_id != null),
+    isOneself: (population, userId) => population === 'slm' && userId === data.value?.id,
   }
 }

@@ -2,12 +2,18 @@
 
 import { vi, type Mock } from 'vitest'
 
+/** Wait until the check passes: on a slow machine too, where the default second is too short. */
+export const eventually = <T>(check: () => T | Promise<T>): Promise<T> =>
+  vi.waitFor(check, { timeout: 30_000 })
+
 type Answer = Response | Error | (() => Response | Promise<Response>)
 
 export interface Network {
   fetch: Mock<(input: RequestInfo, init?: RequestInit) => Promise<Response>>
   /** What was asked for, in order: method and path. */
   asked: () => string[]
+  /** What the API was sent with a method, in order: path with query, and body or null. */
+  sent: (method: string) => Promise<[string, unknown][]>
   /** Answer a path, first with the first of the answers; the last one stays. */
   answer: (path: string, ...answers: Answer[]) => void
 }
@@ -36,7 +42,21 @@ export function stubNetwork(): Network {
     return answer instanceof Response ? answer.clone() : answer!()
   })
   vi.stubGlobal('fetch', fetch)
-  return { fetch, asked: () => asked, answer: (path, ...given) => void answers.set(path, given) }
+  return {
+    fetch,
+    asked: () => asked,
+    sent: (method) =>
+      Promise.all(
+        fetch.mock.calls
+          .map(([input]) => input as Request)
+          .filter((request) => request.method === method)
+          .map(async (request) => {
+            const { pathname, search } = new URL(request.url)
+            return [pathname + search, JSON.parse((await request.clone().text()) || 'null')]
+          }),
+      ),
+    answer: (path, ...given) => void answers.set(path, given),
+  }
 }
 
 /** Locks as the browser's: one holder per name, the others wait in order. */

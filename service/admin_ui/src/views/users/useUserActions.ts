@@ -3,11 +3,13 @@
 import { useMutation, useQueryClient } from '@tanstack/vue-query'
 import { computed, shallowRef, type ComputedRef, type ShallowRef } from 'vue'
 
+import { successorChoices } from '@/api/choices'
 import type { Population, UserResponse } from '@/api/generated'
 import { deleteUser, endSessions, unlockUser, updateUser } from '@/api/populations'
 import { messageOf } from '@/api/problem'
 import { announce, announceFailure } from '@/components/announcer'
 import type { MenuAction } from '@/components/AppMenu.vue'
+import { withNewOwner } from '@/composables/newOwner'
 import { useRights } from '@/session/session'
 import { labelOf, verbsFor, type Verb } from './verbs'
 
@@ -16,12 +18,16 @@ export interface Asked {
   user: UserResponse
 }
 
+interface Direct {
+  run: (population: Population, id: string, newOwner?: string) => Promise<unknown>
+  done: string
+}
+
 /** The verbs that are done at once or after a yes. */
-const DIRECT: Partial<
-  Record<Verb, { run: (population: Population, id: string) => Promise<unknown>; done: string }>
-> = {
+const DIRECT: Partial<Record<Verb, Direct>> = {
   disable: {
-    run: (population, id) => updateUser(population, id, { is_active: false }, null),
+    run: (population, id, newOwner) =>
+      updateUser(population, id, { is_active: false }, null, newOwner),
     done: 'is disabled, and their sessions have ended.',
   },
   enable: {
@@ -68,12 +74,17 @@ export function useUserActions(
   population: Population,
   onDeleted: (user: UserResponse) => void,
 ): UserActions {
-  const { can } = useRights()
+  const { can, isOneself } = useRights()
   const changed = useChanged(population)
   const asked = shallowRef<Asked | null>(null)
 
   const { mutate, isPending, error, reset } = useMutation({
-    mutationFn: async ({ verb, user }: Asked) => DIRECT[verb]?.run(population, user.id),
+    mutationFn: ({ verb, user }: Asked) => {
+      const successors = successorChoices(user.id, { org_id: user.org_id })
+      return withNewOwner({ verb, successors }, async (newOwner) =>
+        DIRECT[verb]?.run(population, user.id, newOwner),
+      )
+    },
     onSuccess: (_, what) => {
       const { verb, user } = what
       announce(`${user.username} ${DIRECT[verb]?.done}`)
@@ -98,7 +109,7 @@ export function useUserActions(
     asked,
     ask,
     actionsFor: (user) =>
-      verbsFor(population, user, can).map((verb) => ({
+      verbsFor(population, user, can, isOneself(population, user.id)).map((verb) => ({
         label: labelOf(verb),
         danger: verb === 'delete',
         run: () => ask(verb, user),

@@ -43,6 +43,14 @@ export function editedFields(nameOf: (orgId: string) => string): EditedField<Use
   ]
 }
 
+/** What of oneself takes the current password to change, however it is written. */
+const PROTECTED = ['username', 'email'] as const
+
+/** Whether what somebody logs in with becomes another. */
+export function changesLogin(before: UserEdit, now: UserEdit): boolean {
+  return PROTECTED.some((field) => before[field].toLowerCase() !== now[field].toLowerCase())
+}
+
 /** A user as a form holds them. */
 export function editOf(user: UserResponse): UserEdit {
   return {
