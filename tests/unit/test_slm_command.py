@@ -23,6 +23,8 @@ for argument; do case $argument in --unit=*) unit=${{argument#--unit=}} ;; esac;
 setsid sh -c 'echo $$ > "{directory}/$0"; {command}' "$unit" &
 wait $!
 """
+# What was asked for comes some time later, whether or not somebody still waits for it.
+LATE_SYSTEMD_RUN = SYSTEMD_RUN.replace("setsid sh -c '", "setsid sh -c 'sleep 1; ")
 SYSTEMCTL = """#!/bin/sh
 [ "$1 $2" = "kill --signal=KILL" ] || exit 1
 [ -e "{directory}/$3" ] && kill -KILL "-$(cat "{directory}/$3")"
@@ -36,9 +38,9 @@ LIMIT = 30.0  # seconds, for a machine that is busy
 class Command:
     """The command with these stand-ins, begun in a terminal of its own."""
 
-    def __init__(self, directory: Path, command: str) -> None:
+    def __init__(self, directory: Path, command: str, systemd_run: str = SYSTEMD_RUN) -> None:
         self.directory = directory
-        for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
+        for name, text in (("systemd-run", systemd_run), ("systemctl", SYSTEMCTL)):
             (directory / name).write_text(text.format(directory=directory, command=command))
             (directory / name).chmod(0o755)
         script = directory / "slm"
@@ -108,6 +110,20 @@ def test_who_interrupts_it_ends_it(begun: Command, number: signal.Signals) -> No
     assert begun.process.wait(LIMIT) == STATUS[number]
     assert not begun.is_at_work()
     assert termios.tcgetattr(begun.follower) == begun.settings
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_unit_that_starts_late_is_ended_too(tmp_path: Path, number: signal.Signals) -> None:
+    """Though the signal reaches all that the caller has begun."""
+    command = Command(tmp_path, WAITS, LATE_SYSTEMD_RUN)
+    deadline = time.monotonic() + LIMIT
+    while not (tmp_path / "arguments").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(command.process.pid, number)
+    assert command.process.wait(LIMIT) == STATUS[number]
+    assert not command.is_at_work()
+    command.close()
 
 
 def test_a_key_interrupts_it_too(begun: Command) -> None:
