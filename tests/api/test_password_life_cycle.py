@@ -178,7 +178,7 @@ async def test_a_reset_that_nobody_used_expires(admin, site):
 async def test_a_login_during_a_reset_begins_no_session_that_lasts(admin, site, held_hashing):
     user_id = await site.add_user(Population.SLM, "marta")
     attempt = asyncio.create_task(site.try_login("marta"))
-    await asyncio.sleep(0.3)
+    await site.queued(1)
     assert (await reset(admin, Population.SLM, user_id)).status_code == 200
     held_hashing.set()
     assert (await attempt).status_code == 401
