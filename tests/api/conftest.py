@@ -542,3 +542,18 @@ def held_hashing(monkeypatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(PasswordHasher, "_hash_anew", held)
     yield gate
     gate.set()
+
+
+@pytest.fixture
+def during_the_hash(site, monkeypatch) -> Callable[[Population, str], None]:
+    """Let a statement be carried out while the next passwords are hashed to be stored."""
+    hash_ = site.resources.hasher.hash
+
+    def let(population: Population, statement: str) -> None:
+        async def change_and_hash(password: str) -> str:
+            site.databases[population].sql(statement)
+            return await hash_(password)
+
+        monkeypatch.setattr(site.resources.hasher, "hash", change_and_hash)
+
+    return let
