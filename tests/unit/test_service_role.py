@@ -37,6 +37,34 @@ def test_the_service_hears_of_one_address_only() -> None:
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in site(service_proxies=["10.0.0.21"])
 
 
+def test_what_a_client_says_of_itself_and_its_way_does_not_reach_the_service() -> None:
+    text = site()
+    assert re.findall(r"proxy_set_header (\S+) (.+);", text) == [
+        ("Connection", "close"),
+        ("Host", "$host:8443"),
+        ("X-Forwarded-For", "$remote_addr"),
+        ("X-Forwarded-Proto", "$scheme"),
+        ("Forwarded", '""'),
+    ]
+
+
+def test_tls_is_new_and_keeps_no_key_that_opens_what_was_recorded() -> None:
+    text = site()
+    assert re.findall(r"^ *ssl_(\w+) (.+);", text, re.MULTILINE) == [
+        ("certificate", "/etc/autobot/tls/https.crt"),
+        ("certificate_key", "/etc/autobot/tls/https.key"),
+        ("protocols", "TLSv1.2 TLSv1.3"),
+        ("ciphers", "ECDHE+AESGCM:ECDHE+CHACHA20"),
+        ("session_cache", "shared:autobot_auth:1m"),
+        ("session_tickets", "off"),
+    ]
+
+
+def test_browsers_come_back_over_tls_for_a_year() -> None:
+    values = re.findall(r"add_header Strict-Transport-Security (.+);", site())
+    assert set(values) == {'"max-age=31536000" always'}
+
+
 @pytest.mark.parametrize(("port", "suffix"), [(443, ""), (8443, ":8443")])
 def test_plain_http_is_led_to_the_port_of_the_service(port: int, suffix: str) -> None:
     text = site(service_port=port, service_redirect_ports=[80])
