@@ -233,3 +233,59 @@ def test_the_pages_may_do_nothing_that_is_not_named() -> None:
     assert policy[0] == "default-src 'none'"
     assert not [rule for rule in policy if "unsafe" in rule or "*" in rule or ":" in rule]
     assert f'"{"; ".join(policy)}" always;' in site(service_pages="admin_ui")
+
+
+def test_a_unit_reaches_the_site_and_has_no_rights_of_root() -> None:
+    text = render(
+        "service",
+        "etc/systemd/system/sandbox.j2",
+        **{
+            **SERVICE,
+            "service_credentials_dir": "/etc/autobot/credentials",
+            "service_environment_file": "/etc/autobot/auth.env",
+            "service_loaded_credentials": ["signing_key"],
+            "service_subnet": "192.0.2.0/24",
+        },
+    )
+    settings = re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)
+    assert [each for each in settings if "Address" in each[0] or "Bind" in each[0]] == [
+        ("IPAddressDeny", "any"),
+        ("IPAddressAllow", "localhost 192.0.2.0/24"),
+        ("RestrictAddressFamilies", "AF_UNIX AF_INET"),
+        ("SocketBindDeny", "any"),
+    ]
+    assert [value for name, value in settings if name == "SystemCallFilter"] == [
+        *("@system-service", "~@privileged @resources", "setpriority")
+    ]
+    # Secrets come as credentials: neither an argument nor a variable has one.
+    assert ("LoadCredential", "signing_key:/etc/autobot/credentials/signing_key") in settings
+    assert (
+        dict(settings).items()
+        >= {
+            "DynamicUser": "yes",
+            "UMask": "0077",
+            "CapabilityBoundingSet": "",
+            "AmbientCapabilities": "",
+            "NoNewPrivileges": "yes",
+            "ProtectSystem": "strict",
+            "ProtectHome": "yes",
+            "ProtectProc": "invisible",
+            "PrivateDevices": "yes",
+            "PrivateTmp": "yes",
+            "MemoryDenyWriteExecute": "yes",
+            "LimitCORE": "0",
+        }.items()
+    )
+
+
+def test_only_the_web_server_reaches_the_socket() -> None:
+    text = render("service", "etc/systemd/system/unit.socket.j2", **SERVICE)
+    assert (
+        dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)).items()
+        >= {
+            "ListenStream": "/run/autobot-auth/auth.sock",
+            "SocketUser": "root",
+            "SocketGroup": "www-data",
+            "SocketMode": "0660",
+        }.items()
+    )
