@@ -43,8 +43,8 @@ def provisioned(
         return ProvisionedDatabase(postgres, population, name)
 
     yield make
-    if made:
-        postgres.sql("".join(f"DROP DATABASE {name} WITH (FORCE);\n" for name in made))
+    for name in made:
+        postgres.drop_database(name)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fastapi import FastAPI
 from sqlalchemy import Engine, event
 
+import user_management.database
 from autobot_backend.app import create_app as create_backend
 from slm_server.app import create_app
 from user_management.config import Settings
@@ -34,6 +35,11 @@ from user_management.services import OPERATOR, RequestContext, UserService
 BCRYPT_COST = 4
 PASSWORD = "violet-anchor-77-meadow"
 ADMINISTRATOR = "captain"
+# What the application gives up after where a database says nothing.
+DEADLINES = (
+    *("CONNECT_TIMEOUT", "POOL_TIMEOUT", "STATEMENT_TIMEOUT"),
+    *("COMMAND_TIMEOUT", "ACQUIRE_TIMEOUT"),
+)
 # Applications that serve no test at the moment, by what makes them.
 _idle: defaultdict[Callable[[], FastAPI], list[FastAPI]] = defaultdict(list)
 
@@ -162,6 +168,18 @@ class Site(Door):
         """Create the administrator and log them in."""
         await self.add_user(Population.SLM, ADMINISTRATOR, is_admin=True)
         return await self.login(ADMINISTRATOR)
+
+    async def waiting(self, population: Population, number: int) -> None:
+        """Wait until so many transactions wait for a lock."""
+        for _ in range(1500):
+            found = self.databases[population].sql(
+                "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN "
+                "(SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+            )
+            if int(found) == number:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{found} transactions wait, not {number}")
 
     def give_one_time_password(
         self, user_id: UUID, expires: str = "72 hours", population: Population = Population.SLM
@@ -406,6 +424,18 @@ def client_of(app: FastAPI, base_url: str) -> httpx2.AsyncClient:
     )
 
 
+@pytest.fixture(autouse=True)
+def patient(request, monkeypatch) -> None:
+    """A machine that is busy is no dead database: deadlines are ten times as long.
+
+    Not in tests of the deadlines themselves, which are marked so.
+    """
+    if request.node.get_closest_marker("deadlines") is None:
+        for name in DEADLINES:
+            longer = 10 * getattr(user_management.database, name)
+            monkeypatch.setattr(user_management.database, name, longer)
+
+
 @pytest.fixture
 def signing_key() -> str:
     """A P-256 key as PEM text."""
@@ -512,3 +542,18 @@ def held_hashing(monkeypatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(PasswordHasher, "_hash_anew", held)
     yield gate
     gate.set()
+
+
+@pytest.fixture
+def during_the_hash(site, monkeypatch) -> Callable[[Population, str], None]:
+    """Let a statement be carried out while the next passwords are hashed to be stored."""
+    hash_ = site.resources.hasher.hash
+
+    def let(population: Population, statement: str) -> None:
+        async def change_and_hash(password: str) -> str:
+            site.databases[population].sql(statement)
+            return await hash_(password)
+
+        monkeypatch.setattr(site.resources.hasher, "hash", change_and_hash)
+
+    return let

@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from slm_server.cli import app
 from user_management.population import Population
+from user_management.schemas.users import UserCreate
+from user_management.services import OPERATOR, AdministratorService, RequestContext
 
 
 @pytest.fixture(params=Population)
@@ -65,26 +65,27 @@ def test_it_creates_once(command, databases, population):
     assert databases[population].sql("SELECT count(*) FROM users") == "1"
 
 
-def test_it_creates_once_when_run_many_times_at_once(databases, population):
-    database = databases[population]
+async def test_it_creates_once_when_run_many_times_at_once(site, population):
+    """All have looked, and found nobody, before the first of them may write."""
+    database = site.resources.databases[population]
 
-    def run(number):
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "slm_server.cli", "admin", "create", "--json"),
-                *("--population", population, "--username", f"captain_{number}"),
-                *("--email", f"captain_{number}@autobot.local"),
-            ],
-            env=database.environment(database.service) | {"BCRYPT_COST": "4"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    async def ensure(number):
+        async with database.session() as session:
+            service = AdministratorService(
+                session, RequestContext(authority=OPERATOR), site.resources.hasher
+            )
+            name = f"captain_{number}"
+            return await service.ensure_first(
+                UserCreate(username=name, email=f"{name}@autobot.local")
+            )
 
-    with ThreadPoolExecutor(4) as pool:
-        reports = [json.loads(done.stdout) for done in pool.map(run, range(4))]
-    assert sorted(each["outcome"] for each in reports) == ["created", *["exists"] * 3]
-    assert len({each["username"] for each in reports}) == 1
+    async with database.session() as session:
+        await session.execute(text("LOCK TABLE users IN SHARE MODE"))
+        callers = [asyncio.create_task(ensure(number)) for number in range(4)]
+        await site.waiting(population, 4)
+    outcomes = [await caller for caller in callers]
+    assert sorted(each.outcome for each in outcomes) == ["created", *["exists"] * 3]
+    assert len({each.username for each in outcomes}) == 1
 
 
 def test_people_read_a_sentence(command):

@@ -444,6 +444,7 @@ async def test_a_database_that_is_away_is_told_before_the_first_byte(run_site, p
     assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
 
 
+@pytest.mark.deadlines
 async def test_a_query_that_takes_too_long_is_told_before_the_first_byte(admin, site):
     database = site.resources.databases[Population.SLM]
     # As the owner: nothing else keeps a reader waiting.

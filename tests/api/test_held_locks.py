@@ -114,7 +114,7 @@ async def test_roles_change_and_rows_are_sealed(run_site, databases, autobot):
 
 async def sealed_all(database):
     """Wait until every row is sealed."""
-    for _ in range(100):
+    for _ in range(600):
         missing = database.sql(
             "SELECT count(*) FROM audit_logs WHERE id NOT IN (SELECT audit_id FROM audit_seals)"
         )

@@ -63,7 +63,8 @@ def assert_blocked(response, seconds) -> None:
         "too_many_attempts",
         "Too many failed attempts. Try again later.",
     )
-    assert seconds - 2 <= int(response.headers["retry-after"]) <= seconds
+    # Time passes meanwhile, on a busy machine seconds; a step before would be less than this.
+    assert max(seconds / 2, seconds - 30) < int(response.headers["retry-after"]) <= seconds
 
 
 @pytest.fixture
@@ -96,9 +97,9 @@ async def test_each_further_failure_doubles_the_block_up_to_an_hour(site):
     for seconds in (30, 60, 120, 240, 480, 960, 1920, 3600, 3600):
         assert await fail(site, 1) == [401]
         assert_blocked(await site.try_login("marta"), seconds)
-        pass_time(site, seconds - 2)
+        pass_time(site, seconds - 10)
         assert await status(site) == 429
-        pass_time(site, 2)
+        pass_time(site, 10)
     assert await status(site) == 200
 
 
@@ -175,11 +176,11 @@ async def test_windows(databases, run_site, setting, scope, seconds):
     async with run_site(databases, **GENEROUS | {setting: 3}) as site:
         await site.add_user(Population.SLM, "marta")
         assert await fail(site, 2) == [401, 401]
-        pass_time(site, seconds - 10)
+        pass_time(site, seconds - 60)
         # The window began with the first failure, and the block ends with it.
         assert await fail(site, 1) == [401]
-        assert_blocked(await site.try_login("marta"), 10)
-        pass_time(site, 11)
+        assert_blocked(await site.try_login("marta"), 60)
+        pass_time(site, 61)
         assert await fail(site, 3) == [401] * 3
         assert_blocked(await site.try_login("marta"), seconds)
         assert limits(site, scope) == ["3"]
@@ -575,7 +576,7 @@ async def test_a_lock_is_shown_until_it_ends_or_is_lifted(site, marta, name):
     await fail(site, 1, name)
     locked = await lock(site.client, marta, headers=headers)
     left = datetime.fromisoformat(locked["locked_until"]) - datetime.now(UTC)
-    assert timedelta(seconds=25) < left <= timedelta(seconds=30)
+    assert timedelta(seconds=15) < left <= timedelta(seconds=30)
     assert locked["failures"] == PER_PAIR
     pass_time(site, 31)
     over = {"locked_until": None, "failures": PER_PAIR}

@@ -26,26 +26,13 @@ async def held(site, statement):
         yield
 
 
-async def waiting(site, number):
-    """Wait until so many requests wait for a lock."""
-    for _ in range(100):
-        found = site.databases[AUTOBOT].sql(
-            "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN "
-            "(SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
-        )
-        if int(found) == number:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{found} requests wait, not {number}")
-
-
 async def stopped_by(site, lock, *requests):
     """Send requests that each wait for something once `lock` is held; their answers."""
     async with held(site, lock):
         sent = []
         for number, request in enumerate(requests, 1):
             sent.append(asyncio.create_task(request))
-            await waiting(site, number)
+            await site.waiting(AUTOBOT, number)
     return await asyncio.gather(*sent)
 
 

@@ -183,7 +183,7 @@ async def test_a_login_is_in_the_audit_log(site):
 async def test_a_user_who_changes_during_the_hash_does_not_get_in(site, held_hashing, change):
     await site.add_user(Population.SLM, "marta")
     attempt = asyncio.create_task(site.try_login("marta"))
-    await asyncio.sleep(0.3)
+    await site.queued(1)
     site.databases[Population.SLM].sql(change)
     held_hashing.set()
     assert (await attempt).status_code == 401
@@ -209,7 +209,7 @@ async def test_hashing_holds_no_connection(site, held_hashing):
     headers = await site.administrate()
     held_hashing.clear()
     logins = [asyncio.create_task(site.try_login(site.administrator)) for _ in range(32)]
-    await asyncio.sleep(0.5)
+    await site.queued(32)
     answers = [
         await site.client.get(path, headers=headers)
         for path in ("/health/live", "/health/ready", "/api/slm-auth/me", "/api/slm-users")

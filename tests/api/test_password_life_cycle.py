@@ -178,10 +178,24 @@ async def test_a_reset_that_nobody_used_expires(admin, site):
 async def test_a_login_during_a_reset_begins_no_session_that_lasts(admin, site, held_hashing):
     user_id = await site.add_user(Population.SLM, "marta")
     attempt = asyncio.create_task(site.try_login("marta"))
-    await asyncio.sleep(0.3)
+    await site.queued(1)
     assert (await reset(admin, Population.SLM, user_id)).status_code == 200
     held_hashing.set()
     assert (await attempt).status_code == 401
+
+
+async def test_whoever_rises_during_a_reset_keeps_their_password(site, population, during_the_hash):
+    await site.add_user(Population.SLM, "clerk", permissions=["users:update"])
+    user_id = await site.add_user(population, "marta")
+    site.client.headers.update(await site.login("clerk"))
+    sql = site.databases[population].sql
+    stored = sql("SELECT password_hash FROM users WHERE username = 'marta'")
+    during_the_hash(
+        population, "UPDATE users SET is_platform_admin = true WHERE username = 'marta'"
+    )
+    refused = await reset(site.client, population, user_id)
+    assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+    assert sql("SELECT password_hash FROM users WHERE username = 'marta'") == stored
 
 
 async def test_resetting_nobody(admin, site, population):

@@ -113,6 +113,7 @@ async def test_a_database_that_is_away_stops_only_its_own(run_site, databases, p
         await until(lambda: anchored(databases, Population.AUTOBOT) == 1)
 
 
+@pytest.mark.deadlines
 async def test_the_server_stops_while_a_database_says_nothing(run_site, proxied):
     for database in proxied.values():
         await database.proxy.start()

@@ -366,6 +366,21 @@ async def test_whoever_is_in_no_organization_joins_it_with_the_team(admin, site,
     assert row["details"]["changes"] == {"org_id": {"old": None, "new": acme}}
 
 
+async def test_who_holds_more_is_not_moved_into_an_organization_with_the_team(site, admin, team):
+    held = ["users:read", "users:delete"]
+    marta = str(await site.add_user(Population.AUTOBOT, "marta", permissions=held))
+    held = ["teams:read", "teams:manage", "users:read", "users:update"]
+    await site.add_user(Population.SLM, "clerk", permissions=held)
+    headers = await site.login("clerk")
+    body = {"user_id": marta}
+    for refused in (
+        await admin.post(f"{team}/members", json=body, headers=headers),
+        await admin.patch(f"{team}/members", json={"add": [body]}, headers=headers),
+    ):
+        assert code_of(refused) == (403, "permission_denied")
+    assert (await admin.get(f"/api/autobot-users/{marta}")).json()["org_id"] is None
+
+
 async def test_nobody_joins_an_organization_that_is_full(admin, acme, team):
     await admin.patch(f"/api/organizations/{acme}", json={"max_users": 0})
     nobodys = await add_user(admin, None, "nobodys")

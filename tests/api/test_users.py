@@ -488,6 +488,29 @@ async def test_roles_are_given_by_those_only_who_manage_roles(site, population):
         assert response.status_code == status, response.text
 
 
+@pytest.mark.parametrize("population", list(Population))
+async def test_a_role_that_becomes_more_during_the_hash_is_not_given(
+    site, population, during_the_hash
+):
+    role_id = site.add_role(population, "watch", ["users:read"])
+    held = ["users:create", "users:read", "admin:users"]
+    await site.add_user(Population.SLM, "manager", permissions=held)
+    headers = await site.login("manager")
+    during_the_hash(
+        population,
+        f"INSERT INTO role_permissions SELECT '{role_id}', id FROM permissions"
+        " WHERE name = 'users:delete'",
+    )
+    response = await site.client.post(
+        f"/api/{population}-users",
+        json=new_user("marta") | {"role_ids": [str(role_id)], "password": site.password},
+        headers=headers,
+    )
+    assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
+    names = site.databases[population].sql("SELECT username FROM users")
+    assert "marta" not in names.splitlines()
+
+
 async def test_who_may_not_delete_an_administrator_does_not_learn_that_it_is_the_last(admin, site):
     await site.add_user(Population.SLM, "clerk", permissions=["users:delete"])
     found = await admin.get("/api/slm-users", params={"search": site.administrator})

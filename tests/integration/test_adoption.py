@@ -244,7 +244,7 @@ def test_offline_sql_adopts_too(provisioned: Callable[..., Any]) -> None:
     database = provisioned(Population.AUTOBOT)
     database.sql(CREATE_ALL)
     rows = database.sql(ROWS)
-    database.sql(database.alembic("-n", "autobot", "upgrade", "head", "--sql").stdout)
+    database.psql(database.alembic("-n", "autobot", "upgrade", "head", "--sql").stdout)
     assert len(database.sql(MARKED).splitlines()) == 13
-    database.sql(database.alembic("-n", "autobot", "downgrade", "head:base", "--sql").stdout)
+    database.psql(database.alembic("-n", "autobot", "downgrade", "head:base", "--sql").stdout)
     assert database.sql(ROWS) == rows

@@ -42,7 +42,7 @@ class Site:
         }
         quoted = self.filters.psql_quote(json.dumps(wanted))
         head = f"\\set check {str(check).lower()}\n\\set wanted {quoted}\n"
-        return self.server.sql(head + SCRIPT.read_text()).splitlines()
+        return self.server.psql(head + SCRIPT.read_text()).splitlines()
 
     def sql(self, statements: str, database: str = "postgres") -> str:
         return self.server.sql(statements, database=database)
@@ -225,7 +225,8 @@ def test_an_earlier_database_keeps_its_data(site: Site) -> None:
 
 def test_who_may_keep_others_waiting_or_fill_the_disk(site: Site) -> None:
     site.roles.append({"name": "worker", "connection_limit": 5, "advisory_locks": True})
-    site.sql("CREATE ROLE neighbour LOGIN; CREATE DATABASE people")
+    site.sql("CREATE ROLE neighbour LOGIN")
+    site.sql("CREATE DATABASE people")
     # One of others that the database had before.
     site.sql("GRANT CONNECT ON DATABASE people TO neighbour")
     site.run()
@@ -270,7 +271,7 @@ def test_a_database_in_another_encoding_is_refused_before_anything_changes(site:
 def test_an_error_does_not_quote_what_it_was_given(site: Site) -> None:
     damaged = load_filter("postgresql").psql_quote('{"verifiers": {"owner": "SCRAM-SHA-256$4096:')
     with pytest.raises(AssertionError, match="invalid input syntax for type json") as raised:
-        site.sql(f"\\set check false\n\\set wanted {damaged}\n{SCRIPT.read_text()}")
+        site.server.psql(f"\\set check false\n\\set wanted {damaged}\n{SCRIPT.read_text()}")
     assert "SCRAM" not in str(raised.value)
 
 

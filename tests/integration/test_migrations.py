@@ -221,7 +221,7 @@ def test_offline_sql_does_what_the_online_run_does(
     ):
         script = database.alembic("-x", f"name={population}", *arguments, "--sql")
         assert script.returncode == 0, script.stderr
-        database.sql(script.stdout)
+        database.psql(script.stdout)
         if expected is None:
             assert dump(database, "--exclude-table=user_management_version") == empty
         else:

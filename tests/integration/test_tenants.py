@@ -258,9 +258,9 @@ def test_policies_stand_in_no_way_of_the_search(database: Any, condition: str, i
     """Where policies hold, the planner has no figures on LIKE, and reads the list to its end."""
     database.sql(
         "INSERT INTO users (username, email)"
-        " SELECT md5(n::text), md5(n::text) || '@autobot.local' FROM generate_series(1, 20000) n;"
-        "VACUUM ANALYZE users"
+        " SELECT md5(n::text), md5(n::text) || '@autobot.local' FROM generate_series(1, 20000) n"
     )
+    database.sql("VACUUM ANALYZE users")
     search = f"EXPLAIN SELECT id FROM users WHERE {condition}"
     plan = database.sql(search, user="slm_service")
     assert f" {index} " in plan

@@ -50,7 +50,7 @@ def fill(found: Databases, users: int) -> float:
     """Make the users; seconds that it took."""
     start = time.perf_counter()
     people = (Path(__file__).parent / "people.sql").read_text()
-    found.autobot.sql(f"\\set users {users}\n{people}")
+    found.autobot.psql(f"\\set users {users}\n{people}")
     return time.perf_counter() - start
 
 
@@ -170,7 +170,7 @@ def compare_import(report: Report, found: Databases) -> None:
 def _people(found: Databases, prefix: str) -> Path:
     """A CSV file of people like those who are there."""
     path = found.server.directory / f"{prefix}.csv"
-    found.autobot.sql(
+    found.autobot.psql(
         f"\\copy (SELECT '{prefix}.' || username AS username, '{prefix}.' || email AS email,"
         f" display_name, password_hash FROM users LIMIT {IMPORTED})"
         f" TO '{path}' (FORMAT csv, HEADER)"
@@ -181,7 +181,7 @@ def _people(found: Databases, prefix: str) -> Path:
 def _copy(found: Databases, people: Path) -> float:
     """Seconds of a COPY."""
     start = time.perf_counter()
-    found.autobot.sql(f"\\copy users ({_COLUMNS}) FROM '{people}' (FORMAT csv, HEADER)")
+    found.autobot.psql(f"\\copy users ({_COLUMNS}) FROM '{people}' (FORMAT csv, HEADER)")
     return time.perf_counter() - start
 
 

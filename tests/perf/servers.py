@@ -69,7 +69,8 @@ def databases() -> Iterator[Databases]:
             f"SELECT 'user' || n, 'user' || n || '@example.com', '{hashed}', true "
             f"FROM generate_series(1, {PEOPLE}) AS n"
         )
-        server.sql(f"CREATE ROLE {RIVAL} LOGIN; CREATE DATABASE {RIVAL} OWNER {RIVAL}")
+        server.sql(f"CREATE ROLE {RIVAL} LOGIN")
+        server.sql(f"CREATE DATABASE {RIVAL} OWNER {RIVAL}")
         yield Databases(server, ours[Population.SLM], ours[Population.AUTOBOT])
     finally:
         server.remove()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from unittest.mock import patch
 
 from alembic.command import downgrade, upgrade
 from alembic.config import Config
+from libpq import Connection
 
 from user_management.config import DatabaseSettings
 from user_management.population import Population
@@ -73,11 +75,13 @@ def roomy_memory() -> str | None:
     return None
 
 
-def guarded(owner: str, service: str) -> str:
-    """Statements that take from PUBLIC what database.sql takes: advisory locks, large objects."""
+def guarding(owner: str, service: str) -> str:
+    """A query for the statements that take from PUBLIC what database.sql takes: advisory locks,
+    large objects.
+    """
     return f"""
-        SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', names),
-            format('GRANT EXECUTE ON FUNCTION %s TO {owner} %s', names,
+        SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;', names)
+            || format('GRANT EXECUTE ON FUNCTION %s TO {owner} %s;', names,
                 CASE WHEN locks THEN ', {service}' END)
         FROM (
             SELECT proname ~ 'advisory' AS locks, string_agg(oid::regprocedure::text, ', ') AS names
@@ -85,7 +89,7 @@ def guarded(owner: str, service: str) -> str:
             WHERE pronamespace = 'pg_catalog'::regnamespace
                 AND proname ~ '^(pg_(try_)?advisory_|lo_(?!import|export)|loread$|lowrite$)'
             GROUP BY 1
-        ) AS guarded \\gexec
+        ) AS guarded
     """
 
 
@@ -98,6 +102,7 @@ class PostgresServer:
         self._data = self.directory / "data"
         self._identity = server_identity()
         self._process: subprocess.Popen[bytes] | None = None
+        self._idle: defaultdict[tuple[str, str], list[Connection]] = defaultdict(list)
         if self._identity:
             os.chown(self.directory, self._identity["user"], self._identity["group"])
         if template is None:
@@ -160,6 +165,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop at once, as a crash would."""
+        self.hang_up()
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(timeout=30)
@@ -200,9 +206,41 @@ class PostgresServer:
         )
 
     def sql(self, statements: str, *, database: str = "postgres", user: str = SUPERUSER) -> str:
-        """Run statements with psql; the rows, unaligned, columns separated by `|`.
+        """Run statements in one transaction; the rows, unaligned, columns separated by `|`.
 
-        Raises AssertionError with psql's message when one fails.
+        On a connection that is kept for a later call, which finds nothing of this one; callers in
+        several threads have one each.
+        Raises AssertionError with the server's message when one fails.
+        """
+        idle = self._idle[database, user]
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = Connection(str(self.directory), user, database)
+        try:
+            rows = connection.run(statements)
+        except AssertionError:
+            # Perhaps lost, or in the middle of a transaction.
+            connection.close()
+            raise
+        idle.append(connection)
+        return rows
+
+    def hang_up(self, database: str | None = None) -> None:
+        """Close the connections that `sql` keeps: to one database, or all."""
+        for (to, _), idle in self._idle.items():
+            while idle and database in (None, to):
+                idle.pop().close()
+
+    def drop_database(self, name: str) -> None:
+        """Drop it, whoever is connected."""
+        self.hang_up(name)
+        self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def psql(self, script: str, *, database: str = "postgres", user: str = SUPERUSER) -> str:
+        """Run a script with psql, its own commands included, and each statement by itself.
+
+        Otherwise as `sql`.
         """
         done = subprocess.run(
             [
@@ -216,7 +254,7 @@ class PostgresServer:
                 f"--username={user}",
                 f"--dbname={database}",
             ],
-            input=statements,
+            input=script,
             capture_output=True,
             text=True,
             check=False,
@@ -241,9 +279,9 @@ class PostgresServer:
         source = f"TEMPLATE {template}" if template else ""
         if int(self.bin.parent.name) >= 15:
             source += " STRATEGY file_copy"
+        self.sql(f"CREATE DATABASE {name} OWNER {owner} {source}")
         self.sql(
             f"""
-            CREATE DATABASE {name} OWNER {owner} {source};
             REVOKE ALL ON DATABASE {name} FROM PUBLIC;
             GRANT CONNECT ON DATABASE {name} TO {others};
             """
@@ -256,9 +294,11 @@ class PostgresServer:
                 REVOKE ALL ON SCHEMA public FROM PUBLIC;
                 GRANT USAGE ON SCHEMA public TO {others};
                 """
-                + guarded(owner, service),
+                + self.sql(guarding(owner, service), database=name),
                 database=name,
             )
+            # A template has to be free of connections.
+            self.hang_up(name)
 
 
 @dataclass(frozen=True)
@@ -287,6 +327,10 @@ class ProvisionedDatabase:
     def sql(self, statements: str, user: str | None = None) -> str:
         """Run statements as `user`, by default as the owner. See PostgresServer.sql."""
         return self.server.sql(statements, database=self.name, user=user or OWNERS[self.population])
+
+    def psql(self, script: str) -> str:
+        """Run a script as the owner. See PostgresServer.psql."""
+        return self.server.psql(script, database=self.name, user=OWNERS[self.population])
 
     def environment(self, settings: DatabaseSettings | None = None) -> dict[str, str]:
         """The environment of a process of ours that uses this database, by default as owner."""

@@ -322,6 +322,18 @@ class TestWal:
             archive = Archive(dict.fromkeys([*names, segment_name(line, 3)], 5.0))
             assert find_gap(archive, backup, way) is None
 
+    def test_a_timeline_that_was_left_between_two_segments_has_none_of_the_next(self) -> None:
+        way = [(1, 3 * SEGMENT_BYTES), (2, ENDLESS)]
+        backup = Backup("B", NEAR, "17-1", 0, 0, segment_name(1, 1), segment_name(1, 1), 1, 1)
+        left = [segment_name(1, number) for number in (1, 2, 3)]
+        archive = Archive(dict.fromkeys(left, 5.0))
+        assert find_gap(archive, backup, way) is None
+        archive = Archive(dict.fromkeys([*left, segment_name(2, 4)], 5.0))
+        assert find_gap(archive, backup, way) == Gap(segment_name(2, 3), 5.0)
+        archive = Archive(dict.fromkeys([segment_name(1, 1), segment_name(2, 2)], 5.0))
+        archive.segments[segment_name(2, 3)] = 5.0
+        assert find_gap(archive, backup, way) == Gap(segment_name(1, 2), 5.0)
+
     def test_wal_of_a_timeline_that_is_not_on_the_way_fills_no_gap(self) -> None:
         backup = Backup("B", NEAR, "17-1", 0, 0, segment_name(1, 1), segment_name(1, 1), 1, 1)
         archive = Archive(

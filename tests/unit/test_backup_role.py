@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import re
 import sys
 from configparser import ConfigParser
 from pathlib import Path
@@ -147,6 +148,93 @@ def test_a_second_repository_in_s3_comes_behind_those_of_the_keys() -> None:
         }.items()
     )
     assert "repo3-storage-ca-file" not in found
+
+
+UNIT = "etc/systemd/system/autobot-backup-.service.d/50-autobot.conf.j2"
+REPOSITORY = "etc/systemd/system/autobot-repository.service.j2"
+
+
+def unit(template: str, **changes: Any) -> dict[str, list[str]]:
+    """The settings of a unit, each with all its values in their order."""
+    text = render(
+        "backup",
+        template,
+        **{
+            "backup_mounted": False,
+            "backup_mount": "/mnt/peer/repo",
+            "backup_mount_options": ["ro"],
+            "backup_peer": "other",
+            "backup_peer_address": "192.0.2.23",
+            "backup_repository_user": "autobot-repo-people",
+            "backup_second": {},
+            "backup_stanza": "people",
+            "postgresql_version": 15,
+            **changes,
+        },
+    )
+    found: dict[str, list[str]] = {}
+    for line in re.findall(r"^\w+=.*$", text, re.MULTILINE):
+        name, _, value = line.partition("=")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("template", "reached"), [(UNIT, "localhost 192.0.2.23"), (REPOSITORY, "192.0.2.23")]
+)
+def test_what_backs_up_talks_to_the_peer_and_nobody_else(template: str, reached: str) -> None:
+    found = unit(template)
+    assert found["IPAddressDeny"] == ["any"]
+    assert found["IPAddressAllow"] == [reached]
+    assert found["RestrictAddressFamilies"] == ["AF_UNIX AF_INET"]
+    assert found["SocketBindDeny"] == ["any"]
+
+
+def test_only_a_second_repository_in_s3_opens_the_network() -> None:
+    found = unit(UNIT, backup_second={"type": "s3"})
+    assert "IPAddressDeny" not in found
+    assert found["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
+    assert unit(UNIT, backup_second={"type": "path", "path": "/second"})["IPAddressDeny"] == ["any"]
+
+
+def test_what_backs_up_is_postgres_and_has_no_rights_of_root() -> None:
+    found = unit(UNIT)
+    for name, value in {
+        "User": "postgres",
+        "UMask": "0077",
+        "CapabilityBoundingSet": "",
+        "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict",
+        "ProtectHome": "yes",
+        "PrivateDevices": "yes",
+        "PrivateTmp": "yes",
+        "MemoryDenyWriteExecute": "yes",
+    }.items():
+        assert found[name] == [value], name
+    assert found["SystemCallFilter"] == ["@system-service", "~@privileged @resources"]
+
+
+def test_a_peer_stores_files_and_does_nothing_else() -> None:
+    text = render(
+        "backup",
+        "etc/ssh/sshd_config.d/40-autobot-repo.conf.j2",
+        hostvars={"other": {}},
+        ansible_facts={"distribution": "Debian", "distribution_major_version": "12"},
+        backup_peer="other",
+        backup_address="192.0.2.19",
+    )
+    _, _, matched = text.partition("Match User autobot-repo-*\n")
+    assert dict(line.split(maxsplit=1) for line in matched.splitlines()) == {
+        "ChrootDirectory": "%h",
+        "ForceCommand": "internal-sftp -u 0077",
+        "AuthorizedKeysFile": "/etc/autobot/repo/%u.keys",
+        "AuthenticationMethods": "publickey",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "DisableForwarding": "yes",
+        "PermitTTY": "no",
+        "PermitUserRC": "no",
+    }
 
 
 def segment(number: int, timeline: int = 1) -> str:
@@ -379,6 +467,56 @@ def test_the_backups_of_another_cluster_are_refused(
         backup.prepare(host, check=False, new_cluster=False)
     for word in ("other:/repo", "restore_host=host", "backup_new_cluster=host"):
         assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"), [(50, ""), (50.1, "people is 50 hours old: full disk")]
+)
+def test_a_dump_that_is_too_old_is_named(
+    programs: Any, host: Any, monkeypatch: pytest.MonkeyPatch, hours: float, words: str
+) -> None:
+    check = programs["check"]
+    monkeypatch.setattr(check, "read_json", lambda _: {"made": 1000, "failure": "full disk"})
+    monkeypatch.setattr(check, "backups", lambda *_: [])
+    assert words in (said := check.dump_age(host, 1000 + hours * 3600))
+    assert bool(said) is bool(words)
+
+
+def test_a_dump_that_was_never_made_is_as_old_as_the_backups(
+    programs: Any, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = programs["check"]
+    monkeypatch.setattr(check, "read_json", lambda _: {})
+    monkeypatch.setattr(check, "backups", lambda *_: [{"timestamp": {"stop": 1000}}])
+    assert check.dump_age(host, 1000 + 50 * 3600) == ""
+    assert "51 hours old" in check.dump_age(host, 1000 + 51 * 3600)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(9, ""), (10, "last, is 0 minutes old")])
+def test_a_backup_that_is_older_than_the_host_is_told_is_named(
+    programs: Any, host: Any, monkeypatch: pytest.MonkeyPatch, seconds: int, words: str
+) -> None:
+    check = programs["check"]
+    known = [{"label": name, "timestamp": {"stop": stop}} for name, stop in (("a", 0), ("last", 7))]
+    monkeypatch.setattr(check, "backups", lambda *_: known)
+    assert words in (said := check.age(host, host.repositories[0], 7 + seconds))
+    assert bool(said) is bool(words)
+
+
+CHECKS = ("room", "age", "missing_wal", "verification", "dump_age")
+
+
+@pytest.mark.parametrize("failing", CHECKS)
+def test_what_each_check_finds_is_said(
+    programs: Any, host: Any, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    check = programs["check"]
+    monkeypatch.setattr(programs["backup"], "info", lambda *_: {})
+    monkeypatch.setattr(check, "pgbackrest", lambda *_: "")
+    for name in CHECKS:
+        said = "It is so." if name == failing else ""
+        monkeypatch.setattr(check, name, lambda *_, said=said, **__: said)
+    assert check.first_failure(host, force=False) == "It is so."
 
 
 def test_labels_and_points_are_names(programs: Any) -> None:

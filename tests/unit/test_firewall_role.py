@@ -59,6 +59,11 @@ def test_every_other_packet_is_dropped() -> None:
     assert rules(kind="policy") == ["type filter hook input priority filter; policy drop;"]
 
 
+def test_what_belongs_to_no_connection_is_dropped_before_any_rule() -> None:
+    first = re.findall(r"policy drop;\s+(.+)", table())[0]
+    assert first == "ct state vmap { established : accept, related : accept, invalid : drop }"
+
+
 def test_the_tables_of_others_are_left_alone() -> None:
     text = table()
     statements = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]

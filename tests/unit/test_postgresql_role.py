@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -143,6 +144,19 @@ def test_who_does_not_log_in_leaves_slots_for_the_operator(version: int) -> None
     assert written["superuser_reserved_connections"] == "10"
     assert written.get("reserved_connections") == ("5" if version >= 16 else None)
     assert written["authentication_timeout"] == "5s"
+
+
+def test_a_transaction_that_nobody_goes_on_with_is_ended() -> None:
+    assert settings()["idle_in_transaction_session_timeout"] == "2min"
+    for name in ("slm_database", "autobot_database"):
+        group = yaml.safe_load((ROOT / f"playbooks/group_vars/{name}.yml").read_text())
+        ended = {
+            role["name"]: role["settings"]["idle_in_transaction_session_timeout"]
+            for role in group["postgresql_roles"]
+            if role.get("login", True)
+        }
+        owner = ended.pop(group["postgresql_owner"])
+        assert (owner, set(ended.values())) == ("10min", {"30s"})
 
 
 @pytest.mark.parametrize(

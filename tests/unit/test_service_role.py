@@ -37,6 +37,34 @@ def test_the_service_hears_of_one_address_only() -> None:
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in site(service_proxies=["10.0.0.21"])
 
 
+def test_what_a_client_says_of_itself_and_its_way_does_not_reach_the_service() -> None:
+    text = site()
+    assert re.findall(r"proxy_set_header (\S+) (.+);", text) == [
+        ("Connection", "close"),
+        ("Host", "$host:8443"),
+        ("X-Forwarded-For", "$remote_addr"),
+        ("X-Forwarded-Proto", "$scheme"),
+        ("Forwarded", '""'),
+    ]
+
+
+def test_tls_is_new_and_keeps_no_key_that_opens_what_was_recorded() -> None:
+    text = site()
+    assert re.findall(r"^ *ssl_(\w+) (.+);", text, re.MULTILINE) == [
+        ("certificate", "/etc/autobot/tls/https.crt"),
+        ("certificate_key", "/etc/autobot/tls/https.key"),
+        ("protocols", "TLSv1.2 TLSv1.3"),
+        ("ciphers", "ECDHE+AESGCM:ECDHE+CHACHA20"),
+        ("session_cache", "shared:autobot_auth:1m"),
+        ("session_tickets", "off"),
+    ]
+
+
+def test_browsers_come_back_over_tls_for_a_year() -> None:
+    values = re.findall(r"add_header Strict-Transport-Security (.+);", site())
+    assert set(values) == {'"max-age=31536000" always'}
+
+
 @pytest.mark.parametrize(("port", "suffix"), [(443, ""), (8443, ":8443")])
 def test_plain_http_is_led_to_the_port_of_the_service(port: int, suffix: str) -> None:
     text = site(service_port=port, service_redirect_ports=[80])
@@ -205,3 +233,59 @@ def test_the_pages_may_do_nothing_that_is_not_named() -> None:
     assert policy[0] == "default-src 'none'"
     assert not [rule for rule in policy if "unsafe" in rule or "*" in rule or ":" in rule]
     assert f'"{"; ".join(policy)}" always;' in site(service_pages="admin_ui")
+
+
+def test_a_unit_reaches_the_site_and_has_no_rights_of_root() -> None:
+    text = render(
+        "service",
+        "etc/systemd/system/sandbox.j2",
+        **{
+            **SERVICE,
+            "service_credentials_dir": "/etc/autobot/credentials",
+            "service_environment_file": "/etc/autobot/auth.env",
+            "service_loaded_credentials": ["signing_key"],
+            "service_subnet": "192.0.2.0/24",
+        },
+    )
+    settings = re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)
+    assert [each for each in settings if "Address" in each[0] or "Bind" in each[0]] == [
+        ("IPAddressDeny", "any"),
+        ("IPAddressAllow", "localhost 192.0.2.0/24"),
+        ("RestrictAddressFamilies", "AF_UNIX AF_INET"),
+        ("SocketBindDeny", "any"),
+    ]
+    assert [value for name, value in settings if name == "SystemCallFilter"] == [
+        *("@system-service", "~@privileged @resources", "setpriority")
+    ]
+    # Secrets come as credentials: neither an argument nor a variable has one.
+    assert ("LoadCredential", "signing_key:/etc/autobot/credentials/signing_key") in settings
+    assert (
+        dict(settings).items()
+        >= {
+            "DynamicUser": "yes",
+            "UMask": "0077",
+            "CapabilityBoundingSet": "",
+            "AmbientCapabilities": "",
+            "NoNewPrivileges": "yes",
+            "ProtectSystem": "strict",
+            "ProtectHome": "yes",
+            "ProtectProc": "invisible",
+            "PrivateDevices": "yes",
+            "PrivateTmp": "yes",
+            "MemoryDenyWriteExecute": "yes",
+            "LimitCORE": "0",
+        }.items()
+    )
+
+
+def test_only_the_web_server_reaches_the_socket() -> None:
+    text = render("service", "etc/systemd/system/unit.socket.j2", **SERVICE)
+    assert (
+        dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)).items()
+        >= {
+            "ListenStream": "/run/autobot-auth/auth.sock",
+            "SocketUser": "root",
+            "SocketGroup": "www-data",
+            "SocketMode": "0660",
+        }.items()
+    )
