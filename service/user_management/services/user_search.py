@@ -34,6 +34,7 @@ from user_management.models.user import FIELD_SEPARATOR, NEVER, last_login, sear
 from user_management.schemas.users import ROLE_FIELDS, USER_FIELDS
 from user_management.services.pages import AnyRow, Page, PageRequest, count, find_following
 from user_management.services.user_orders import UserSort, comes_after, ordered, place
+from user_management.tenancy import SCOPE
 
 # From this length on a term is looked for anywhere in a name, below it only at the beginning: the
 # index knows parts of three characters.
@@ -179,7 +180,10 @@ async def _page(session: AsyncSession, found: Select[Any], page: PageRequest) ->
 
 async def _load(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[Row[*AnyRow]]:
     """What is shown of users, in the order of a list."""
-    users = {row.id: row for row in await session.execute(_SHOWN, {"ids": ids})}
+    # The ORM, which takes half as long again, adds what a limited caller may not see.
+    limited = session.info[SCOPE] is not None
+    execute = session.execute if limited else (await session.connection()).execute
+    users = {row.id: row for row in await execute(_SHOWN, {"ids": ids})}
     return [users[user_id] for user_id in ids if user_id in users]
 
 
