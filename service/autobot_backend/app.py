@@ -15,7 +15,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; see create_application. It knows nothing of the SLM server."""
     app = create_application(
         "AutoBot backend",
-        auth.router,
+        [auth.router],
         settings,
         callers=Population.AUTOBOT,
         populations=[Population.AUTOBOT],

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from slm_server.api import (
     audit,
@@ -36,26 +36,26 @@ async def _background(settings: Settings) -> AsyncIterator[None]:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; see create_application."""
-    api = APIRouter()
-    api.include_router(auth.router)
-    api.include_router(browser.router)
-    api.include_router(legacy.router)
-    api.include_router(sessions.own)
+    routers = [auth.router, browser.router, legacy.router, sessions.own]
     for population in Population:
-        # Before those of one user, whose id takes any word.
-        api.include_router(transfer.create_router(population))
-        api.include_router(users.create_router(population))
-        api.include_router(roles.create_router(population))
-        api.include_router(sessions.create_router(population))
-    api.include_router(roles.permissions_router)
-    api.include_router(organizations.router)
-    api.include_router(teams.router)
-    api.include_router(audit.router)
-    api.include_router(security.router)
-    api.include_router(openapi.router)
+        routers += [
+            # Before those of one user, whose id takes any word.
+            transfer.create_router(population),
+            users.create_router(population),
+            roles.create_router(population),
+            sessions.create_router(population),
+        ]
+    routers += [
+        roles.permissions_router,
+        organizations.router,
+        teams.router,
+        audit.router,
+        security.router,
+        openapi.router,
+    ]
     app = create_application(
         "SLM user management",
-        api,
+        routers,
         settings,
         callers=Population.SLM,
         populations=Population,

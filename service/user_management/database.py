@@ -4,6 +4,7 @@ Nobody waits longer than a few seconds for a dead database: connecting, waiting 
 each statement have their own deadline, and after a failed connect a circuit refuses at once.
 """
 
+import json
 import logging
 import time
 from asyncio import Semaphore, timeout
@@ -105,8 +106,17 @@ def create_engine(
     """
     connect = _connector(settings, deadlines=deadlines, application_name=application_name)
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        hide_parameters=True,
+        json_deserializer=_from_json,
+        **options,
     )
+
+
+def _from_json(text: str) -> Any:
+    # Nearly all preferences and settings are empty.
+    return {} if text == "{}" else json.loads(text)
 
 
 def _connector(

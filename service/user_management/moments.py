@@ -63,5 +63,6 @@ def _encode(moment: datetime) -> tuple[int]:
 def _decode(value: tuple[int]) -> datetime:
     (microseconds,) = value
     if _EARLIEST <= microseconds <= _LATEST:
-        return _EPOCH + timedelta(microseconds=microseconds)
+        # By place: by name it takes half as long again, and a page has hundreds of moments.
+        return _EPOCH + timedelta(0, 0, microseconds)
     return Clamped.of(microseconds)

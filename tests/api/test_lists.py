@@ -42,6 +42,34 @@ async def test_cursors_lead_through_the_whole_list_once(admin, site, moment):
     assert [user for users in seen for user in users] == whole["users"]
 
 
+async def test_a_list_shows_of_a_user_what_is_shown_of_them_alone(admin, site):
+    site.databases[Population.AUTOBOT].sql(
+        """
+        INSERT INTO organizations (name, slug) VALUES ('Books', 'books');
+        INSERT INTO roles (name, description, priority) VALUES
+            ('b', 'second of equals', 5), ('a', 'first of equals', 5), ('z', NULL, 9);
+        INSERT INTO users (username, email) VALUES ('bare', 'bare@x.y');
+        INSERT INTO users (
+            username, email, display_name, bio, avatar_url, org_id, is_active, is_verified,
+            mfa_enabled, is_platform_admin, preferences, last_login_at, created_at, updated_at
+        ) SELECT
+            'whole', 'whole@xn--bcher-kva.example', 'Wanda Whole', 'ä', '/wanda.png', id, false,
+            true, true, true, '{"a": [1, null, {"ü": 0.5}]}', '2001-01-01', 'infinity',
+            '0044-03-15 BC'
+        FROM organizations;
+        INSERT INTO user_roles (user_id, role_id)
+        SELECT u.id, r.id FROM users u, roles r
+        WHERE u.username = 'whole' AND r.name IN ('a', 'b', 'z')
+        """
+    )
+    users = (await admin.get(PATH)).json()["users"]
+    assert users == [(await admin.get(f"{PATH}/{user['id']}")).json() for user in users]
+    whole = users[0]
+    assert None not in whole.values()
+    assert whole["email"] == "whole@bücher.example"
+    assert [role["name"] for role in whole["roles"]] == ["z", "a", "b"]
+
+
 async def test_a_full_last_page_leads_nowhere(admin, site):
     add_users(site, 4)
     answer = (await admin.get(PATH, params={"limit": 4})).json()

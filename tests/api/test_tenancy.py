@@ -274,6 +274,18 @@ async def test_no_list_shows_what_is_theirs(tenants):
 
 
 @pytest.mark.usefixtures("walls")
+async def test_a_role_of_theirs_is_not_shown_of_ours(tenants):
+    tenants.database.sql(
+        "INSERT INTO user_roles (user_id, role_id)"
+        f" VALUES ('{tenants.ours['user_id']}', '{tenants.theirs['role_id']}')"
+    )
+    path = tenants.routes["list_autobot_users"][1]
+    [listed] = (await tenants.client.get(path)).json()["users"]
+    assert [role["id"] for role in listed["roles"]] == [tenants.ours["role_id"]]
+    assert (await tenants.client.get(f"{path}/{listed['id']}")).json() == listed
+
+
+@pytest.mark.usefixtures("walls")
 async def test_the_log_of_what_happened_at_theirs_is_closed(tenants):
     log, whose = "/api/audit-logs", {"population": "autobot"}
     for path, params in ((log, {}), (f"{log}/export", {"format": "csv"})):

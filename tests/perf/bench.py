@@ -11,12 +11,20 @@ import sys
 import hot_path
 import logins
 import memory
+import pages
 import scale
 import uvloop
 from figures import Aim, Report
 from load import ceiling
 from machine import CORES, OTHER_CORES, ROOT, SERVER_CORES, facts, loads, pinned
-from servers import RIVAL_PYTHON, Databases, databases, rival_server, slm_server
+from servers import (
+    RIVAL_PYTHON,
+    Databases,
+    bare_server,
+    databases,
+    rival_server,
+    slm_server,
+)
 
 RESULTS = ROOT / "build"
 ALL_CORES = set(CORES)
@@ -46,11 +54,20 @@ def measure_side_by_side(report: Report, found: Databases, wanted: argparse.Name
         )
 
 
-def measure_long_list(report: Report, found: Databases, users: int) -> None:
+def measure_long_list(report: Report, found: Databases, wanted: argparse.Namespace) -> None:
     """Pages and searches of very many users, then imports into their table."""
+    users = wanted.users
     report.add(f"time to make {users:,} users", scale.fill(found, users), "s")
     with scale.Statements.logged(found) as statements, slm_server(found, ALL_CORES) as ours:
         uvloop.run(scale.measure(report, found, ours, statements))
+    with (
+        slm_server(found, SERVER_CORES) as ours,
+        bare_server(found, SERVER_CORES) as bare,
+        pinned(OTHER_CORES),
+    ):
+        uvloop.run(
+            pages.compare(report, found, ours, bare, rounds=wanted.rounds, seconds=wanted.seconds)
+        )
     scale.compare_import(report, found)
 
 
@@ -62,7 +79,7 @@ def main() -> int:
         measure_side_by_side(report, found, wanted)
         with slm_server(found, ALL_CORES) as ours:
             logins.compare(report, ours, rounds=wanted.rounds, seconds=wanted.seconds)
-        measure_long_list(report, found, wanted.users)
+        measure_long_list(report, found, wanted)
         with slm_server(found, ALL_CORES) as ours:
             uvloop.run(memory.measure(report, ours, minutes=wanted.minutes))
         report.facts["load after"] = loads()

@@ -13,7 +13,7 @@ import bcrypt
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from database_server import PostgresServer, ProvisionedDatabase
+from database_server import SERVICE, PostgresServer, ProvisionedDatabase
 from load import fetch, request
 from machine import OTHER_CORES, ROOT, pinned
 
@@ -24,6 +24,7 @@ PEOPLE = 64
 PASSWORD = "violet-anchor-77-meadow"
 RIVAL_PYTHON = ROOT / "build" / "rival" / "bin" / "python"
 RIVAL = "rival"
+BARE = "bare"
 SIGNING_KEY = (
     ec.generate_private_key(ec.SECP256R1())
     .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -102,6 +103,12 @@ class Contender:
         path = "/users/me" if self.name == RIVAL else "/api/slm-auth/me"
         return request("GET", path, token=await self.token())
 
+    async def page(self) -> bytes:
+        """The request for the first 100 application users."""
+        if self.name == BARE:
+            return request("GET", "/users?limit=100")
+        return request("GET", "/api/autobot-users?limit=100", token=await self.token())
+
 
 @contextmanager
 def slm_server(found: Databases, cores: set[int]) -> Iterator[Contender]:
@@ -134,6 +141,20 @@ def rival_server(found: Databases, cores: set[int]) -> Iterator[Contender]:
             database=RIVAL,
             user=RIVAL,
         )
+        yield contender
+
+
+@contextmanager
+def bare_server(found: Databases, cores: set[int]) -> Iterator[Contender]:
+    """Pages of the application users and nothing else, with one worker, run the same way."""
+    environment = {
+        "BARE_DATABASE_URL": f"postgresql://{SERVICE}@/{found.autobot.name}"
+        f"?host={found.server.directory}"
+    }
+    application = ("--app-dir", str(Path(__file__).parent), "bare:app")
+    with _running(
+        BARE, sys.executable, application, environment, found, cores, "/openapi.json"
+    ) as contender:
         yield contender
 
 

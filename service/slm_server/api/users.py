@@ -140,7 +140,7 @@ def create_router(population: Population) -> APIRouter:
         page, sort = asked
         found = await service.list(wanted, page, sort)
         return UserListResponse(
-            users=[UserResponse.of(user) for user in found.items],
+            users=[UserResponse.of_row(row) for row in found.items],
             total=found.total,
             next_cursor=next_cursor(resources, found.following, sort),
             limit=page.limit,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import BaseModel
+from pydantic_core import to_json, to_jsonable_python
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +41,7 @@ _FRAME: Final = 3
 
 
 def show(
-    items: Iterable[BaseModel],
+    items: Iterable[object],
     columns: Sequence[str],
     form: OutputFormat | None = None,
     *,
@@ -56,28 +56,28 @@ def show(
     """
     chosen = _chosen(form, as_json=as_json)
     if chosen is OutputFormat.JSON:
-        typer.echo(json.dumps([item.model_dump(mode="json") for item in items], indent=2))
+        typer.echo(json.dumps([to_jsonable_python(item) for item in items], indent=2))
     elif chosen is OutputFormat.NDJSON:
         for item in items:
-            typer.echo(item.model_dump_json())
+            typer.echo(to_json(item).decode())
     else:
         rows = [[cell(getattr(item, column)) for column in columns] for item in items]
         print_rows(columns, rows, chosen, wide=wide, identifying=identifying)
 
 
-def show_one(item: BaseModel, form: OutputFormat | None = None, *, as_json: bool = False) -> None:
+def show_one(item: object, form: OutputFormat | None = None, *, as_json: bool = False) -> None:
     """Print one object: a field a line, or as JSON."""
     chosen = _chosen(form, as_json=as_json)
     if chosen is OutputFormat.JSON:
-        typer.echo(item.model_dump_json(indent=2))
+        typer.echo(to_json(item, indent=2).decode())
     elif chosen is OutputFormat.NDJSON:
-        typer.echo(item.model_dump_json())
+        typer.echo(to_json(item).decode())
     elif chosen is OutputFormat.TSV:
-        for name in type(item).model_fields:
+        for name in to_jsonable_python(item):
             typer.echo(f"{name}\t{cell(getattr(item, name))}")
     else:
         table = Table(show_header=False)
-        for name in type(item).model_fields:
+        for name in to_jsonable_python(item):
             table.add_row(name, Text(cell(getattr(item, name)), overflow="fold"))
         Console().print(table)
 

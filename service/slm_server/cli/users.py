@@ -65,7 +65,7 @@ def list_users(
 
     async def work(connection: Connection) -> list[UserResponse]:
         page = await _service(connection).list(wanted, PageRequest(limit))
-        return [UserResponse.of(user) for user in page.items]
+        return [UserResponse.of_row(row) for row in page.items]
 
     show(run(population, work), _COLUMNS, form, as_json=as_json, wide=wide, identifying=2)
 

@@ -18,7 +18,7 @@ from user_management.population import Population
 
 def create_application(
     title: str,
-    api: APIRouter,
+    routers: Iterable[APIRouter],
     settings: Settings | None,
     *,
     callers: Population,
@@ -28,7 +28,7 @@ def create_application(
     files: Mapping[str, Body] = MappingProxyType({}),
     meanwhile: Callable[[Settings], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
 ) -> FastAPI:
-    """An application with `api` under /api; `settings` are read when it starts, unless given.
+    """An application with `routers` under /api; `settings` are read when it starts, unless given.
 
     It lets `callers` in, by `cookies` too if it has some, and works with the databases of
     `populations`; `files` are the bodies that are no JSON, by path; `meanwhile` goes on as long as
@@ -59,7 +59,9 @@ def create_application(
         redirect_slashes=False,
     )
     add_problem_handlers(app)
-    app.include_router(api, prefix="/api")
+    # Each by itself: a router of routers looks for the route of each request once more.
+    for router in routers:
+        app.include_router(router, prefix="/api")
     app.include_router(health.autobot_router, prefix="/api")
     app.include_router(health.router)
     app.include_router(keys.router)

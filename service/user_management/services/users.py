@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, exists, or_, select
+from sqlalchemy import Row, Select, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.attributes import set_committed_value
@@ -49,7 +49,7 @@ from user_management.services.context import (
 from user_management.services.current_password import CurrentPassword
 from user_management.services.naming import checked_email, checked_name
 from user_management.services.organizations import take_place
-from user_management.services.pages import Page, PageRequest
+from user_management.services.pages import AnyRow, Page, PageRequest
 from user_management.services.roles import find_grantable_roles
 from user_management.services.sessions import end_sessions
 from user_management.services.team_owners import last_owner, lock_teams_of, orphaned, ownership_of
@@ -167,8 +167,8 @@ class UserService:
 
     async def list(
         self, wanted: UserFilter, page: PageRequest, sort: UserSort = UserSort.NEWEST
-    ) -> Page[User]:
-        """A page of users with their roles."""
+    ) -> Page[Row[*AnyRow]]:
+        """A page of users: rows for UserResponse."""
         return await find_users(self.session, wanted, page, sort)
 
     async def update(
