@@ -55,6 +55,9 @@ STATEMENT_TIMEOUT: Final = 2.0  # seconds
 COMMAND_TIMEOUT: Final = 2.5  # seconds
 ACQUIRE_TIMEOUT: Final = 2.5  # seconds: pool and connect together
 CIRCUIT_SECONDS: Final = 1.0
+# What was made of a statement takes up to 0.1 MiB, and users can be listed by hundreds of filters
+# and orders. SQLAlchemy keeps half as many again before it forgets those used least lately.
+KEPT_STATEMENTS: Final = 64
 # The server closes an idle connection at once; a dead one is not waited for.
 CLOSE_TIMEOUT: Final = 0.2  # seconds
 
@@ -110,6 +113,7 @@ def create_engine(
         async_creator=connect,
         hide_parameters=True,
         json_deserializer=_from_json,
+        query_cache_size=KEPT_STATEMENTS,
         **options,
     )
 

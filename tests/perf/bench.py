@@ -8,6 +8,7 @@ build/bench.json.
 import argparse
 import sys
 
+import attacks
 import hot_path
 import logins
 import memory
@@ -37,6 +38,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10, help="of each of them")
     parser.add_argument("--users", type=int, default=1_000_000, help="in the long list")
     parser.add_argument("--minutes", type=float, default=10, help="of mixed load")
+    parser.add_argument("--attacks", type=float, default=5, help="minutes of attacks")
     return parser.parse_args()
 
 
@@ -82,6 +84,8 @@ def main() -> int:
         measure_long_list(report, found, wanted)
         with slm_server(found, ALL_CORES) as ours:
             uvloop.run(memory.measure(report, ours, minutes=wanted.minutes))
+        with slm_server(found, ALL_CORES) as ours:
+            uvloop.run(attacks.measure(report, ours, minutes=wanted.attacks))
         report.facts["load after"] = loads()
     report.write(RESULTS)
     print("\n" + report.markdown())  # noqa: T201

@@ -45,15 +45,25 @@ class Response:
 
 
 def request(
-    method: str, path: str, *, token: str = "", body: object = None, form: str = ""
+    method: str,
+    path: str,
+    *,
+    token: str = "",
+    body: object = None,
+    text: str = "",
+    kind: str = "application/json",
+    address: str = "",
 ) -> bytes:
-    """A whole request, with a JSON body or a form if there is one."""
+    """A whole request: with a JSON body or a text of some kind, if there is one, and with the
+    client's address that a proxy would name.
+    """
     lines = [f"{method} {path} HTTP/1.1", "Host: bench"]
     if token:
         lines.append(f"Authorization: Bearer {token}")
-    content = form or (json.dumps(body) if body is not None else "")
+    if address:
+        lines.append(f"X-Forwarded-For: {address}")
+    content = text or (json.dumps(body) if body is not None else "")
     if content:
-        kind = "application/x-www-form-urlencoded" if form else "application/json"
         lines += [f"Content-Type: {kind}", f"Content-Length: {len(content.encode())}"]
     return "\r\n".join((*lines, "", content)).encode()
 
@@ -130,6 +140,25 @@ async def fetch(socket: Path, message: bytes) -> Response:
     """One request on a connection of its own."""
     async with connections(socket) as [connection]:
         return await connection.send(message)
+
+
+async def status_of(socket: Path, message: bytes) -> int:
+    """The status of an answer of any length, which is thrown away.
+
+    The connection is new, as each one of the proxy is, and is closed after it. Raises OSError,
+    TimeoutError.
+    """
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    try:
+        head, blank, content = message.partition(b"\r\n\r\n")
+        writer.write(head + b"\r\nConnection: close" + blank + content)
+        async with asyncio.timeout(PATIENCE):
+            status = int((await reader.readline())[9:12])
+        while await reader.read(2**16):
+            pass
+        return status
+    finally:
+        writer.close()
 
 
 @asynccontextmanager

@@ -89,7 +89,8 @@ class Contender:
         """The login of person `number`, from 1 to PEOPLE."""
         if self.name == RIVAL:
             form = {"username": f"user{number}@example.com", "password": PASSWORD}
-            return request("POST", "/auth/jwt/login", form=urlencode(form))
+            kind = "application/x-www-form-urlencoded"
+            return request("POST", "/auth/jwt/login", text=urlencode(form), kind=kind)
         body = {"username": f"user{number}", "password": PASSWORD}
         return request("POST", "/api/slm-auth/login", body=body)
 
@@ -170,9 +171,10 @@ def _running(
 ) -> Iterator[Contender]:
     socket, log = (found.server.directory / f"{name}.{suffix}" for suffix in ("sock", "log"))
     options = ("--no-server-header", "--no-access-log", f"--uds={socket}")
+    proxied = ("--proxy-headers", "--forwarded-allow-ips=*")
     with log.open("wb") as output, pinned(cores):
         process = subprocess.Popen(
-            [python, "-m", "uvicorn", *application, *options],
+            [python, "-m", "uvicorn", *application, *options, *proxied],
             env=environment,
             stdout=output,
             stderr=output,

@@ -13,10 +13,16 @@ import asyncpg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import exc, select, text
+from sqlalchemy import exc, literal, select, text
 
 from user_management.config import DatabaseSettings
-from user_management.database import EXPECTED_REVISION, Database, Schema, connection_released
+from user_management.database import (
+    EXPECTED_REVISION,
+    KEPT_STATEMENTS,
+    Database,
+    Schema,
+    connection_released,
+)
 from user_management.errors import DatabaseUnavailable, InvalidCredentials, NotFound
 from user_management.models import User
 from user_management.population import Population
@@ -446,6 +452,15 @@ async def test_a_faulty_statement_is_not_taken_for_an_outage(postgres: Any) -> N
             async with database.session() as session:
                 await session.execute(text("SELECT * FROM nowhere"))
         await database.ping()
+
+
+async def test_statements_without_end_do_not_fill_the_memory(postgres: Any) -> None:
+    settings = postgres.settings("postgres", "postgres")
+    async with opened(settings) as database, database.session() as session:
+        for number in range(3 * KEPT_STATEMENTS):
+            await session.execute(select(literal(1).label(f"column{number}")))
+        kept = database._engine.sync_engine._compiled_cache
+        assert KEPT_STATEMENTS <= len(kept) <= 1.5 * KEPT_STATEMENTS
 
 
 async def test_an_error_of_the_caller_is_not_taken_for_an_outage(postgres: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from figures import Aim, Report, slope
-from load import Answers, clients, fetch, request
+from load import Answers, clients, fetch, request, status_of
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,18 @@ async def test_refusals_are_failures(tmp_path: Path):
         await asyncio.sleep(0.05)
     assert set(answers.failures) == {"HTTP 503: busy"}
     assert not answers.seconds
+
+
+async def test_an_answer_of_unknown_length_ends_with_its_connection(tmp_path: Path):
+    heads = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2**20)
+        writer.close()
+
+    socket = tmp_path / "server.sock"
+    async with await asyncio.start_unix_server(serve, socket):
+        assert await status_of(socket, request("GET", "/", address="10.0.0.1")) == 200
+    [head] = heads
+    assert head.endswith(b"\r\nX-Forwarded-For: 10.0.0.1\r\nConnection: close\r\n\r\n")

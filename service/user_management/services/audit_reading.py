@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, null, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Row, Select, String, any_, literal, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.errors import NotFound
@@ -132,7 +132,8 @@ def _foreign_actor(details: Any) -> AuditActor | None:
 def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
     foreign = AuditLog.details["actor"]
     if wanted.actions is not None:
-        yield AuditLog.action.in_(wanted.actions)
+        # One statement, however many there are.
+        yield AuditLog.action == any_(literal(wanted.actions, ARRAY(String)))
     if wanted.outcome is not None:
         yield AuditLog.outcome == wanted.outcome
     if wanted.actor is not None:
