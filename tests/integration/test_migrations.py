@@ -17,7 +17,7 @@ from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
 LOCK_KEY = 0x757365725F6D676D
-HEAD = "0010"
+HEAD = "0011"
 TABLES = {
     "api_keys",
     "audit_anchors",
