@@ -9,6 +9,7 @@ import pytest
 FUNCTIONS = ("search_form(text)", "user_search_form(varchar, varchar, varchar)")
 FORMS = {
     "ΟΔΟΣ": "οδοσ",
+    "TITLE": "title",
     "II İı": "ii ii",
     "JOSÉ GROẞ": "jose gross",
     "ÆRØ Œuvre Łódź": "aero oeuvre lodz",
