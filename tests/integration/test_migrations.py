@@ -174,6 +174,8 @@ def test_autogenerate_finds_no_drift(
     "change",
     [
         "DROP INDEX ix_users_search",
+        "DROP INDEX ix_users_search_form",
+        "DROP INDEX ix_users_username_form",
         "DROP INDEX ix_users_created_at_id",
         "ALTER TABLE users ALTER is_active DROP DEFAULT",
         "ALTER TABLE users ALTER bio TYPE varchar(10)",
