@@ -1,10 +1,10 @@
 """Users are found whatever the case and accents, and by one character of scripts without spaces.
 
-A field and a term are compared by the same function, `search_form`. It uses no locale, no extension
-and no file of the server: Unicode's decompositions take accents off, and what has none is said
-here. Of scripts that put no spaces between words (Thai, Khmer, Chinese, Japanese and others) each
-character stands three times: so the index, which knows parts of three characters, knows each one,
-and what stands beside it.
+A field and a term are compared by the same function, `search_form`. It depends on no extension, on
+no file of the server and not on the database's locale: Unicode's decompositions take accents off,
+and what has none is said here. Of scripts that put no spaces between words (Thai, Khmer, Chinese,
+Japanese and others) each character stands three times: so the index, which knows parts of three
+characters, knows each one, and what stands beside it.
 
 The function and the indexes of the release before stay: it searches by them.
 
@@ -57,7 +57,7 @@ INDEXES = {
     "ix_users_display_name_form": (f"(search_form(display_name) text_pattern_ops) WHERE {VISIBLE}"),
     # Of other names the form is the name.
     "ix_users_username_form": (
-        f"(search_form(username) text_pattern_ops)"
+        "(search_form(username) text_pattern_ops)"
         f" WHERE {VISIBLE} AND octet_length(username) <> char_length(username)"
     ),
 }
