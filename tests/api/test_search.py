@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from user_management.population import Population
 from user_management.services import user_search
+from user_management.services.user_orders import UserSort
 
 PATH = "/api/autobot-users"
 
@@ -50,6 +51,116 @@ async def test_no_term_matches_across_fields(admin):
     assert await found(admin, search="x.yu1x") == []
     assert await found(admin, search="x.y\nu1x") == []
     assert await found(admin, search="\n") == []
+
+
+# Written as AutoBot's own code does: past ours. user name → display name
+PEOPLE = {
+    "odysseus": "ΟΔΥΣΣΕΥΣ",
+    "aylin": "Aylin İstanbulI\u0131",
+    "jose": "José Groß",
+    "decomposed": "Rene\u0301e Ørsted",
+    "wang": "王小明",
+    "tanaka": "ﾀﾅｶ タロウ",
+    "nok": "นกน้อย",
+    "minsu": "김민수",
+    "li": "Li Na",
+    "souza": "Maria de Souza",
+    "émile": "",
+    "percent": "100%_\\o",
+    "hyphens": "x---y",
+}
+EACH = [
+    ("οδυσσευς", "odysseus"),
+    ("ΟΔΥΣΣΕΎΣ", "odysseus"),
+    ("σσευσ", "odysseus"),
+    ("istanbul", "aylin"),
+    ("ISTANBULII", "aylin"),
+    ("\u0131stanbul", "aylin"),
+    ("jose gross", "jose"),
+    ("GROẞ JOSÉ", "jose"),
+    ("JOSE\u0301", "jose"),
+    ("renée", "decomposed"),
+    ("orst", "decomposed"),
+    ("小明", "wang"),
+    ("小", "wang"),
+    ("明  王", "wang"),
+    ("ナカ", "tanaka"),
+    ("ﾛ", "tanaka"),
+    ("น้", "nok"),
+    ("민수", "minsu"),
+    ("  na   li ", "li"),
+    ("souza de", "souza"),
+    ("m souza", "souza"),
+    ("ÉM", "émile"),
+    ("em", "émile"),
+    ("émi", "émile"),
+    ("00%_\\o", "percent"),
+    ("0%", None),
+    ("1%o", None),
+    ("100_", None),
+    ("x--", "hyphens"),
+    ("---", None),
+    ("明小", None),
+    ("na sou", None),
+    ("z na", None),
+    ("an", None),
+    ("\u0301", None),
+    ("\u3000", None),
+]
+
+
+@pytest.fixture(params=["1990-01-01", "2021-01-01"], ids=["looked up", "looked through"])
+def people(request, site, monkeypatch):
+    """PEOPLE, who are older than those who are looked through, or among them."""
+    monkeypatch.setattr(user_search, "WINDOW", 5 if request.param < "2000" else 100)
+    rows = ", ".join(
+        f"('{username}', 'mail@{number}', '{name}', '{request.param}')"
+        for number, (username, name) in enumerate(PEOPLE.items())
+    )
+    site.databases[Population.AUTOBOT].sql(
+        f"INSERT INTO users (username, email, display_name, created_at) VALUES {rows}"
+    )
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(("term", "username"), EACH)
+async def test_case_accents_and_order_do_not_matter(admin, term, username):
+    assert await found(admin, search=term) == ([] if username is None else [username])
+
+
+async def test_a_term_that_is_an_id_finds_its_user(admin):
+    [user] = (await admin.get(PATH, params={"search": "u30x"})).json()["users"]
+    for term in (user["id"], f" {user['id'].upper()} ", user["id"].replace("-", "")):
+        assert await found(admin, search=term) == ["u30x"]
+    for term in (user["id"][:-1], f"{user['id']} u30x"):
+        assert await found(admin, search=term) == []
+
+
+async def test_blanks_alone_ask_for_nothing(admin):
+    assert await found(admin, search="  ") == await found(admin)
+
+
+async def test_of_very_many_words_the_longest_are_looked_for(admin):
+    parts = " ".join("mail30@x.y"[start:] for start in range(8))
+    assert await found(admin, search=f"{parts} u30x 30x absent") == []
+    assert await found(admin, search=f"{parts} u30x 30x q") == ["u30x"]
+    assert await found(admin, search=" ".join(f"{n:x}" for n in range(90))) == []
+
+
+@pytest.mark.parametrize("sort", [order.value for order in UserSort])
+async def test_each_order_is_kept_page_by_page(admin, sort):
+    wanted = {"search": "X.Y Mail", "sort": sort, "is_active": True}
+    everybody = await found(admin, **wanted, limit=100)
+    assert len(everybody) == 30
+    cursor, pages = {}, []
+    while cursor is not None:
+        answer = (
+            await admin.get(PATH, params={**wanted, **cursor, "limit": 7, "include_total": True})
+        ).json()
+        assert answer["total"] == 30
+        pages += [user["username"] for user in answer["users"]]
+        cursor = {"cursor": answer["next_cursor"]} if answer["next_cursor"] else None
+    assert pages == everybody
 
 
 @given(st.text(min_size=1, max_size=2), st.text(max_size=3))

@@ -17,7 +17,7 @@ from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
 LOCK_KEY = 0x757365725F6D676D
-HEAD = "0010"
+HEAD = "0011"
 TABLES = {
     "api_keys",
     "audit_anchors",
@@ -174,6 +174,8 @@ def test_autogenerate_finds_no_drift(
     "change",
     [
         "DROP INDEX ix_users_search",
+        "DROP INDEX ix_users_search_form",
+        "DROP INDEX ix_users_username_form",
         "DROP INDEX ix_users_created_at_id",
         "ALTER TABLE users ALTER is_active DROP DEFAULT",
         "ALTER TABLE users ALTER bio TYPE varchar(10)",

@@ -275,6 +275,6 @@ async def test_search_has_its_index(database: Database) -> None:
         found = await explain(
             session,
             "SELECT id FROM users"
-            " WHERE user_search_text(email, username, display_name) LIKE '%ada%'",
+            " WHERE user_search_form(email, username, display_name) LIKE '%ada%'",
         )
-    assert "Bitmap Index Scan on ix_users_search" in found
+    assert "Bitmap Index Scan on ix_users_search_form" in found

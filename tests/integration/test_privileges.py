@@ -202,6 +202,8 @@ PASSWORD_FUNCTIONS = {
 # They read and write nothing, or work in a trigger only.
 EVERYBODYS_FUNCTIONS = {
     "user_search_text(character varying,character varying,character varying)",
+    "search_form(text)",
+    "user_search_form(character varying,character varying,character varying)",
     "audit_anchor_only_grows()",
     "auth_session_stays_ended()",
     "refuse_moment()",

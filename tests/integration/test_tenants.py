@@ -246,12 +246,15 @@ def test_programs_of_autobot_keep_the_rights_that_they_have(database: Any) -> No
     ("condition", "index"),
     [
         (
-            "user_search_text(email, username, display_name) LIKE '%abc%'",
-            "ix_users_search",
+            "user_search_form(email, username, display_name) LIKE '%abc%'",
+            "ix_users_search_form",
         ),
         ("deleted_at IS NULL AND username ~>=~ 'zq' AND username ~<~ 'zr'", "ix_users_username"),
         ("deleted_at IS NULL AND email ~>=~ 'zq' AND email ~<~ 'zr'", "ix_users_email"),
-        ("deleted_at IS NULL AND lower(display_name) ~>=~ 'zq'", "ix_users_display_name"),
+        (
+            "deleted_at IS NULL AND search_form(display_name) ~>=~ 'zq'",
+            "ix_users_display_name_form",
+        ),
     ],
 )
 def test_policies_stand_in_no_way_of_the_search(database: Any, condition: str, index: str) -> None:

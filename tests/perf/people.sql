@@ -1,5 +1,5 @@
--- Fills the table users with :users people: names of common and rare kinds, one every 90 seconds.
--- The same people each time.
+-- Fills the table users with :users people: names of common and rare kinds, one every 90 seconds;
+-- one in twenty has accents, and another one a Chinese name. The same people each time.
 SELECT setseed(0.5);
 
 CREATE TEMP TABLE given AS
@@ -25,17 +25,26 @@ FROM unnest(string_to_array(
     ' ic ez es ini etti eau oux ard ell quist', ' '
 )) AS suffixes (suffix);
 
--- A million insertions into the trigram index take longer than building it.
-SELECT indexname, indexdef FROM pg_indexes
-WHERE tablename = 'users' AND indexdef LIKE '% USING gin %' \gset
-DROP INDEX :indexname;
+\set surnames '王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗'
+\set characters '明国华建文平志伟东海强晓生光林小民永杰军金健一新德玉美红丽英芳燕秀兰云娟霞龙鹏飞宇浩天佳欣雨'
+
+-- A million insertions into the trigram indexes take longer than building them.
+SELECT string_agg(indexname, ', ') AS indexnames, string_agg(indexdef, ';') AS indexdefs
+FROM pg_indexes WHERE tablename = 'users' AND indexdef LIKE '% USING gin %' \gset
+DROP INDEX :indexnames;
 
 INSERT INTO users (email, username, password_hash, display_name, created_at, updated_at)
 SELECT
     lower(given.name || '.' || family.name || drawn.number || '@' || drawn.domain),
     lower(left(given.name, 1) || family.name || drawn.number),
     '$2b$12$0123456789012345678901uABCDEFGHIJKLMNOPQRSTUVWXYZabcde',
-    given.name || ' ' || family.name,
+    CASE drawn.number % 20
+        WHEN 0 THEN substr(:'surnames', 1 + drawn.family % length(:'surnames'), 1)
+            || substr(:'characters', 1 + drawn.given % length(:'characters'), 1)
+            || substr(:'characters', 1 + drawn.number / 20 % length(:'characters'), 1)
+        WHEN 1 THEN translate(given.name || ' ' || family.name, 'aou', 'áöü')
+        ELSE given.name || ' ' || family.name
+    END,
     now() - (:users - drawn.number) * interval '90 seconds',
     now()
 FROM (
@@ -52,5 +61,5 @@ JOIN given ON given.number = drawn.given
 JOIN family ON family.number = drawn.family
 ORDER BY drawn.number;
 
-:indexdef;
+:indexdefs;
 VACUUM ANALYZE users;

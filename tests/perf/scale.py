@@ -33,6 +33,14 @@ TERMS = {
     "two common letters": "an",
     "two rare letters": "zq",
     "one letter": "z",
+    "accents": "ZOLTÁN XÁN",
+    "common, accents": "ánna",
+    "words in another order": "xan zoltan",
+    "two short words": "xa zq",
+    "one character": "龙",
+    "two characters": "明国",
+    "two rare characters": "周雨",
+    "three rare characters": "周雨龙",
 }
 # PostgreSQL decides on the plan of a prepared statement after five runs.
 DISCARDED, RUNS = 8, 15

@@ -134,8 +134,9 @@ def create_router(population: Population) -> APIRouter:
     ) -> UserListResponse:
         """List users. Deleted ones are not shown, disabled ones are.
 
-        `search` is a part of the user name, e-mail address or display name; with fewer than three
-        characters it is their beginning.
+        `search` is a user's id, or words in any order: each is a part of the user name, e-mail
+        address or display name, whatever its case and accents. A word of one or two letters alone
+        is their beginning; of scripts without spaces, as Chinese, one character is enough.
         """
         page, sort = asked
         found = await service.list(wanted, page, sort)

@@ -52,7 +52,7 @@ _COLUMNS = ("username", "email", "roles", "is_platform_admin", "is_active", "las
 @app.command("list")
 def list_users(
     population: PopulationOption,
-    search: Annotated[str | None, typer.Option(help="A part of a name or address.")] = None,
+    search: Annotated[str | None, typer.Option(help="Parts of names, or the id.")] = None,
     role: Annotated[str | None, typer.Option(help="Only those with this role.")] = None,
     active: Annotated[bool | None, typer.Option("--active/--disabled")] = None,
     limit: LimitOption = 100,

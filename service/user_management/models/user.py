@@ -83,13 +83,23 @@ class User(TimestampMixin, Base):
     )
 
 
-# Between the fields of `search_text`, so that no term matches across two of them.
+# Between the fields of `user_search_form`, so that no term matches across two of them.
 FIELD_SEPARATOR: Final = "\n"
 
 
-def search_text(user: Any) -> ColumnElement[str]:
-    """All that a user can be found by, in lower case; a function that migration 0003 makes."""
-    return func.user_search_text(user.email, user.username, user.display_name, type_=String)
+def search_form(text: Any) -> ColumnElement[str]:
+    """What a text is compared by in searches: the function of migration 0011, also for terms."""
+    return func.search_form(text, type_=String)
+
+
+def user_search_form(user: Any) -> ColumnElement[str]:
+    """All that a user can be found by, in the form of `search_form`."""
+    return func.user_search_form(user.email, user.username, user.display_name, type_=String)
+
+
+def is_spelled_otherwise(text: Any) -> ColumnElement[bool]:
+    """Whether `search_form` may change more than the case: of a text that is not ASCII."""
+    return func.octet_length(text) != func.char_length(text)
 
 
 # A constant of the statement: the planner knows an index by its expression.
@@ -111,6 +121,26 @@ for _column in (User.email, User.username):
         postgresql_ops={_column.key: "text_pattern_ops"},
     )
 Index(
+    "ix_users_search_form",
+    user_search_form(User).label("search"),
+    postgresql_using="gin",
+    postgresql_ops={"search": "gin_trgm_ops"},
+)
+# Beginnings of names that their own indexes do not know by their form.
+Index(
+    "ix_users_display_name_form",
+    search_form(User.display_name).label("form"),
+    postgresql_where=User.deleted_at.is_(None),
+    postgresql_ops={"form": "text_pattern_ops"},
+)
+Index(
+    "ix_users_username_form",
+    search_form(User.username).label("form"),
+    postgresql_where=User.deleted_at.is_(None) & is_spelled_otherwise(User.username),
+    postgresql_ops={"form": "text_pattern_ops"},
+)
+# The release before searches by these two.
+Index(
     "ix_users_display_name",
     func.lower(User.display_name).label("display_name"),
     postgresql_where=User.deleted_at.is_(None),
@@ -118,7 +148,7 @@ Index(
 )
 Index(
     "ix_users_search",
-    search_text(User).label("search"),
+    func.user_search_text(User.email, User.username, User.display_name).label("search"),
     postgresql_using="gin",
     postgresql_ops={"search": "gin_trgm_ops"},
 )

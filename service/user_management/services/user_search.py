@@ -6,7 +6,9 @@ order wanted are looked through, which finds a page of everything common; what i
 looked up in the indexes. Each order has an index, and another one of each organization's users.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -20,6 +22,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     Uuid,
+    and_,
     bindparam,
     false,
     func,
@@ -30,15 +33,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from user_management.models import Role, TeamMembership, User, UserRole
-from user_management.models.user import FIELD_SEPARATOR, NEVER, last_login, search_text
+from user_management.models.user import (
+    FIELD_SEPARATOR,
+    NEVER,
+    is_spelled_otherwise,
+    last_login,
+    search_form,
+    user_search_form,
+)
 from user_management.schemas.users import ROLE_FIELDS, USER_FIELDS
 from user_management.services.pages import AnyRow, Page, PageRequest, count, find_following
 from user_management.services.user_orders import UserSort, comes_after, ordered, place
 from user_management.tenancy import SCOPE
 
-# From this length on a term is looked for anywhere in a name, below it only at the beginning: the
-# index knows parts of three characters.
+# So many words of a term are looked for, the longest ones: a name has no more.
+MOST_WORDS = 10
+# From this length on a word is looked for anywhere in a name, if the index knows a part of it:
+# three letters or digits, or where some begin.
 SEARCH_LENGTH = 3
+_PART = re.compile(r"[^\W_]{3}|[\W_][^\W_]")
 # How many of the first users are looked through, in about 5 ms.
 WINDOW = 10_000
 
@@ -79,8 +92,9 @@ _LAST_CHARACTER = "\U0010ffff"
 class UserFilter:
     """Which users are meant; what is None does not matter.
 
-    `search` is a part of the user name, e-mail address or display name, below SEARCH_LENGTH
-    characters their beginning; `role` a role's name.
+    `search` is words, each a part of the user name, e-mail address or display name, in any order,
+    case and accents; a word of one or two letters alone is the beginning of one. Or it is the
+    user's id. `role` is a role's name.
     """
 
     search: str | None = None
@@ -132,7 +146,16 @@ async def find_users(
 
 async def filtering(session: AsyncSession, wanted: UserFilter) -> Conditions:
     """What the filter asks of users: of the class, or of the columns of a subquery."""
-    return partial(_conditions, wanted, await _find_roles(session, wanted.role))
+    words = await _find_words(session, wanted.search)
+    return partial(_conditions, wanted, words, await _find_roles(session, wanted.role))
+
+
+async def _find_words(session: AsyncSession, search: str | None) -> Sequence[str]:
+    """The words of a term in the form that is searched; the longest, which are rarest, first."""
+    if not search or FIELD_SEPARATOR in search:
+        return ()
+    form = await session.scalar(select(search_form(search)))
+    return sorted(set((form or "").split()), key=len, reverse=True)[:MOST_WORDS]
 
 
 async def _find_roles(session: AsyncSession, name: str | None) -> Sequence[UUID]:
@@ -188,11 +211,11 @@ async def _load(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[Row[*Any
 
 
 def _conditions(
-    wanted: UserFilter, roles: Sequence[UUID], user: Any
+    wanted: UserFilter, words: Sequence[str], roles: Sequence[UUID], user: Any
 ) -> Iterator[ColumnElement[bool]]:
-    """What the filter asks; `roles` are those of the name that it gives."""
-    if wanted.search:
-        yield _matches(wanted.search.lower(), user)
+    """What the filter asks; `words` are those of its term, `roles` those of the name it gives."""
+    if wanted.search and wanted.search.strip(" "):
+        yield or_(_matches(words, user), *_is(wanted.search, user))
     if wanted.is_active is not None:
         yield user.is_active.is_(wanted.is_active)
     if wanted.role is not None:
@@ -209,16 +232,31 @@ def _conditions(
         yield last_login(user) >= wanted.last_login_after
 
 
-def _matches(term: str, user: Any) -> ColumnElement[bool]:
-    if FIELD_SEPARATOR in term:
+def _is(term: str, user: Any) -> Iterator[ColumnElement[bool]]:
+    with suppress(ValueError):
+        yield user.id == UUID(term.strip())
+
+
+def _matches(words: Sequence[str], user: Any) -> ColumnElement[bool]:
+    if not words:
         return false()
-    if len(term) >= SEARCH_LENGTH:
-        return search_text(user).contains(term, autoescape=True)
-    return or_(
-        _begins(user.email, term),
-        _begins(user.username, term),
-        _begins(func.lower(user.display_name), term),
-    )
+    indexed = [word for word in words if len(word) >= SEARCH_LENGTH and _PART.search(word)]
+    if not indexed and len(words) == 1:
+        return or_(*_beginnings(words[0], user))
+    text = user_search_form(user)
+    # Not LIKE: the planner would look in the index for what it does not know.
+    others = (func.strpos(text, word) > 0 for word in words if word not in indexed)
+    if indexed:
+        return and_(*(text.contains(word, autoescape=True) for word in indexed), *others)
+    begins = (each for word in words for each in _beginnings(word, user))
+    return and_(or_(*begins), *others)
+
+
+def _beginnings(word: str, user: Any) -> Iterator[ColumnElement[bool]]:
+    yield _begins(user.email, word)
+    yield _begins(user.username, word)
+    yield _begins(search_form(user.username), word) & is_spelled_otherwise(user.username)
+    yield _begins(search_form(user.display_name), word)
 
 
 def _begins(

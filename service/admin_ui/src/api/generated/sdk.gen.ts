@@ -230,8 +230,9 @@ export const exportSlmUsers = <ThrowOnError extends boolean = true>(options?: Op
  *
  * List users. Deleted ones are not shown, disabled ones are.
  *
- * `search` is a part of the user name, e-mail address or display name; with fewer than three
- * characters it is their beginning.
+ * `search` is a user's id, or words in any order: each is a part of the user name, e-mail
+ * address or display name, whatever its case and accents. A word of one or two letters alone
+ * is their beginning; of scripts without spaces, as Chinese, one character is enough.
  */
 export const listSlmUsers = <ThrowOnError extends boolean = true>(options?: Options<ListSlmUsersData, ThrowOnError>): RequestResult<ListSlmUsersResponses, ListSlmUsersErrors, ThrowOnError> => (options?.client ?? client).get<ListSlmUsersResponses, ListSlmUsersErrors, ThrowOnError>({ url: '/api/slm-users', ...options });
 
@@ -440,8 +441,9 @@ export const exportAutobotUsers = <ThrowOnError extends boolean = true>(options?
  *
  * List users. Deleted ones are not shown, disabled ones are.
  *
- * `search` is a part of the user name, e-mail address or display name; with fewer than three
- * characters it is their beginning.
+ * `search` is a user's id, or words in any order: each is a part of the user name, e-mail
+ * address or display name, whatever its case and accents. A word of one or two letters alone
+ * is their beginning; of scripts without spaces, as Chinese, one character is enough.
  */
 export const listAutobotUsers = <ThrowOnError extends boolean = true>(options?: Options<ListAutobotUsersData, ThrowOnError>): RequestResult<ListAutobotUsersResponses, ListAutobotUsersErrors, ThrowOnError> => (options?.client ?? client).get<ListAutobotUsersResponses, ListAutobotUsersErrors, ThrowOnError>({ url: '/api/autobot-users', ...options });
 
