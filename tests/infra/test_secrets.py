@@ -40,9 +40,13 @@ def readable():
         pending = [root]
         while pending:
             directory = pending.pop()
-            if not os.lstat(directory).st_mode & stat.S_IXOTH:
-                continue
-            for entry in os.scandir(directory):
+            try:
+                if not os.lstat(directory).st_mode & stat.S_IXOTH:
+                    continue
+                entries = list(os.scandir(directory))
+            except PermissionError:
+                continue  # a mount that is closed to root is closed to others
+            for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):

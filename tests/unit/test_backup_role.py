@@ -214,6 +214,12 @@ def test_what_backs_up_is_postgres_and_has_no_rights_of_root() -> None:
     assert found["SystemCallFilter"] == ["@system-service", "~@privileged @resources"]
 
 
+def test_an_old_pgbackrest_may_give_files_to_whom_they_belong() -> None:
+    found = unit(UNIT, backup_mounted=True, backup_mount="/peer/repo")
+    assert found["SystemCallFilter"] == ["@system-service", "~@privileged @resources", "@chown"]
+    assert found["CapabilityBoundingSet"] == [""]
+
+
 def test_a_peer_stores_files_and_does_nothing_else() -> None:
     text = render(
         "backup",
