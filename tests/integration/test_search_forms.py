@@ -27,7 +27,7 @@ def other_database(request: pytest.FixtureRequest, autobot_database: Any) -> Ite
     server = autobot_database.server
     server.sql(f"CREATE DATABASE other TEMPLATE template0 ENCODING 'UTF8' {request.param}")
     yield "other"
-    server.sql("DROP DATABASE other")
+    server.drop_database("other")
 
 
 def test_a_form_depends_on_no_locale(autobot_database: Any, other_database: str) -> None:
@@ -56,7 +56,7 @@ def test_a_dump_brings_the_indexes_back(autobot_database: Any, other_database: s
         text=True,
         check=True,
     )
-    server.sql(dump.stdout, database=other_database)
+    server.psql(dump.stdout, database=other_database)
     restored = server.sql(
         "SELECT count(*) FROM pg_index WHERE indisvalid AND indrelid = 'users'::regclass",
         database=other_database,
@@ -71,8 +71,9 @@ def test_parts_of_names_have_their_index(autobot_database: Any, term: str) -> No
     autobot_database.sql(
         "INSERT INTO users (username, email, display_name)"
         " SELECT 'u' || n, n || '@x', chr(20000 + n) || chr(30000 + n)"
-        " FROM generate_series(1, 3000) n; VACUUM ANALYZE users"
+        " FROM generate_series(1, 3000) n"
     )
+    autobot_database.sql("VACUUM ANALYZE users")
     form = autobot_database.sql(f"SELECT search_form('{term}')")
     plan = autobot_database.sql(
         "SET enable_seqscan = off; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT id FROM users"
