@@ -220,15 +220,32 @@ def test_an_old_pgbackrest_may_give_files_to_whom_they_belong() -> None:
     assert found["CapabilityBoundingSet"] == [""]
 
 
-def test_a_peer_stores_files_and_does_nothing_else() -> None:
-    text = render(
+def repository_of(distribution: str, version: str) -> str:
+    """What the SSH server of a peer with that system is told."""
+    facts = {"distribution": distribution, "distribution_major_version": version}
+    return render(
         "backup",
         "etc/ssh/sshd_config.d/40-autobot-repo.conf.j2",
-        hostvars={"other": {}},
-        ansible_facts={"distribution": "Debian", "distribution_major_version": "12"},
+        hostvars={"other": {"ansible_facts": facts}},
+        # Of this host, which may have another system than its peer.
+        ansible_facts={"distribution": "Debian", "distribution_major_version": "13"},
         backup_peer="other",
         backup_address="192.0.2.19",
     )
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "exempts"),
+    [("Debian", "13", True), ("Debian", "12", False), ("Ubuntu", "24", False)],
+)
+def test_what_an_ssh_server_does_not_know_it_is_not_told(
+    distribution: str, version: str, exempts: bool
+) -> None:
+    assert ("PerSourcePenaltyExemptList" in repository_of(distribution, version)) is exempts
+
+
+def test_a_peer_stores_files_and_does_nothing_else() -> None:
+    text = repository_of("Debian", "12")
     _, _, matched = text.partition("Match User autobot-repo-*\n")
     assert dict(line.split(maxsplit=1) for line in matched.splitlines()) == {
         "ChrootDirectory": "%h",
