@@ -231,10 +231,11 @@ def refuse_to_lose(connection: Connection, heads: Collection[str]) -> None:
     target = context.get_revision_argument()
     lost: list[str] = []
     for head in heads:
-        for name in history(head, target):
-            for table, condition in getattr(revision(name), "loses", {}).items():
+        # As the downgrade itself reads its target, which may be relative.
+        for script in context.script.iterate_revisions(head, target, select_for_downgrade=True):
+            for table, condition in getattr(script.module, "loses", {}).items():
                 if rows := count(connection, table, condition):
-                    lost.append(f"{rows} of {table} ({name}: {condition})")
+                    lost.append(f"{rows} of {table} ({script.revision}: {condition})")
     if lost and option("lose_rows") != "true":
         raise CommandError(
             f"The downgrade would lose what these rows hold: {'; '.join(lost)}. No database "

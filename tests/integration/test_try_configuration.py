@@ -1,7 +1,10 @@
 """A file of PostgreSQL's configuration is tried before it takes the place of the one in use."""
 
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,9 @@ HBA = "local all all peer\n"
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate and its key, which the server may read."""
-    directory = tmp_path_factory.mktemp("tls")
+def pair() -> Iterator[tuple[Path, Path]]:
+    """A certificate and its key, where the server may read them."""
+    directory = Path(tempfile.mkdtemp())
     certificate, key = directory / "server.crt", directory / "server.key"
     subprocess.run(
         [
@@ -26,10 +29,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         capture_output=True,
     )
     if os.geteuid() == 0:
-        subprocess.run(["chown", "postgres:", certificate, key], check=True)
-        for parent in (directory, *directory.parents[:2]):
-            parent.chmod(0o755)
-    return certificate, key
+        subprocess.run(["chown", "--recursive", "postgres:", directory], check=True)
+    yield certificate, key
+    shutil.rmtree(directory)
 
 
 def tried(

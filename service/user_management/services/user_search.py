@@ -49,9 +49,9 @@ from user_management.tenancy import SCOPE
 # So many words of a term are looked for, the longest ones: a name has no more.
 MOST_WORDS = 10
 # From this length on a word is looked for anywhere in a name, if the index knows a part of it:
-# three letters or digits, or where some begin.
+# three letters or digits, or where some begin or end.
 SEARCH_LENGTH = 3
-_PART = re.compile(r"[^\W_]{3}|[\W_][^\W_]")
+_PART = re.compile(r"[^\W_]{3}|[\W_][^\W_]|[^\W_]{2}[\W_]")
 # How many of the first users are looked through, in about 5 ms.
 WINDOW = 10_000
 
