@@ -154,6 +154,9 @@ def test_a_downgrade_that_loses_rows_says_how_many_of_which(
         assert "1 of users" in done.stderr + done.stdout
         assert slm_database.sql(REVISION) == SECOND
     assert_done(newest("downgrade", FIRST))
+    # Not from the newest, but from here.
+    assert newest("downgrade", "-1").returncode != 0
+    assert slm_database.sql(REVISION) == FIRST
     assert_done(newest("-x", "lose_rows=true", "downgrade", OURS))
     assert slm_database.sql(REVISION) == OURS
 
