@@ -80,7 +80,7 @@ VACUUM (FULL, ANALYZE) users;
 def as_superuser(sql: str, *options: str) -> None:
     """Run SQL on autobot_users that takes its time."""
     command = ("psql", "-Xq", "-v", "ON_ERROR_STOP=1", *options, "-d", "autobot_users")
-    done = on("redis", *command, stdin=sql, user="postgres", timeout=300)
+    done = on("redis", *command, stdin=sql, user="postgres", timeout=900)
     assert done.status == 0, done.text
 
 
