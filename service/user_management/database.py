@@ -57,7 +57,7 @@ ACQUIRE_TIMEOUT: Final = 2.5  # seconds: pool and connect together
 CIRCUIT_SECONDS: Final = 1.0
 # What was made of a statement takes up to 0.1 MiB, and users can be listed by hundreds of filters
 # and orders. SQLAlchemy keeps half as many again before it forgets those used least lately.
-KEPT_STATEMENTS: Final = 64
+KEPT_STATEMENTS: Final = 32
 # The server closes an idle connection at once; a dead one is not waited for.
 CLOSE_TIMEOUT: Final = 0.2  # seconds
 
