@@ -27,7 +27,8 @@ import httpx2
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-STATE = ROOT / ".lab"
+# LAB_NAME is the name of another lab on this machine: scripts/other-lab.
+STATE = ROOT / "-".join(filter(None, (".lab", os.environ.get("LAB_NAME"))))
 SSH_CONFIG = STATE / "ssh_config"
 HOSTS = ("slm", "redis", "backend")
 # The password that the tests gave the first SLM administrator: the one-time password works once.
