@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,)
 
-.PHONY: help up down test topology checks unit lint bench lock
+.PHONY: help up down test topology unit lint bench lock
 
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -17,18 +17,42 @@ down: ## end the lab and leave nothing behind
 	@scripts/bootstrap
 	ansible-playbook molecule/default/destroy.yml
 
-test: ## everything: lint, unit, API against a real PostgreSQL, and the whole topology
+test: ## everything: lint, unit, API against a real PostgreSQL, and the whole topology (FULL=1: before a release)
 	@scripts/bootstrap test
-	pytest --numprocesses auto tests/integration tests/api
-	$(MAKE) --no-print-directory --jobs=3 topology checks
+	@scripts/stage --begin
+	@$(MAKE) --no-print-directory --jobs --keep-going stages; status=$$?; scripts/stage --table; exit $$status
+
+# Stages of `make test`, each with its budget of CPU seconds. What needs no lab gives way to what makes one,
+# and to what judges it; recovery has a copy of the lab for itself; what measures time runs alone, at the end.
+.PHONY: stages services checks deploy copy site recovery alone
+stages: alone
+	molecule destroy
+
+services:
+	@scripts/stage $@ 600 nice pytest --numprocesses auto -m "not alone" tests/integration tests/api
+
+checks:
+	@scripts/stage $@ 450 nice $(MAKE) --no-print-directory lint unit
+
+deploy:
+	@scripts/stage $@ 500 scripts/deploy-lab
+
+copy: deploy
+	@scripts/stage $@ 100 scripts/copy-lab recovery
+
+site: copy
+	@scripts/stage $@ 900 pytest -m "not alone" tests/infra tests/e2e
+
+recovery: copy
+	@scripts/other-lab $@ scripts/stage $@ 900 pytest tests/recovery tests/last
+	@scripts/other-lab $@ --end
+
+alone: services checks site recovery
+	@scripts/stage $@ 300 pytest -m alone tests
 
 topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)
 	@scripts/bootstrap test
 	molecule test
-
-# Beside the deployment of the topology, and over before that is judged.
-checks:
-	@$(MAKE) --no-print-directory --output-sync lint unit
 
 unit:
 	npm --prefix service/admin_ui test

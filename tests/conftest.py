@@ -1,5 +1,6 @@
 """Databases for the tests: a server for all of them, databases for each. And their figures."""
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -7,6 +8,9 @@ import pytest
 from database_server import PostgresServer, ProvisionedDatabase
 
 from user_management.population import Population
+
+# What runs before a release, and takes longer: `make test FULL=1`.
+FULL = os.environ.get("FULL") == "1"
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +90,14 @@ def autobot_database(
 ) -> ProvisionedDatabase:
     """An empty autobot_users at head."""
     return migrated(Population.AUTOBOT)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a full run has."""
+    left_out = [] if FULL else [item for item in items if item.get_closest_marker("full")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

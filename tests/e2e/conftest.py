@@ -41,14 +41,16 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-# Milliseconds that a person would wait for anything.
-PATIENCE = 5_000
+# Milliseconds: ten times as long as a person would wait for anything. A machine may be slow.
+PATIENCE = 50_000
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+# Before any is left out by its marker.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse to judge without a lab, with fewer tests than there are, or without axe-core."""
-    refuse_to_judge_less(session, HERE, FEWEST_TESTS)
-    if not AXE.is_file() and not session.config.option.collectonly:
+    refuse_to_judge_less(config, items, HERE, FEWEST_TESTS)
+    if not AXE.is_file() and not config.option.collectonly:
         pytest.exit(f"There is no {AXE}. Run `scripts/bootstrap test` first.", 1)
 
 

@@ -13,6 +13,8 @@ from browsing import HEADINGS, TABS, Desk, NewDesk
 from lab import ROOT, Figure, on
 from people import People
 
+pytestmark = pytest.mark.alone
+
 SEEDED = 1_000_000
 MOST_BYTES = 250 * 1024  # gzip, of the first view
 MOST_PAINT = 1500  # milliseconds to the largest paint
@@ -118,6 +120,7 @@ FIRST_PAGE = """(name) => new Promise((resolve) => {
 })"""
 
 
+@pytest.mark.full
 def test_the_first_page_of_a_million(
     new_desk: NewDesk, people: People, figure: Figure, seconds_of_seeding: float
 ) -> None:
@@ -139,6 +142,7 @@ def test_the_first_page_of_a_million(
     assert statistics.median(seen) <= MOST_PAGE
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("term", ["robert", "quincy", "zoltan.sand", "zzzzzz"])
 def test_search_a_million_as_one_types(
     admin: Desk, figure: Figure, seconds_of_seeding: float, term: str
@@ -160,6 +164,7 @@ def test_search_a_million_as_one_types(
     assert seconds * 1000 <= MOST_SEARCH
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("column", ["User name", "E-mail", "Last login", "Created"])
 def test_sort_a_million_by_each_column(
     admin: Desk, figure: Figure, seconds_of_seeding: float, column: str
@@ -190,6 +195,7 @@ def weight(desk: Desk) -> tuple[int, int]:
     return int(used), nodes
 
 
+@pytest.mark.full
 def test_twenty_pages_of_a_million_keep_memory_flat(
     admin: Desk, figure: Figure, seconds_of_seeding: float
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from playwright.sync_api import Page, Request, expect
 
 from browsing import ACCESS_COOKIE, HEADINGS, TABS, Desk
@@ -18,6 +19,7 @@ CLICK_AT = """([name, moment]) => {
 }"""
 
 
+@pytest.mark.alone
 def test_a_logout_in_one_tab_ends_the_others(desk: Desk, people: People, figure: Figure) -> None:
     me = people.administrator()
     desk.begin_as(me)
@@ -33,6 +35,7 @@ def test_a_logout_in_one_tab_ends_the_others(desk: Desk, people: People, figure:
     expect(other.page.get_by_text(me.username)).to_have_count(0)
 
 
+@pytest.mark.alone
 def test_a_session_that_an_administrator_ended_is_noticed_at_the_next_action(
     desk: Desk, people: People, figure: Figure
 ) -> None:

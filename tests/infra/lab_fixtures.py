@@ -25,8 +25,7 @@ __all__ = [
 
 def asks_for_all(config: pytest.Config, directory: Path) -> bool:
     """Whether the command line names every test of a directory, as such or file by file."""
-    option = config.option
-    if option.keyword or option.markexpr or option.deselect:
+    if config.option.keyword or config.option.deselect:
         return False
     base = config.invocation_params.dir
     asked = [(base / argument).resolve() for argument in config.args if "::" not in argument]
@@ -36,12 +35,14 @@ def asks_for_all(config: pytest.Config, directory: Path) -> bool:
     )
 
 
-def refuse_to_judge_less(session: pytest.Session, directory: Path, fewest: int) -> None:
+def refuse_to_judge_less(
+    config: pytest.Config, items: list[pytest.Item], directory: Path, fewest: int
+) -> None:
     """End a run without a lab, or of a directory that collected fewer tests than there are."""
-    if session.config.option.collectonly:
+    if config.option.collectonly:
         return
-    mine = [item for item in session.items if directory in item.path.parents]
-    if asks_for_all(session.config, directory) and len(mine) < fewest:
+    mine = [item for item in items if directory in item.path.parents]
+    if asks_for_all(config, directory) and len(mine) < fewest:
         pytest.exit(f"{len(mine)} tests collected in {directory}, expected {fewest}", 1)
     if not mine:
         return

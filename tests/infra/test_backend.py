@@ -178,6 +178,7 @@ def change(api: httpx2.Client, method: str, path: str, **json: object) -> None:
     assert answer.status_code < 300, answer.text
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
@@ -240,6 +241,7 @@ def assert_refused(answer: httpx2.Response) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+@pytest.mark.alone
 def test_an_outage_of_the_database_is_said_and_heals(
     client: httpx2.Client, marta: dict[str, str], figure: Figure
 ) -> None:
@@ -286,6 +288,7 @@ def connections() -> tuple[int, int]:
     return int(total), int(busy)
 
 
+@pytest.mark.alone
 def test_a_network_that_is_cut_under_load_leaves_nothing_behind(
     site: Site, client: httpx2.Client, marta: dict[str, str], figure: Figure
 ) -> None:

@@ -10,6 +10,9 @@ from attackers import SLOW_CLIENTS, STARTUPS, attacker
 from lab import Administrator, Figure, Site, must, on, superuser
 from people import People
 
+# An attack takes all that the machine has.
+pytestmark = pytest.mark.alone
+
 ROOT, NOBODY = 0, 65534
 # As systemd makes users for services: who has taken over one has no smaller share.
 SERVICE = 61200

@@ -268,6 +268,7 @@ def test_a_full_repository_is_named(site: Site, repository: Repository) -> None:
     assert_named(repository, said, "has no room")
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("healed")
 def test_an_unreachable_peer_is_named_and_costs_no_wal(
     site: Site, repository: Repository, figure: Figure

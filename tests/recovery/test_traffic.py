@@ -12,6 +12,7 @@ from lab import Figure, must
 from traffic import RATE, Traffic
 
 
+@pytest.mark.alone
 def test_traffic_keeps_its_rate_and_sees_an_outage(
     at_work: Callable[[], AbstractContextManager[Traffic]], figure: Figure
 ) -> None:
