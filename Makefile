@@ -35,7 +35,7 @@ checks:
 	@scripts/stage $@ 450 nice $(MAKE) --no-print-directory lint unit
 
 deploy:
-	@scripts/stage $@ 500 scripts/deploy-lab
+	@scripts/stage $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'
 
 copy: deploy
 	@scripts/stage $@ 100 scripts/copy-lab recovery
@@ -44,11 +44,11 @@ site: copy
 	@scripts/stage $@ 900 pytest -m "not alone" tests/infra tests/e2e
 
 recovery: copy
-	@scripts/other-lab $@ scripts/stage $@ 900 pytest tests/recovery tests/last
+	@scripts/other-lab $@ scripts/stage $@ 900 pytest -m "not alone" tests/recovery tests/last
 	@scripts/other-lab $@ --end
 
 alone: services checks site recovery
-	@scripts/stage $@ 300 pytest -m alone tests
+	@scripts/stage $@ 400 sh -c 'pytest -m alone tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
 
 topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)
 	@scripts/bootstrap test

@@ -1,4 +1,4 @@
-"""The last run: whatever was lost, killed, restored and rotated before, nothing is left to change."""
+"""The last run: whatever was lost, killed and restored before, nothing is left to change."""
 
 from __future__ import annotations
 

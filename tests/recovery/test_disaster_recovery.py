@@ -229,10 +229,6 @@ def test_a_lost_vm_comes_back(site: Site, people: People, figure: Figure) -> Non
     assert stanza["backup"][0]["timestamp"]["start"] >= lost
     for host in ("slm", "redis"):
         whole(host)
-    # Nothing that the host had before is missing.
-    again = ansible("site.yml")
-    assert again.status == 0, again.tail()
-    assert {host: again.changed[host] for host in HOSTS} == dict.fromkeys(HOSTS, 0), again.tail()
     figure("a lost VM restored", f"{done.seconds:.0f} s")
 
 

@@ -117,7 +117,6 @@ class Rotation:
     finished_authority: Run
     finished: Run
     token_after: int
-    unchanged: Run
     after: Seen
     kept: tuple[dict[str, set[str]], dict[str, set[str]], dict[str, set[str]]]
     secrets: set[str] = field(repr=False)
@@ -136,7 +135,7 @@ def answer_to(site: Site, token: str) -> int:
 
 @pytest.fixture(scope="module")
 def rotation(site: Site, administrator: Administrator) -> Iterator[Rotation]:
-    """Rotate everything: killed, completed, refused; a new CA; then finish, and a plain run."""
+    """Rotate everything: killed, completed, refused; a new CA; then finish."""
     seen: dict[str, Any] = {"before": Seen.now(), "work": []}
     kept = [repositories()]
     try:
@@ -168,7 +167,6 @@ def rotation(site: Site, administrator: Administrator) -> Iterator[Rotation]:
             seen["finished"] = ansible(SECRETS, *FINISH, "-e", "rotate_finish_now=true")
         seen["work"].append(work)
         seen["token_after"] = answer_to(site, token)
-        seen["unchanged"] = ansible("site.yml")
         kept.append(repositories())
         seen |= {"after": Seen.now(), "kept": tuple(kept)}
         yield Rotation(**seen, secrets=secrets | Site.load().secrets)
@@ -217,14 +215,6 @@ def test_the_former_keys_are_kept_until_they_are_needed_no_more(rotation: Rotati
         assert len(old) == len(new) == 1
         assert both == old | new
     assert (rotation.token_between, rotation.token_after) == (200, 401)
-
-
-def test_a_rotation_leaves_nothing_to_do(rotation: Rotation, figure: Figure) -> None:
-    unchanged = rotation.unchanged
-    assert unchanged.status == 0, unchanged.tail()
-    assert unchanged.changed == dict.fromkeys({"localhost", *HOSTS}, 0), unchanged.tail()
-    tasks = {host: counters["ok"] for host, counters in unchanged.recap.items()}
-    figure("run without a change", f"{unchanged.seconds:.0f} s, tasks {tasks}")
 
 
 def log_in(site: Site, vault: dict[str, str]) -> Result:
