@@ -16,11 +16,12 @@ up: ## bring up the lab, deploy the whole site into it, and prove that it works
 down: ## end the lab and leave nothing behind
 	@scripts/bootstrap
 	ansible-playbook molecule/default/destroy.yml
+	for lab in .lab-*/; do name=$${lab#.lab-}; [ ! -d "$$lab" ] || scripts/other-lab "$${name%/}" --end; done
 
 test: ## everything: lint, unit, API against a real PostgreSQL, and the whole topology (FULL=1: before a release)
 	@scripts/bootstrap test
-	@scripts/stage --begin
-	@$(MAKE) --no-print-directory --jobs --keep-going stages; status=$$?; scripts/stage --table; exit $$status
+	@scripts/stage.py --begin
+	@$(MAKE) --no-print-directory --jobs --keep-going stages; status=$$?; scripts/stage.py --table; exit $$status
 
 # Stages of `make test`, each with its budget of CPU seconds. What needs no lab gives way to what makes one,
 # and to what judges it; recovery has a copy of the lab for itself; what measures time runs alone, at the end.
@@ -29,26 +30,26 @@ stages: alone
 	molecule destroy
 
 services:
-	@scripts/stage $@ 600 nice pytest --numprocesses auto -m "not alone" tests/integration tests/api
+	@scripts/stage.py $@ 600 nice pytest --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
-	@scripts/stage $@ 450 nice $(MAKE) --no-print-directory lint unit
+	@scripts/stage.py $@ 450 nice $(MAKE) --no-print-directory lint unit
 
 deploy:
-	@scripts/stage $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'
+	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'
 
 copy: deploy
-	@scripts/stage $@ 100 scripts/copy-lab recovery
+	@scripts/stage.py $@ 100 scripts/copy-lab recovery
 
 site: copy
-	@scripts/stage $@ 900 pytest -m "not alone" tests/infra tests/e2e
+	@scripts/stage.py $@ 900 pytest -m "not alone" tests/infra tests/e2e
 
 recovery: copy
-	@scripts/other-lab $@ scripts/stage $@ 900 pytest -m "not alone" tests/recovery tests/last
+	@scripts/other-lab $@ scripts/stage.py $@ 900 pytest -m "not alone" tests/recovery tests/last
 	@scripts/other-lab $@ --end
 
 alone: services checks site recovery
-	@scripts/stage $@ 400 sh -c 'pytest -m alone tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
+	@scripts/stage.py $@ 400 sh -c 'pytest -m alone tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
 
 topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)
 	@scripts/bootstrap test

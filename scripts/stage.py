@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Runs one stage of `make test`, and says what it took: see the Makefile.
 
-usage: stage NAME BUDGET COMMAND...    BUDGET in CPU seconds of a core like REFERENCE
-       stage --begin                   forgets the stages of the run before
-       stage --table                   what each stage took, at the end of the run
+usage: stage.py NAME BUDGET COMMAND...    BUDGET in CPU seconds of a core like REFERENCE
+       stage.py --begin                   forgets the stages of the run before
+       stage.py --table                   what each stage took, at the end of the run
 
-What the command prints goes to build/stages/NAME.log, and to the terminal when it has ended. Its CPU
-seconds are those of all that it started, also of what it left behind, and of its lab's hosts. They are
-counted as if the core were as fast as REFERENCE, so that a budget does not depend on the machine.
+What the command prints goes to build/stages/NAME.log, and to the terminal when it has ended. Its
+CPU seconds are those of all that it started, also of what it left behind, and of its lab's hosts.
+They are counted as if the core were as fast as REFERENCE: a budget does not depend on the machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAGES = Path(__file__).resolve().parents[1] / "build" / "stages"
 REFERENCE = 0.019
 PROBED_EVERY = 5.0
 PR_SET_CHILD_SUBREAPER = 36
-# Where the kernel counts what a container uses: the first line of a file, in so many parts of a second.
+# Where the kernel counts what a container uses: in the first line, in so many parts of a second.
 COUNTERS = (
     ("/sys/fs/cgroup/cpuacct/libpod_parent/libpod-{}/cpuacct.usage", 1e9),
     ("/sys/fs/cgroup/machine.slice/libpod-{}.scope/cpu.stat", 1e6),

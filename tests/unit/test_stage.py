@@ -1,0 +1,142 @@
+"""The stages of `make test`: what they print, count and refuse; and the names of other labs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+# A tenth of a second of work.
+WORK = "import time; end = time.process_time() + 0.1\nwhile time.process_time() < end: pass"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """The program, in a checkout of its own."""
+    (tmp_path / "scripts").mkdir()
+    return Path(shutil.copy2(SCRIPTS / "stage.py", tmp_path / "scripts"))
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    """The program as a module."""
+    spec = importlib.util.spec_from_file_location("stage", SCRIPTS / "stage.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(stage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([stage, *arguments], capture_output=True, text=True, check=False)
+
+
+def took(stage: Path, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(
+        (stage.parents[1] / "build" / "stages" / f"{name}.json").read_text()
+    )
+    return found
+
+
+def test_what_a_command_prints_is_kept_and_shown(stage: Path) -> None:
+    done = run(stage, "some", "5", "sh", "-c", "echo out; echo err >&2")
+    assert done.returncode == 0
+    assert "stage some: begins" in done.stdout
+    assert "out\nerr\nstage some: passed" in done.stdout
+    assert (stage.parents[1] / "build/stages/some.log").read_text() == "out\nerr\n"
+
+
+def test_a_command_that_fails_fails_its_stage(stage: Path) -> None:
+    done = run(stage, "some", "5", "sh", "-c", "exit 7")
+    assert done.returncode == 7
+    assert "stage some: FAILED (7)" in done.stdout
+    assert took(stage, "some")["status"] == 7
+
+
+def test_a_stage_has_a_budget(stage: Path) -> None:
+    done = run(stage, "some", "0.01", "python3", "-c", WORK)
+    assert done.returncode == 1
+    assert "more CPU seconds than its budget" in done.stdout
+    assert run(stage, "some", "60", "python3", "-c", WORK).returncode == 0
+
+
+def test_what_is_left_behind_is_counted(stage: Path) -> None:
+    """As PostgreSQL's servers are, which the tests start and end."""
+    left = f"(setsid python3 -c '{WORK.replace('0.1', '0.6')}' &) ; sleep 3"
+    assert run(stage, "some", "60", "sh", "-c", left).returncode == 0
+    assert took(stage, "some")["cpu"] == 1
+
+
+def test_a_slow_core_has_more_seconds(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program, "STAGES", tmp_path)
+    monkeypatch.setattr(program, "probe", lambda: 10 * program.REFERENCE)
+    monkeypatch.setattr(program, "used_by_children", lambda: 50.0)
+    monkeypatch.setattr(program, "used_by_hosts", lambda: 0.0)
+    assert program.run("some", 5, ["true"]) == 0
+    assert program.run("some", 4.9, ["true"]) == 1
+
+
+def test_hosts_of_the_lab_are_counted(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    podman = tmp_path / "podman"
+    podman.write_text("#!/bin/sh\necho one; echo two; echo gone\n")
+    podman.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(program.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        program,
+        "COUNTERS",
+        ((f"{tmp_path}/v1/{{}}", 1e9), (f"{tmp_path}/v2/{{}}", 1e6)),
+    )
+    for version, identity, text in (
+        ("v1", "one", "2000000000\n"),
+        ("v2", "two", "usage_usec 500000\nuser_usec 1\n"),
+    ):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / identity).write_text(text)
+    assert program.used_by_hosts() == 2.5
+
+
+def test_a_table_says_what_all_stages_took(stage: Path) -> None:
+    run(stage, "first", "5", "true")
+    run(stage, "second", "5", "false")
+    lines = run(stage, "--table").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["stage", "first", "second", "all"]
+    assert lines[2].endswith("FAILED")
+    assert not lines[1].endswith("FAILED")
+    run(stage, "--begin")
+    assert len(run(stage, "--table").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["some"], ["some", "5"], ["--other"]])
+def test_what_makes_no_sense_is_told_how(stage: Path, arguments: list[str]) -> None:
+    done = run(stage, *arguments)
+    assert done.returncode == 2
+    assert "usage: stage.py NAME BUDGET COMMAND" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["one"], "usage: other-lab NAME COMMAND"),
+        (["One", "true"], "a name has up to 11 of the characters a-z and 0-9"),
+        (["a/b", "true"], "a name has up to 11 of the characters a-z and 0-9"),
+        (["abcdefghijkl", "true"], "a name has up to 11 of the characters a-z and 0-9"),
+    ],
+)
+def test_another_lab_has_a_name_that_a_device_can_have(arguments: list[str], said: str) -> None:
+    done = subprocess.run(
+        [SCRIPTS / "other-lab", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
