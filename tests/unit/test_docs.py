@@ -44,6 +44,7 @@ OTHER_VARIABLES = {
     "EXPECTED_REVISION",  # a constant of the code
     "LAB_BACKEND_PORT",  # inventory/lab
     "LAB_DEBIAN",
+    "LAB_NAME",
     "LAB_SLM_PORT",
     "SECRET_KEY",  # the plan's, which is read no more
     "UPDATE_PICTURES",  # tests/e2e/test_pictures.py
