@@ -152,6 +152,25 @@ def judge_declarations(revision: Revision, earlier: list[str]) -> Iterator[str]:
         yield "say what undoing it loses: loses = {table: condition of the rows}, or {}"
 
 
+def is_of(text: str, tables: set[str], functions: set[str]) -> bool:
+    """Whether a statement goes on with one of these tables, or closes one of these functions."""
+    closed = CLOSES_FUNCTION.search(text)
+    table = (TABLE if text.upper().startswith("ALTER") else INDEXED).search(text)
+    return (closed is not None and closed[1] in functions) or (
+        table is not None and table[1] in tables
+    )
+
+
+def judge_expansion(text: str) -> Iterator[str]:
+    """What only a contract may do."""
+    if TAKES_AWAY.search(text):
+        yield f"only a contract takes away, and renaming takes away: {text}"
+    if NEW_TYPE.search(text):
+        yield f"add a column of the new type instead of changing one: {text}"
+    if NOT_NULL.search(text):
+        yield f"the release before may leave it empty: {text}"
+
+
 def judge_upgrade(revision: Revision) -> Iterator[str]:
     new = {match[1] for each in revision.upgrade if (match := CREATED.search(each.text))}
     functions = {
@@ -159,19 +178,10 @@ def judge_upgrade(revision: Revision) -> Iterator[str]:
     }
     for statement in revision.upgrade:
         text = statement.text
-        closed = CLOSES_FUNCTION.search(text)
-        if closed is not None and closed[1] in functions:
-            continue
-        of = (TABLE if text.upper().startswith("ALTER") else INDEXED).search(text)
-        if of is not None and of[1] in new:
+        if is_of(text, new, functions):
             continue
         if revision.contract is None:
-            if TAKES_AWAY.search(text):
-                yield f"only a contract takes away, and renaming takes away: {text}"
-            if NEW_TYPE.search(text):
-                yield f"add a column of the new type instead of changing one: {text}"
-            if NOT_NULL.search(text):
-                yield f"the release before may leave it empty: {text}"
+            yield from judge_expansion(text)
         for column in NEW_COLUMN.finditer(text):
             if not FILLED.search(column[0]):
                 yield f"a new column that must be filled needs a default: {text}"

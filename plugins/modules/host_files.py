@@ -110,6 +110,11 @@ def mode_of(entry: dict[str, Any]) -> int:
     return int(entry["mode"] or ("0755" if entry["directory"] else "0644"), 8)
 
 
+def files(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries that are no directories."""
+    return [entry for entry in entries if not entry["directory"]]
+
+
 class Writer:
     """Brings entries to what they must be, in their places or aside."""
 
@@ -129,16 +134,14 @@ class Writer:
             if entry["directory"]:
                 self._make(entry)
         if self._aside is None:
-            for entry in wrong:
-                if not entry["directory"]:
-                    self._write(entry, Path(entry["path"]))
+            for entry in files(wrong):
+                self._write(entry, Path(entry["path"]))
             for path in strangers:
                 path.unlink()
         elif self.written or self._module.params["always_aside"]:
             Path(self._aside).mkdir(mode=0o700, parents=True, exist_ok=True)
-            for entry in entries:
-                if not entry["directory"]:
-                    self._write(entry, Path(f"{self._aside}/files{entry['path']}"))
+            for entry in files(entries):
+                self._write(entry, Path(f"{self._aside}/files{entry['path']}"))
             with (Path(self._aside) / "absent").open("a") as absent:
                 absent.writelines(f"{path}\n" for path in strangers)
 

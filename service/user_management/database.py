@@ -341,11 +341,6 @@ class Database:
         while self._readers:
             self._readers.pop().terminate()
 
-    async def ping(self) -> None:
-        """Ask for one row. Raises DatabaseUnavailable."""
-        async with self.session() as session:
-            await session.execute(text("SELECT 1"))
-
     async def schema(self) -> Schema:
         """What the schema is. Raises DatabaseUnavailable."""
         async with self.session() as session:

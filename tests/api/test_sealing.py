@@ -108,7 +108,7 @@ async def test_a_database_that_is_away_stops_only_its_own(run_site, databases, p
         add_row(databases[Population.AUTOBOT])
         await autobot.start()
         # The circuit of the sealer is not that of the requests.
-        await site.resources.databases[Population.AUTOBOT].ping()
+        await site.resources.databases[Population.AUTOBOT].schema()
         await until(lambda: anchored(databases, Population.SLM) == 2)
         await until(lambda: anchored(databases, Population.AUTOBOT) == 1)
 

@@ -46,7 +46,7 @@ def properties(schema_name):
     for name, member in found.get("properties", {}).items():
         yield name, member
         for inner in re.findall(r"#/components/schemas/(\w+)", json.dumps(member)):
-            if inner != schema_name and inner != "JsonValue":
+            if inner not in {schema_name, "JsonValue"}:
                 yield from properties(inner)
 
 

@@ -46,3 +46,16 @@ def test_a_repository_whose_room_cannot_be_asked_is_named(
         "redis:/srv/repo/1 (192.0.2.23) cannot be used: "
         "sftp autobot-repo-users@192.0.2.23 (redis): df /repo/1: exit status 1. PostgreSQL goes on;"
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (["a"], "a"),
+        (["a", "b"], "a, b"),
+        (["a", "b", "c"], "a, b and 1 more"),
+        (["a", "b", "c", "d"], "a, b and 2 more"),
+    ],
+)
+def test_of_many_the_first_are_named_and_the_others_counted(found: list[str], said: str) -> None:
+    assert autobot_check.first(found, 2, ", ") == said

@@ -1,8 +1,10 @@
 """Keys and certificates in pairs: at no moment a key stands beside the certificate of another."""
 
 import datetime
+import grp
 import importlib.util
 import os
+import pwd
 import shutil
 import stat
 from pathlib import Path
@@ -32,9 +34,6 @@ def module() -> Any:
 @pytest.fixture
 def leaf() -> dict[str, Any]:
     """The tests need not run as root."""
-    import grp
-    import pwd
-
     owner = pwd.getpwuid(os.geteuid()).pw_name
     return {**LEAF, "owner": owner, "group": grp.getgrgid(os.getegid()).gr_name}
 

@@ -82,8 +82,8 @@ def paths(text: str) -> Iterator[str]:
     """Words that look like paths of the repository, without patterns and gaps to fill."""
     names = top_level()
     for line in commands(text):
-        for word in re.split(r"[\s,;=()\"']+", line):
-            word = word.partition("::")[0].removeprefix("./").rstrip(":.…")
+        for written in re.split(r"[\s,;=()\"']+", line):
+            word = written.partition("::")[0].removeprefix("./").rstrip(":.…")
             if (
                 word.partition("/")[0] in names
                 and "/" in word

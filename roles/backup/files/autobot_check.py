@@ -49,7 +49,13 @@ PATIENCE = ("--io-timeout=10", "--archive-timeout=60")
 
 def ago(seconds: float) -> str:
     """How long something has been, for a person."""
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} hours"
+
+
+def first(found: list[str], most: int, separator: str) -> str:
+    """At most so many of them, and how many more there are."""
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return separator.join(found[:most]) + more
 
 
 def mebibytes(count: float) -> str:
@@ -184,9 +190,9 @@ def missing_wal(configuration: Configuration, repository: Repository) -> str:
     missing = [name for name in lacking(configuration, repository) if name not in accepted]
     if not missing:
         return ""
-    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     return (
-        f"{repository.name} lacks the WAL segment{'s' if len(missing) > 1 else ''} {shown}: "
+        f"{repository.name} lacks the WAL segment{'s' if len(missing) > 1 else ''} "
+        f"{first(missing, 3, ', ')}: "
         "no point in time from there to the end of the next backup can be restored. "
         "Take a backup now (systemctl start autobot-backup-full), find out who removed it, then: "
         "runuser -u postgres -- autobot-backup accept-gaps"
@@ -264,9 +270,8 @@ def damage(configuration: Configuration, repository: Repository) -> str:
         found += altered_dumps(configuration)
     if not found:
         return ""
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return (
-        f"{repository.name} is damaged: {'; '.join(found[:5])}{more}. PostgreSQL is not touched. "
+        f"{repository.name} is damaged: {first(found, 5, '; ')}. PostgreSQL is not touched. "
         "Take a full backup now (systemctl start autobot-backup-full), and look at the disk of "
         f"{repository.host}: what was damaged cannot be restored."
     )

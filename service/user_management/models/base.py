@@ -21,7 +21,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value
 
 
-Str12 = Annotated[str, mapped_column(String(12))]
 Str45 = Annotated[str, mapped_column(String(45))]
 Str50 = Annotated[str, mapped_column(String(50))]
 Str100 = Annotated[str, mapped_column(String(100))]

@@ -310,7 +310,12 @@ class AuthenticationService:
         if expires_at is None:
             raise RefreshRefused
         following = await rotate(
-            self.session, keys, held.session_id, held.refresh_secret, code, now
+            self.session,
+            keys,
+            held.session_id,
+            secret=held.refresh_secret,
+            code=code,
+            now=now,
         )
         if following is None:
             await self._end_stolen(held)
@@ -521,9 +526,12 @@ class AuthenticationService:
 
     async def _begin(self, user: _UserRow, now: datetime) -> Grant:
         begun = await begin_session(
-            *(self.session, self._context, self._policy, self._refresh_tokens),
-            user.user_id,
-            now,
+            self.session,
+            self._context,
+            self._policy,
+            self._refresh_tokens,
+            user_id=user.user_id,
+            now=now,
         )
         await self._audit.record(
             AuditAction.LOGIN_SUCCESS,

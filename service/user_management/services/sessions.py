@@ -47,6 +47,7 @@ async def begin_session(
     context: RequestContext,
     policy: Policy,
     keys: RefreshTokenKeys,
+    *,
     user_id: UUID,
     now: datetime,
 ) -> BegunSession:
@@ -108,6 +109,7 @@ async def rotate(
     session: AsyncSession,
     keys: RefreshTokenKeys,
     session_id: UUID,
+    *,
     secret: bytes,
     code: str,
     now: datetime,

@@ -201,22 +201,10 @@ class UserService:
                 return await self._change(user, given, is_proved=is_proved)
         return await self._change(user, given, is_proved=is_proved)
 
-    async def _change(self, user: User, given: dict[str, Any], *, is_proved: bool) -> User:
-        # What stays as it is need not meet today's rules.
-        if "email" in given and given["email"].lower() in (
-            user.email.lower(),
-            shown_address(user.email).lower(),
-        ):
-            del given["email"]
-        if "email" in given:
-            given["email"] = checked_email(given["email"])
-        if "username" in given:
-            given["username"] = given["username"].lower()
-        if given.get("display_name") not in (None, user.display_name):
-            given["display_name"] = checked_name(given["display_name"], field="display_name")
+    async def _change(self, user: User, given: Mapping[str, Any], *, is_proved: bool) -> User:
         changed = {
             name: {"old": getattr(user, name), "new": value}
-            for name, value in given.items()
+            for name, value in _checked(user, given).items()
             if getattr(user, name) != value
         }
         if changed.keys() & PROTECTED_BY_PASSWORD and not is_proved:
@@ -421,6 +409,24 @@ class UserService:
                 org_id=user.org_id,
                 details={"changes": others | _plain_org(others)},
             )
+
+
+def _checked(user: User, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, as it is stored. Raises InvalidValue.
+
+    What stays as it is need not meet today's rules.
+    """
+    checked = dict(given)
+    if "email" in given:
+        if given["email"].lower() in (user.email.lower(), shown_address(user.email).lower()):
+            del checked["email"]
+        else:
+            checked["email"] = checked_email(given["email"])
+    if "username" in given:
+        checked["username"] = given["username"].lower()
+    if given.get("display_name") not in (None, user.display_name):
+        checked["display_name"] = checked_name(given["display_name"], field="display_name")
+    return checked
 
 
 def _visible() -> Select[User]:

@@ -157,22 +157,7 @@ def _candidate(
     notes: tuple[str, ...],
     remarks: tuple[str, ...],
 ) -> Candidate:
-    fields: dict[str, Any] = {}
-    trimmed: list[str] = []
-    for column, value in values.items():
-        if value is None:
-            continue
-        text = value.strip() if isinstance(value, str) else value
-        if text != value and isinstance(value, str):
-            trimmed.append(column)
-        try:
-            fields[column] = _READERS[column](text)
-        except _NeverError:
-            remarks += (f"{column}: It is left empty, because {text} stands for never.",)
-        except (ValueError, OverflowError, RecursionError) as error:
-            raise InvalidValueError(f"{column}: {error}") from None
-    if trimmed:
-        remarks += (f"Blanks around {', '.join(trimmed)} are left out.",)
+    fields, changes = _fields(values)
     typed = fields.get("username")
     if typed is None:
         raise InvalidValueError("username: It is missing.")
@@ -219,8 +204,30 @@ def _candidate(
         roles=fields.get("roles", ()),
         memberships=memberships,
         notes=notes,
-        remarks=remarks,
+        remarks=(*remarks, *changes),
     )
+
+
+def _fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What the values say, and remarks on what is taken otherwise. Raises InvalidValueError."""
+    fields: dict[str, Any] = {}
+    remarks: list[str] = []
+    trimmed: list[str] = []
+    for column, value in values.items():
+        if value is None:
+            continue
+        text = value.strip() if isinstance(value, str) else value
+        if text != value and isinstance(value, str):
+            trimmed.append(column)
+        try:
+            fields[column] = _READERS[column](text)
+        except _NeverError:
+            remarks.append(f"{column}: It is left empty, because {text} stands for never.")
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise InvalidValueError(f"{column}: {error}") from None
+    if trimmed:
+        remarks.append(f"Blanks around {', '.join(trimmed)} are left out.")
+    return fields, remarks
 
 
 def _make_up_email(username: str) -> str:

@@ -17,6 +17,7 @@ from user_management.transfer.candidates import (
     COLUMNS,
     PREFERENCES_LENGTH,
     InvalidRow,
+    InvalidValueError,
     Row,
     read_row,
 )
@@ -63,7 +64,7 @@ class _Quote:
 class _Record:
     """One row of a table: its lines, its cells, and those of them that take several lines.
 
-    `fault` says why there are no more cells.
+    `fault` says why there are no more cells; `length` counts characters where there are quotes.
     """
 
     first: int
@@ -71,6 +72,7 @@ class _Record:
     cells: list[str] = field(default_factory=list)
     long: dict[int, _Quote] = field(default_factory=dict)
     fault: str | None = None
+    length: int = 0
 
     @property
     def size(self) -> int:
@@ -113,7 +115,7 @@ class _Records:
         return _faulty(record, _BROKEN) if "\r" in text else record
 
     def _quoted(self, record: _Record, line: str) -> _Record:
-        at, size = 0, len(line)
+        at, record.length = 0, len(line)
         while True:
             opening = self._opening.match(line, at)
             if opening is None:
@@ -133,18 +135,10 @@ class _Records:
                 pieces.append(inside.group())
                 if inside.end() < len(line):
                     break
-                try:
-                    line, at = next(self._lines), 0
-                except StopIteration:
-                    return _faulty(record, _never_closed(opened))
-                except LineTooLongError as error:
-                    record.last = self._lines.number
-                    return self._too_long(record, is_open=error.quotes % 2 == 0, opened=opened)
-                record.last = self._lines.number
-                size += len(line)
-                if size > MAX_LINE:
-                    is_open = line.count('"') % 2 == 0
-                    return self._too_long(record, is_open=is_open, opened=opened)
+                following = self._following(record, opened)
+                if following is None:
+                    return record
+                line, at = following, 0
             quote = _Quote(opened, record.last)
             if record.last > opened:
                 record.long[len(record.cells)] = quote
@@ -155,6 +149,24 @@ class _Records:
             if closing.group(1) != self._separator:
                 return record
             at = closing.end()
+
+    def _following(self, record: _Record, opened: int) -> str | None:
+        """The next line of a quote that is open. None: the record has a fault instead."""
+        try:
+            line = next(self._lines)
+        except StopIteration:
+            _faulty(record, _never_closed(opened))
+            return None
+        except LineTooLongError as error:
+            record.last = self._lines.number
+            self._too_long(record, is_open=error.quotes % 2 == 0, opened=opened)
+            return None
+        record.last = self._lines.number
+        record.length += len(line)
+        if record.length > MAX_LINE:
+            self._too_long(record, is_open=line.count('"') % 2 == 0, opened=opened)
+            return None
+        return line
 
     def _too_long(self, record: _Record, *, is_open: bool, opened: int | None = None) -> _Record:
         """Go to the end of a row that is not kept. Every `"` opens or closes; two are none."""
@@ -285,7 +297,20 @@ def _row(record: _Record, columns: list[str], separator: str) -> Row | None:
             username,
             f"It has {len(record.cells)} cells, the header has {len(columns)}.{_quotes(record)}",
         )
-    remarks: list[str] = []
+    try:
+        remarks = tuple(_remarks(record, columns, values, separator))
+    except InvalidValueError as error:
+        return _lost(record, username, str(error))
+    row = read_row(record.place, values, remarks=remarks)
+    if isinstance(row, InvalidRow) and record.size > 1:
+        return _lost(record, row.username, row.reason + _quotes(record))
+    return row
+
+
+def _remarks(
+    record: _Record, columns: list[str], values: dict[str, str], separator: str
+) -> Iterator[str]:
+    """What is to be said of cells with line breaks. Raises InvalidValueError for those refused."""
     for index, quote in record.long.items():
         if index >= len(columns):
             continue
@@ -294,19 +319,14 @@ def _row(record: _Record, columns: list[str], separator: str) -> Row | None:
             continue
         longest = _LINE_BREAKS.get(column)
         if longest is None:
-            return _lost(record, username, f"{column}: A line break cannot be in it: {quote}.")
+            raise InvalidValueError(f"{column}: A line break cannot be in it: {quote}.")
         if len(text) > longest:
-            fault = f"It has more than {longest} characters"
-            return _lost(record, username, f"{column}: {fault}: {quote}.")
+            raise InvalidValueError(f"{column}: It has more than {longest} characters: {quote}.")
         if column != "preferences" and _holds_rows(text, len(columns), separator):
-            fault = f"It holds lines that look like rows: {quote}."
+            remark = f"{column}: It holds lines that look like rows: {quote}."
             if column == "display_name":
-                return _lost(record, username, f"{column}: {fault}")
-            remarks.append(f"{column}: {fault}")
-    row = read_row(record.place, values, remarks=tuple(remarks))
-    if isinstance(row, InvalidRow) and record.size > 1:
-        return _lost(record, row.username, row.reason + _quotes(record))
-    return row
+                raise InvalidValueError(remark)
+            yield remark
 
 
 def _holds_rows(text: str, cells: int, separator: str) -> bool:
