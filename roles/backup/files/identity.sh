@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Prints the public key with which this host reaches its repository; makes the key when there is none.
 # $1: true to make nothing (check mode)
 set -eu

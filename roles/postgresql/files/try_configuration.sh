@@ -1,10 +1,11 @@
+# shellcheck shell=sh
 # Starts a throwaway server of the installed version with one file of its configuration, and shows
 # what the server says when it does not start.
 # $1: directory of the programs; $2: settings (conf.d) or access (pg_hba); $3: the file;
 # $4 and $5: certificate and key of the server
 set -eu
 scratch=$(mktemp --directory)
-trap "rm --recursive --force $scratch" EXIT
+trap 'rm --recursive --force "$scratch"' EXIT
 cp "$3" "$scratch/$2"
 chown --recursive postgres: "$scratch"
 cd "$scratch"
