@@ -18,10 +18,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "service"
@@ -42,8 +42,7 @@ SHELLCHECK = (
 )
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """What paths ask for. In a path a `*` stands for any characters, slashes too."""
 
     paths: tuple[str, ...]
@@ -106,8 +105,7 @@ EVERYTHING = Rule(
 ORDER = [command for rule in (*RULES, EVERYTHING) for command in rule.static]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What is run: commands in their order, and what they leave out in a developer's words."""
 
     static: list[str]
@@ -228,8 +226,21 @@ def imports(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+            for name in [f"{node.module}.{alias.name}" for alias in node.names]:
+                names |= {name, passed_on().get(name, str(node.module))}
     return names
+
+
+@cache
+def passed_on() -> dict[str, str]:
+    """The names that packages of the service only pass on, with the modules that have them."""
+    return {
+        f"{module_name(file)}.{alias.name}": str(node.module)
+        for file in PACKAGES.rglob("__init__.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 def module_name(file: Path) -> str:
