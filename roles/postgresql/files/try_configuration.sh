@@ -12,13 +12,13 @@ cd "$scratch"
 as_postgres="runuser -u postgres --"
 $as_postgres "$1/initdb" --pgdata=data --no-sync --auth=peer --locale=C.UTF-8 >/dev/null
 {
-  echo "ssl = on"
-  echo "ssl_cert_file = '$4'"
-  echo "ssl_key_file = '$5'"
-  case $2 in
-    settings) echo "include '$scratch/settings'" ;;
-    access) echo "hba_file = '$scratch/access'" ;;
-  esac
+    echo "ssl = on"
+    echo "ssl_cert_file = '$4'"
+    echo "ssl_key_file = '$5'"
+    case $2 in
+        settings) echo "include '$scratch/settings'" ;;
+        access) echo "hba_file = '$scratch/access'" ;;
+    esac
 } >>data/postgresql.conf
 # It must not meet the real server: no address, a socket of its own, no archive.
 options="-c listen_addresses= -c unix_socket_directories=$scratch"
@@ -26,9 +26,9 @@ options="-c listen_addresses= -c unix_socket_directories=$scratch"
 [ "$(cat /proc/sys/vm/overcommit_memory)" != 2 ] || options="$options -c shared_buffers=16MB"
 grep --quiet "HugePages_Total: *0$" /proc/meminfo || options="$options -c huge_pages=off"
 if ! $as_postgres "$1/pg_ctl" start --pgdata=data --wait --silent --log=log \
-  --options="$options -c archive_command=/bin/true"
+    --options="$options -c archive_command=/bin/true"
 then
-  cat log >&2
-  exit 1
+    cat log >&2
+    exit 1
 fi
 $as_postgres "$1/pg_ctl" stop --pgdata=data --wait --silent --mode=immediate
