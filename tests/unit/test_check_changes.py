@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from role_files import ROOT, load_file
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -48,6 +49,16 @@ def recipe(target: str) -> list[str]:
 
 def test_the_static_checks_are_those_of_make_lint(checks: Any) -> None:
     assert set(checks.EVERYTHING.static) == set(recipe("lint"))
+
+
+def test_hooks_are_programs_of_the_project(checks: Any) -> None:
+    """Nothing is fetched, and each is found without anything in the path."""
+    [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    for hook in repository["hooks"]:
+        python, script = hook["entry"].split()
+        assert python == ".venv/bin/python"
+        assert script in checks.git("ls-files", "scripts").stdout.splitlines()
 
 
 def test_what_runs_everything_runs_the_tests_of_make_unit(checks: Any) -> None:
