@@ -13,8 +13,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 GIT = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def checks() -> Any:
+    """`scripts/check_changes.py`; what it has read of the repository it reads once."""
     return load_file("scripts/check_changes.py")
 
 
@@ -161,9 +162,10 @@ def test_a_test_that_is_gone_is_not_run(checks: Any) -> None:
 
 
 def test_a_module_that_no_test_knows_asks_for_all(
-    checks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where modules import each other in a circle."""
+    checks = load_file("scripts/check_changes.py")
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "ahem.py").write_text("import one.ohum")
     (tmp_path / "one" / "ohum.py").write_text("from one import ahem")
