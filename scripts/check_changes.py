@@ -94,7 +94,7 @@ RULES = (
     Rule(("Makefile", "pyproject.toml", "ansible.cfg", ".*"), tests=(UNIT,)),
     Rule(("requirements/*", "LICENSE")),
     # They run in the lab, or where it is quiet.
-    Rule(("tests/e2e/*", "tests/infra/*", "tests/perf/*", "tests/recovery/*")),
+    Rule(tuple(f"tests/{name}/*" for name in ("e2e", "infra", "last", "perf", "recovery"))),
 )
 # What a path asks for that no rule has.
 EVERYTHING = Rule(
