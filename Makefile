@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,)
 
-.PHONY: help up down test topology unit lint bench lock
+.PHONY: help up down test topology unit lint check bench lock
 
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -55,7 +55,8 @@ topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12
 	@scripts/bootstrap test
 	molecule test
 
-unit:
+unit: ## the tests that need no service
+	@scripts/bootstrap unit
 	npm --prefix service/admin_ui test
 	pytest tests/unit
 
@@ -67,18 +68,23 @@ lint: ## every static check
 	PYTHONPATH=service lint-imports
 	yamllint --strict .
 	ansible-lint --offline
+	shellcheck $$(grep -rIlE '^(#!/bin/sh|#!/usr/bin/env bash|# shellcheck shell=)' .ci scripts roles/*/files)
 	scripts/role_readmes.py --check
 	.cache/promtool check rules roles/monitoring/files/autobot.rules.yml
 	.cache/promtool test rules tests/alerts/*.yml
 	PYTHONPATH=service scripts/lint_migrations.py
 	npm --prefix service/admin_ui run check
 
+check: ## what your changes concern, without the lab, in minutes
+	@scripts/bootstrap unit
+	@scripts/check_changes.py
+
 bench: ## figures of this machine, beside their aims and a rival's (half an hour)
 	@scripts/bootstrap bench
 	PYTHONPATH=service:tests/support python tests/perf/bench.py $(BENCH)
 
 lock: ## resolve the dependencies again, with hashes
-	@scripts/bootstrap
+	@scripts/bootstrap lint
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/service.txt
 	uv pip compile pyproject.toml --group controller --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/controller.txt
 	uv pip compile --group pyproject.toml:rival --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/rival.txt

@@ -5,6 +5,7 @@ a file. Each database is described by a URL or by components; the URL wins over 
 """
 
 import os
+import re
 import ssl
 from collections.abc import Sequence
 from datetime import timedelta
@@ -131,10 +132,13 @@ class DatabaseSettings(BaseModel):
 
 def _from_url(url: str) -> dict[str, Any]:
     """Split a database URL into the fields of DatabaseSettings. Raises ValueError."""
-    parts = urlsplit(url)
+    # Of several hosts, Python refuses an IPv6 address behind the first.
+    scheme, slashes, rest = url.partition("://")
+    netloc = re.split("[/?#]", rest, maxsplit=1)[0]
+    parts = urlsplit(f"{scheme}{slashes}{rest.removeprefix(netloc)}")
     if parts.scheme not in ("postgresql", "postgresql+asyncpg"):
         raise ValueError("it must begin with postgresql:// or postgresql+asyncpg://")
-    userinfo, _, location = parts.netloc.rpartition("@")
+    userinfo, _, location = netloc.rpartition("@")
     user, colon, password = userinfo.partition(":")
     fields: dict[str, Any] = {"database": unquote(parts.path.removeprefix("/"))}
     if user:

@@ -39,15 +39,16 @@ PASSED = "checks passed: what must work works, what must be refused is refused."
 
 
 @pytest.fixture
-def shown(tmp_path: Path) -> Any:
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the action; returns what it displays, (text, goes to the screen only)."""
     spec = importlib.util.spec_from_file_location("site_summary", PLUGIN)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    site_file = tmp_path / "site.json"
-    site_file.write_text(json.dumps({"slm": {"username": "admin", "password": PASSWORD}}))
+    # How long the name of the directory is has no part in it.
+    monkeypatch.chdir(tmp_path)
+    Path("site.json").write_text(json.dumps({"slm": {"username": "admin", "password": PASSWORD}}))
 
     def run(
         new_administrators: list[str],
@@ -63,7 +64,7 @@ def shown(tmp_path: Path) -> Any:
                     "url": "https://slm",
                     "backend_url": "https://backend:8443",
                     "ca": "/ca.crt",
-                    "site_file": str(site_file),
+                    "site_file": "site.json",
                     "hosts": list(hostvars),
                     "new_administrators": new_administrators,
                 },

@@ -89,6 +89,11 @@ remember() {
     [ "$undo" = undo ] || mv undo.new undo
 }
 
+# What find finds among the releases, the newest first.
+newest() {
+    find releases "$@" -printf '%T@ %p\n' | LC_ALL=C sort --numeric-sort --reverse | cut -d ' ' -f 2
+}
+
 stop_timer() {
     systemctl stop "$1-undo.timer" 2>/dev/null || true
 }
@@ -130,8 +135,8 @@ confirm)
     # Those that served last, the one to go back to in any case, and the newest of the others.
     {
         readlink previous || true
-        ls -td releases/*/.served | head -n "$keep" | xargs -n 1 dirname
-        for directory in $(ls -td releases/*); do
+        newest -mindepth 2 -maxdepth 2 -name .served | head -n "$keep" | xargs -n 1 dirname
+        newest -mindepth 1 -maxdepth 1 -name '[!.]*' | while read -r directory; do
             [ -e "$directory/.served" ] || echo "$directory"
         done | head -n 1
     } >.kept

@@ -1,9 +1,12 @@
 """An application's description of itself."""
 
+import importlib.metadata
 import json
 import sys
+import tomllib
 from collections.abc import Mapping
-from typing import Any, Final
+from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -12,7 +15,14 @@ from user_management.middleware.browser import BrowserCookies, describe_cookies
 from user_management.middleware.problems import PROBLEM_SCHEMA
 from user_management.schemas.fields import JSON_VALUE_SCHEMA
 
-API_VERSION: Final = "1.0.0"
+
+def version() -> str:
+    """The project's, of the installed wheel; in a checkout that of pyproject.toml."""
+    try:
+        return importlib.metadata.version("autobot-user-management")
+    except importlib.metadata.PackageNotFoundError:
+        project = Path(__file__).parents[3] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text())["project"]["version"])
 
 
 def describe(
@@ -30,7 +40,7 @@ def describe(
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(
-                title=app.title, version=API_VERSION, description=description, routes=app.routes
+                title=app.title, version=version(), description=description, routes=app.routes
             )
             schemas = document["components"]["schemas"]
             schemas["Problem"] = PROBLEM_SCHEMA
