@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 def render(role: str, template: str, **variables: Any) -> str:
     """A template of a role with these variables, as it comes to a host."""
     text = (ROOT / "roles" / role / "templates" / template).read_text()
-    templar = Templar(DataLoader(), variables={"ansible_managed": "Ansible managed", **variables})
+    loader = DataLoader()
+    # The only role that has templates which others include.
+    loader.set_basedir(str(ROOT / "roles" / "service" / "templates"))
+    templar = Templar(loader, variables={"ansible_managed": "Ansible managed", **variables})
     return str(templar.template(trust_as_template(text)))
 
 
