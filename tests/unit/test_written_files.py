@@ -2,12 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import yaml
-from role_files import ROOT
+from role_files import ROOT, role_mappings
 
 ROOTS = ("root", "root")
 # The files and directories that are not root's, or not for all to read or run, each by its path.
@@ -52,34 +49,9 @@ MODULES = ("copy", "template", "file", "replace", "unarchive")
 PERMISSIONS = ("owner", "group", "mode")
 
 
-class Loader(yaml.SafeLoader):
-    """Ansible's own tags are of no interest here."""
-
-
-Loader.add_multi_constructor("!", lambda *_: None)
-
-
-def mappings(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-    if isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from mappings(inner)
-
-
-@cache
-def roles() -> list[tuple[Path, dict[str, Any]]]:
-    """The mappings in the tasks, handlers and variables of all roles."""
-    return [
-        (path, mapping)
-        for path in sorted(ROOT.glob("roles/*/[thv]*/*.yml"))
-        for mapping in mappings(yaml.load(path.read_text(), Loader))  # noqa: S506
-    ]
-
-
 def entries() -> Iterator[dict[str, Any]]:
     """The entries of host_files, which are root's and for all to read where they say nothing."""
-    for path, mapping in roles():
+    for path, mapping in role_mappings():
         listed = mapping.get("files") if path.parent.name == "tasks" else None
         if path.parent.name == "vars":
             listed = [
@@ -95,7 +67,7 @@ def entries() -> Iterator[dict[str, Any]]:
 
 def given() -> Iterator[tuple[str, dict[str, Any]]]:
     """What Ansible's own modules write, by module."""
-    for _, mapping in roles():
+    for _, mapping in role_mappings():
         for module in MODULES:
             arguments = mapping.get(f"ansible.builtin.{module}")
             if arguments and arguments.get("state") not in {"absent", "link"}:
@@ -170,7 +142,9 @@ def test_secrets_are_written_as_secrets() -> None:
 def in_force() -> list[dict[str, Any]]:
     """The units that a role lets run what it wrote."""
     listed = [
-        mapping["units_in_force"]["units"] for _, mapping in roles() if "units_in_force" in mapping
+        mapping["units_in_force"]["units"]
+        for _, mapping in role_mappings()
+        if "units_in_force" in mapping
     ]
     return [unit for units in listed if isinstance(units, list) for unit in units]
 
