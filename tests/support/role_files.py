@@ -1,10 +1,12 @@
 """The roles' templates and filters, as Ansible renders and loads them."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
@@ -14,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 def render(role: str, template: str, **variables: Any) -> str:
     """A template of a role with these variables, as it comes to a host."""
     text = (ROOT / "roles" / role / "templates" / template).read_text()
-    templar = Templar(DataLoader(), variables={"ansible_managed": "Ansible managed", **variables})
+    loader = DataLoader()
+    # The only role that has templates which others include.
+    loader.set_basedir(str(ROOT / "roles" / "service" / "templates"))
+    templar = Templar(loader, variables={"ansible_managed": "Ansible managed", **variables})
     return str(templar.template(trust_as_template(text)))
 
 
@@ -26,6 +31,32 @@ def role_vars(role: str, **variables: Any) -> Callable[[str], Any]:
     )
     templar = Templar(loader, variables={**own, **variables})
     return lambda name: templar.template(own[name])
+
+
+class Loader(yaml.SafeLoader):
+    """Ansible's own tags are of no interest to who looks at its files."""
+
+
+Loader.add_multi_constructor("!", lambda *_: None)
+
+
+def mappings(value: Any) -> Iterator[dict[str, Any]]:
+    """All mappings in a value, those within others too."""
+    if isinstance(value, dict):
+        yield value
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from mappings(inner)
+
+
+@cache
+def role_mappings() -> list[tuple[Path, dict[str, Any]]]:
+    """The mappings in the tasks, handlers and variables of all roles, and the files they are in."""
+    return [
+        (path, mapping)
+        for path in sorted(ROOT.glob("roles/*/[thv]*/*.yml"))
+        for mapping in mappings(yaml.load(path.read_text(), Loader))  # noqa: S506
+    ]
 
 
 def load_filter(name: str) -> Any:

@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import yaml
 from role_files import ROOT, render, role_vars
 
 PROGRAMS = ROOT / "roles" / "backup" / "files"
@@ -71,6 +72,165 @@ def test_the_repository_is_encrypted_here_and_kept_at_the_peer() -> None:
     assert written["repo1-retention-full"] == "28"
     assert not any(name.startswith("repo2-") for name in written)
     assert dict(configuration()["people"])["pg1-path"] == "/data"
+
+
+def test_all_that_differs_from_the_defaults_of_pgbackrest() -> None:
+    written = configuration(backup_queue_max="4GiB")
+    assert dict(written["global"]) == {
+        "log-level-console": "warn",
+        "log-level-file": "info",
+        # Each unit has a /tmp of its own.
+        "lock-path": "/run/postgresql/pgbackrest",
+        "archive-async": "y",
+        "spool-path": "/var/spool/pgbackrest",
+        # A disk that is full of WAL would stop PostgreSQL.
+        "archive-push-queue-max": "4GiB",
+        "archive-timeout": "60",
+        "io-timeout": "30",
+        "compress-type": "zst",
+        "start-fast": "y",
+        "repo1-type": "sftp",
+        "repo1-path": "/repo/idone",
+        "repo1-sftp-host": "192.0.2.23",
+        "repo1-sftp-host-user": "autobot-repo-people",
+        "repo1-sftp-host-key-check-type": "strict",
+        "repo1-sftp-host-key-hash-type": "sha256",
+        "repo1-sftp-known-host": "/etc/autobot/backup/known_hosts",
+        "repo1-sftp-private-key-file": "/etc/autobot/backup/id",
+        "repo1-sftp-public-key-file": "/etc/autobot/backup/id.pub",
+        **KEPT,
+    }
+    assert dict(written["people"]) == {"pg1-path": "/data", "pg1-socket-path": "/run/postgresql"}
+
+
+# Whatever keeps it: encrypted before it leaves, and for as long as it was said.
+KEPT = {
+    "repo1-cipher-type": "aes-256-cbc",
+    "repo1-cipher-pass": "one",
+    "repo1-bundle": "y",
+    "repo1-retention-full-type": "time",
+    "repo1-retention-full": "28",
+    "repo1-retention-diff": "7",
+}
+SECONDS: list[dict[str, Any]] = [
+    {"type": "path", "path": "/mnt"},
+    {"type": "s3", "path": "/x", "endpoint": "e", "bucket": "b", "region": "r", "ca_file": "/ca"},
+]
+
+
+@pytest.mark.parametrize("second", SECONDS, ids=["path", "s3"])
+def test_a_second_repository_is_kept_like_the_first(second: dict[str, Any]) -> None:
+    written = dict(configuration(backup_second=second)["global"])
+    assert written.items() >= {name.replace("1", "2"): KEPT[name] for name in KEPT}.items()
+    reached = {name: value for name, value in written.items() if "s3" in name or "-ca" in name}
+    assert written.get("repo2-type") == ("s3" if reached else None)
+    assert reached == (
+        {}
+        if second["type"] == "path"
+        else {
+            "repo2-s3-endpoint": "e",
+            "repo2-s3-bucket": "b",
+            "repo2-s3-region": "r",
+            "repo2-s3-uri-style": "host",
+            "repo2-s3-key": "s3-key",
+            "repo2-s3-key-secret": "s3-secret",
+            "repo2-storage-ca-file": "/ca",
+        }
+    )
+
+
+def test_what_is_mounted_of_the_peer_is_checked_and_runs_nothing() -> None:
+    options = yaml.safe_load((ROOT / "roles/backup/vars/main.yml").read_text())
+    assert set(options["backup_mount_options"]) == {
+        "ssh_command=ssh -F none",
+        # The program gives up root before it reads an answer.
+        *("setuid=postgres", "drop_privileges", "nosuid", "nodev", "noexec"),
+        # What the peer has now.
+        *("dir_cache=no", "direct_io", "attr_timeout=0", "entry_timeout=0"),
+        *("ServerAliveInterval=2", "ServerAliveCountMax=2", "ConnectTimeout=10", "BatchMode=yes"),
+        *("IdentitiesOnly=yes", "IdentityFile=/etc/autobot/backup/id"),
+        *("StrictHostKeyChecking=yes", "UserKnownHostsFile=/etc/autobot/backup/known_hosts"),
+    }
+
+
+def told(**changes: Any) -> dict[str, Any]:
+    """What the backup's program reads."""
+    text = render(
+        "backup",
+        "etc/autobot/backup/backup.json.j2",
+        **{
+            "backup_data_directory": "/data",
+            "backup_keys": ["new", "old"],
+            "backup_max_age_seconds": 7200,
+            "backup_mount": "/peer/repo",
+            "backup_mounted": False,
+            "backup_peer": "other",
+            "backup_peer_address": "192.0.2.23",
+            "backup_programs": "/bin",
+            "backup_repositories": ["idnew", "idold"],
+            "backup_repository_directory": "/kept/people",
+            "backup_repository_user": "autobot-repo-people",
+            "backup_schema": {"database": "people", "revision": "0005", "tables": []},
+            "backup_second": {},
+            "backup_stanza": "people",
+            "inventory_hostname": "here",
+            **changes,
+        },
+    )
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def test_the_program_knows_its_host_and_its_peer() -> None:
+    document = told()
+    repositories = document.pop("repositories")
+    assert document == {
+        "host": "here",
+        "stanza": "people",
+        "data_directory": "/data",
+        "programs": "/bin",
+        "peer": "other",
+        "peer_login": "autobot-repo-people@192.0.2.23",
+        "mount": None,
+        "max_age_seconds": 7200,
+        "schema": {"database": "people", "revision": "0005", "tables": []},
+    }
+    assert told(backup_mounted=True)["mount"] == "/peer/repo"
+    # The former key's is read and not written.
+    assert repositories == [
+        {
+            "number": number,
+            "name": f"other:/kept/people/repo/id{key} (192.0.2.23)",
+            "host": "other",
+            "place": f"/kept/people/repo/id{key}",
+            "directory": f"/repo/id{key}",
+            "backup": key == "new",
+        }
+        for number, key in ((1, "new"), (2, "old"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "name", "keeper"),
+    [
+        (SECONDS[0], "here:/mnt/people/idnew", "here"),
+        (SECONDS[1], "s3://b/x/people/idnew (e)", "e"),
+    ],
+    ids=["path", "s3"],
+)
+def test_the_program_knows_the_second_repository(
+    second: dict[str, Any], name: str, keeper: str
+) -> None:
+    assert told(backup_second=second)["repositories"][2:] == [
+        {
+            "number": 3,
+            "name": name,
+            "host": keeper,
+            "place": f"{second['path']}/people/idnew",
+            "directory": None,
+            "backup": True,
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -257,6 +417,32 @@ def test_a_peer_stores_files_and_does_nothing_else() -> None:
         "DisableForwarding": "yes",
         "PermitTTY": "no",
         "PermitUserRC": "no",
+    }
+
+
+def test_a_key_of_the_repository_is_good_for_files_from_its_host_only() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/backup/tasks/configure.yml").read_text())
+    contents = [
+        entry["content"]
+        for task in tasks
+        for entry in task.get("host_files", {}).get("files", ())
+        if "content" in entry
+    ]
+    assert contents == [
+        'restrict,from="{{ backup_address }}" {{ backup_identity.stdout }}\n',
+    ]
+
+
+def test_the_user_of_a_repository_has_no_shell() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/backup/tasks/configure.yml").read_text())
+    (user,) = (task["ansible.builtin.user"] for task in tasks if "ansible.builtin.user" in task)
+    assert user == {
+        "name": "{{ backup_repository_user }}",
+        "system": True,
+        # sshd keeps it in its home, which has to be root's.
+        "home": "{{ backup_repository_directory }}",
+        "create_home": False,
+        "shell": "/usr/sbin/nologin",
     }
 
 

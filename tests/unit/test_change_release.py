@@ -1,5 +1,6 @@
 """How a host changes what a service runs with, and undoes it: whatever stops it, wherever."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -197,3 +198,141 @@ def test_what_a_failed_run_wrote_beside_is_removed_and_what_a_new_one_writes_sta
     host.run("back", "it was refused")
     assert not (host.root / "next").exists()
     assert host.files["env"] == "old"
+
+
+def previous(host: Host) -> str | None:
+    link = host.root / "previous"
+    return link.readlink().name if link.is_symlink() else None
+
+
+@pytest.mark.parametrize("before", [None, "0.9.0"])
+def test_the_release_before_is_the_one_that_served(host: Host, before: str | None) -> None:
+    """Its pages are served to those who have an old one open, and a rollback goes to it."""
+    if before:
+        (host.root / "previous").symlink_to(f"releases/{before}")
+    host.stage({"env": "new"})
+    host.switch()
+    assert previous(host) == OLD
+    # The release stays while nobody has confirmed it, and what serves is the one of before again.
+    host.stage({"env": "newer"})
+    host.switch(OLD)
+    assert previous(host) == (before or OLD)
+    host.run("back")
+    assert previous(host) == before
+
+
+@pytest.mark.parametrize("action", ["back", "boot"])
+def test_without_a_reason_nobody_confirmed_it(host: Host, action: str) -> None:
+    host.stage({"env": "new"})
+    host.switch()
+    host.run(action)
+    said = (host.root / "releases" / NEW / ".failed").read_text()
+    assert said == "nobody confirmed it in time\n"
+
+
+def test_who_confirms_too_late_is_told_what_serves(host: Host) -> None:
+    host.stage({"env": "new"})
+    host.switch()
+    host.run("back")
+    late = host.attempt("confirm", NEW, "5")
+    assert late.returncode == 1
+    assert f"went back to {OLD} by itself: nobody confirmed {NEW} in time." in late.stderr
+    assert not (host.root / "releases" / NEW / ".served").exists()
+
+
+def test_a_confirmed_release_has_served_and_not_failed(host: Host) -> None:
+    failed = host.root / "releases" / NEW / ".failed"
+    failed.write_text("the time before")
+    host.stage({"env": "new"})
+    host.switch()
+    host.run("confirm", NEW, "5")
+    assert (host.root / "releases" / NEW / ".served").exists()
+    assert not failed.exists()
+
+
+def test_the_timer_that_undoes_is_stopped_when_that_is_over(host: Host) -> None:
+    stopped = f"systemctl stop {UNIT}-undo.timer\n"
+    host.stage({"env": "new"})
+    asked = host.switch()
+    # One of an earlier change would undo this one too early.
+    assert asked.index(stopped) < asked.index(f"--unit={UNIT}-undo ")
+    assert f" -- {host.root}/change_release.sh back {host.root}\n" in asked
+    assert stopped in host.run("confirm", NEW, "5")
+    host.stage({"env": "newer"})
+    host.switch(OLD)
+    assert stopped in host.run("back")
+
+
+def test_a_confirmation_removes_the_releases_that_nobody_needs(host: Host) -> None:
+    """Those that served last stay, the one before, and the newest that has not served."""
+    releases = host.root / "releases"
+    for age, name in enumerate(("served-1", "served-2", "served-3", OLD)):
+        (releases / name).mkdir(exist_ok=True)
+        (releases / name / ".served").touch()
+        os.utime(releases / name / ".served", (1000 - age, 1000 - age))
+    for age, name in enumerate(("tried-1", "tried-2")):
+        (releases / name).mkdir()
+        (releases / name / ".complete").touch()
+        os.utime(releases / name, (1000 - age, 1000 - age))
+    host.stage({"env": "new"})
+    host.switch()
+    host.run("confirm", NEW, "2")
+    left = {path.name for path in releases.iterdir()}
+    assert left == {NEW, OLD, "served-1", "tried-1"}
+    assert not (host.root / ".kept").exists()
+
+
+@pytest.mark.parametrize("changed", [True, False], ids=["changed", "as it was"])
+def test_going_back_restarts_what_changed_and_nothing_else(host: Host, *, changed: bool) -> None:
+    host.stage({"env": "new" if changed else "old"})
+    host.switch(OLD)
+    asked = host.run("back").splitlines()
+    restarts = [
+        f"systemctl restart {UNIT}.service",
+        "systemctl reload-or-restart nginx.service",
+    ]
+    assert [line for line in asked if "restart" in line] == (restarts if changed else [])
+
+
+def test_a_socket_that_changed_is_restarted_before_its_service(host: Host) -> None:
+    host.stage({f"{UNIT}.socket": "another"})
+    host.switch()
+    asked = host.run("back").splitlines()
+    units = [f"systemctl restart {UNIT}.socket", f"systemctl restart {UNIT}.service"]
+    assert [line for line in asked if " restart " in line] == units
+    assert asked.index("systemctl daemon-reload") < asked.index(units[0])
+
+
+def test_what_is_remembered_is_roots_alone(host: Host) -> None:
+    """Credentials are in it."""
+    host.stage({"env": "new"})
+    host.switch()
+    assert (host.root / "undo").stat().st_mode & 0o777 == 0o700
+
+
+def test_two_changes_do_not_meet(host: Host) -> None:
+    host.stage({"env": "new"})
+    with (host.root / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            [host.script, "switch", host.root, UNIT, NEW, "300"],
+            env={**os.environ, "PATH": f"{host.programs}:{os.environ['PATH']}"},
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(0.5)
+        assert host.files["env"] == "old"
+    assert second.wait(30) == 0
+    assert host.files["env"] == "new"
+
+
+def test_a_link_is_never_away(host: Host) -> None:
+    """What nginx serves is below it."""
+    spy = host.programs / "mv"
+    spy.write_text(
+        f"#!/bin/sh\n[ -L {host.root}/current ] || echo GONE >>{host.asked}\n"
+        f'exec {shutil.which("mv")} "$@"\n'
+    )
+    spy.chmod(0o755)
+    host.stage({"env": "new"})
+    assert "GONE" not in host.switch()
+    assert "GONE" not in host.run("back")

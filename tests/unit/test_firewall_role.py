@@ -158,3 +158,46 @@ def test_no_task_writes_the_file_of_the_host() -> None:
     ]
     # It takes out what is ours and keeps a copy.
     assert writing == ["ansible.builtin.replace"]
+
+
+def chain(name: str, text: str) -> list[str]:
+    """The lines of a chain, in the table."""
+    ((within, lines),) = re.findall(
+        rf"^(table inet autobot \{{\n(?:.*\n)*?)  chain {name} \{{\n((?:    .*\n|\n)*)  \}}$",
+        text,
+        re.MULTILINE,
+    )
+    assert within
+    stripped = (line.strip() for line in lines.splitlines())
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
+def test_the_host_itself_comes_in_and_what_ip_cannot_work_without() -> None:
+    head, states, host, icmp, icmpv6, *listed = chain("input", table())
+    assert head.startswith("type filter hook input")
+    assert states.startswith("ct state")
+    assert host == "iif lo accept"
+    kinds = {"destination-unreachable", "time-exceeded", "parameter-problem", "echo-request"}
+    neighbours = {"nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-advert"}
+    for rule, family, wanted in (
+        (icmp, "icmp", kinds),
+        (icmpv6, "icmpv6", {*kinds, "packet-too-big", "mld-listener-query", *neighbours}),
+    ):
+        (types,) = re.findall(rf"^{family} type {{ (.+) }} accept$", rule)
+        assert set(types.split(", ")) == wanted
+    assert listed == rules()
+
+
+def test_what_is_counted_is_forgotten_and_has_a_bound() -> None:
+    limited = allow(443, sources=["192.0.2.0/24", "2001:db8::/64"], rate=20)
+    assert rules(limited, kind="set ") == [
+        f"set rate_1_{family} {{ type {kind}; size 65535; flags dynamic, timeout; timeout 1m; }}"
+        for family, kind in (("ip", "ipv4_addr"), ("ip6", "ipv6_addr"))
+    ]
+
+
+def test_what_a_host_sends_is_accepted_but_for_a_shared_limit() -> None:
+    shared = {"addresses": ["192.0.2.23"], "port": 5432, "connections": 16, "comment": "a database"}
+    head, limit = chain("output", table(firewall_remote=[shared]))
+    assert head == "type filter hook output priority filter; policy accept;"
+    assert limit.startswith("ip daddr { 192.0.2.23 } ")

@@ -137,6 +137,49 @@ def test_connections_are_encrypted_and_passwords_are_scram() -> None:
     assert written["password_encryption"] == "'scram-sha-256'"
 
 
+def test_who_comes_what_takes_long_and_what_waits_is_in_the_log() -> None:
+    written = settings()
+    assert {name: value for name, value in written.items() if name.startswith("log_")} == {
+        "log_connections": "on",
+        # When, which process, whose, of which database, from where: what an incident asks first.
+        "log_line_prefix": "'%m [%p] %q%u@%d %h '",
+        "log_min_duration_statement": "500ms",
+        "log_lock_waits": "on",
+        "log_parameter_max_length": "0",
+        "log_parameter_max_length_on_error": "0",
+    }
+
+
+def test_a_client_that_vanished_is_noticed_in_two_minutes() -> None:
+    written = settings()
+    idle, interval, count = (
+        int(written[f"tcp_keepalives_{name}"]) for name in ("idle", "interval", "count")
+    )
+    assert 0 < idle + interval * count <= 120
+    # Also while its statement is at work.
+    assert written["client_connection_check_interval"] == "10s"
+
+
+def test_nothing_else_differs_from_the_distributions_defaults() -> None:
+    assert settings().keys() == {
+        *("listen_addresses", "port", "authentication_timeout", "password_encryption"),
+        *("ssl", "ssl_cert_file", "ssl_key_file", "ssl_min_protocol_version"),
+        *("max_connections", "superuser_reserved_connections", "reserved_connections"),
+        *("shared_buffers", "effective_cache_size", "maintenance_work_mem", "work_mem"),
+        *("log_connections", "log_line_prefix", "log_min_duration_statement", "log_lock_waits"),
+        *("log_parameter_max_length", "log_parameter_max_length_on_error"),
+        *("idle_in_transaction_session_timeout", "client_connection_check_interval"),
+        *("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"),
+    }
+    assert settings()["port"] == "5432"
+
+
+def test_a_cluster_has_checksums_and_the_same_locale_on_every_host() -> None:
+    file = ROOT / "roles/postgresql/files/etc/postgresql-common/createcluster.d/50-autobot.conf"
+    (said,) = (line for line in file.read_text().splitlines() if not line.startswith("#"))
+    assert said == "initdb_options = '--data-checksums --encoding=UTF8 --locale=C.UTF-8'"
+
+
 @pytest.mark.parametrize("version", [15, 16, 17])
 def test_who_does_not_log_in_leaves_slots_for_the_operator(version: int) -> None:
     written = settings(postgresql_version=version, postgresql_max_connections=158)

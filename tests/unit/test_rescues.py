@@ -86,6 +86,8 @@ def run(directory: Path, play: str, *hosts: str, release_id: str = "1.0.0-new") 
     (directory / "play.yml").write_text(play)
     (directory / "ansible.cfg").write_text(
         f"[defaults]\nroles_path = {ROOT}/roles\nfilter_plugins = {ROOT}/plugins/filter\n"
+        # Whoever runs the tests may have no home.
+        f"remote_tmp = {directory}/remote\n"
         f"[inventory]\nenable_plugins = yaml\n"
     )
     environment = {

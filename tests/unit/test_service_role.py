@@ -289,3 +289,50 @@ def test_only_the_web_server_reaches_the_socket() -> None:
             "SocketMode": "0660",
         }.items()
     )
+
+
+def test_the_environment_is_what_is_given_and_no_secret() -> None:
+    text = render(
+        "service", "etc/autobot/service.env.j2", service_environment={"B_HOST": "::1", "A": "1, 2"}
+    )
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        "B_HOST=::1",
+        "A=1, 2",
+    ]
+
+
+@pytest.mark.parametrize("role", ["slm_server", "autobot_backend"])
+def test_a_service_verifies_its_databases_and_owns_none(role: str) -> None:
+    variables = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text())
+    environment = variables[f"{role}_environment"]
+    populations = {name.partition("_")[0] for name in environment if name.endswith("_HOST")}
+    assert populations == ({"SLM", "AUTOBOT"} if role == "slm_server" else {"AUTOBOT"})
+    for name in populations:
+        assert environment[f"{name}_POSTGRES_SSLROOTCERT"] == "/etc/autobot/tls/ca.crt"
+        assert environment[f"{name}_POSTGRES_USER"] in {"slm_service", "autobot_backend"}
+        assert environment[f"{name}_POSTGRES_DB"] == f"{name.lower()}_users"
+    assert not [name for name in environment if re.search("PASSWORD|KEY|SECRET", name)]
+
+
+def test_the_owners_passwords_are_for_migrations_only() -> None:
+    variables = yaml.safe_load((ROOT / "roles/slm_server/vars/main.yml").read_text())
+    owners = {each["credential"] for each in variables["slm_server_databases"]}
+    known = set(variables["slm_server_credentials"])
+    assert owners == {"slm_admin_password", "autobot_user_admin_password"} < known
+    assert set(variables["slm_server_service_credentials"]) == known - owners
+    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/alembic.yml").read_text())
+    command = tasks[0]["block"][0]["vars"]["command"]
+    assert command[:6] == [
+        *("systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--property=DynamicUser=yes"),
+    ]
+    # One owner's at a time, and in no argument.
+    (credential,) = (word for word in command if "Credential" in word)
+    assert credential.endswith("/{{ item.credential }}")
+
+
+def test_a_release_judges_its_settings_without_rights() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/service/tasks/configure.yml").read_text())
+    (command,) = (task["vars"]["command"] for task in tasks if "vars" in task)
+    for word in ("--property=DynamicUser=yes", "--property=EnvironmentFile=", "--collect"):
+        assert word in command
+    assert "--property=LoadCredential=" in command

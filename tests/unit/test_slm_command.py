@@ -148,3 +148,89 @@ def test_the_status_and_the_arguments_are_those_of_the_command(tmp_path: Path) -
     assert {"--setenv=COLUMNS=132", "--setenv=TERM=xterm"} <= set(arguments)
     assert "--property=LoadCredential=secret:/etc/credentials/secret" in arguments
     command.close()
+
+
+def asked(directory: Path, *arguments: str, sshd: str = "exit 1") -> list[str]:
+    """What systemd is asked for, without a terminal; `sshd` says what that program does."""
+    programs = {"systemd-run": SYSTEMD_RUN, "systemctl": SYSTEMCTL, "sshd": f"#!/bin/sh\n{sshd}\n"}
+    for name, text in programs.items():
+        (directory / name).write_text(
+            text if name == "sshd" else text.format(directory=directory, command=":")
+        )
+        (directory / name).chmod(0o755)
+    script = render(
+        "slm_server",
+        "usr/local/sbin/slm.j2",
+        slm_server_environment_file="/etc/environment",
+        slm_server_service_credentials=["one", "two"],
+        slm_server_credentials_dir="/etc/credentials",
+        slm_server_root="/opt/slm",
+    )
+    assert "/usr/sbin/sshd -T" in script
+    subprocess.run(
+        ["sh", "-c", script.replace("/usr/sbin/sshd", str(directory / "sshd")), "slm", *arguments],
+        env={"PATH": f"{directory}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    return (directory / "arguments").read_text().splitlines()
+
+
+def test_the_command_runs_as_the_service_does(tmp_path: Path) -> None:
+    """As a user of its own, with the settings and credentials of the service and nothing else."""
+    given = asked(tmp_path, "users", "list")
+    (unit,) = (word for word in given if word.startswith("--unit="))
+    assert given == [
+        *("--quiet", "--pipe", "--wait", "--collect", unit),
+        "--property=DynamicUser=yes",
+        "--setenv=HOST_SSH_PASSWORDS=unknown",
+        "--property=EnvironmentFile=/etc/environment",
+        "--property=LoadCredential=one:/etc/credentials/one",
+        "--property=LoadCredential=two:/etc/credentials/two",
+        *("--", "/opt/slm/current/bin/slm", "users", "list"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sshd", "said"),
+    [
+        ("echo passwordauthentication no; echo kbdinteractiveauthentication no", "refused"),
+        ("echo passwordauthentication yes; echo kbdinteractiveauthentication no", "accepted"),
+        ("echo passwordauthentication no; echo kbdinteractiveauthentication yes", "accepted"),
+        ("exit 1", "unknown"),
+        # It is asked as for whoever comes in, or it would say what holds for nobody.
+        (
+            '[ "$*" = "-T -C user=root,host=localhost,addr=127.0.0.1" ] || exit 1'
+            "\necho passwordauthentication no",
+            "refused",
+        ),
+    ],
+)
+def test_the_doctor_hears_whether_ssh_lets_passwords_in(
+    tmp_path: Path, sshd: str, said: str
+) -> None:
+    assert f"--setenv=HOST_SSH_PASSWORDS={said}" in asked(tmp_path, "doctor", sshd=sshd)
+    assert "--setenv=HOST_SSH_PASSWORDS=unknown" in asked(tmp_path, "users", sshd=sshd)
+
+
+def test_what_may_come_next_is_asked_of_the_release_in_use(tmp_path: Path) -> None:
+    program = tmp_path / "current/bin/slm"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$_SLM_COMPLETE"; echo "$COMP_CWORD of" $COMP_WORDS\n')
+    program.chmod(0o755)
+    script = render(
+        "slm_server",
+        "usr/share/bash-completion/completions/slm.j2",
+        slm_server_root=str(tmp_path),
+    )
+    ask = 'COMP_WORDS=(slm users cr); COMP_CWORD=2; _slm_completion; printf "%s|" "${COMPREPLY[@]}"'
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\n{ask}; complete -p slm"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # A line is one of the answers, whatever is in it.
+    assert done.stdout == (
+        "complete_bash|2 of slm users cr|complete -o default -F _slm_completion slm\n"
+    )
