@@ -1,0 +1,15 @@
+"""How much is spent on what is tried at random, timed or repeated.
+
+On each commit little: enough that the test fails when what it is for is broken. All of it with
+FULL=1 in the environment, before a release: `make test FULL=1`. Which test spends what is in
+docs/development.md.
+"""
+
+import os
+
+_FULL = os.environ.get("FULL") == "1"
+
+
+def budget(*, small: int, full: int) -> int:
+    """How often a test tries: `small`, or `full` with FULL=1."""
+    return full if _FULL else small
