@@ -6,10 +6,13 @@ docs/development.md.
 """
 
 import os
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _FULL = os.environ.get("FULL") == "1"
 
 
-def budget(*, small: int, full: int) -> int:
-    """How often a test tries: `small`, or `full` with FULL=1."""
+def budget(*, small: T, full: T) -> T:
+    """How often a test tries, or what: `small`, or `full` with FULL=1."""
     return full if _FULL else small
