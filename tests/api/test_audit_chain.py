@@ -9,7 +9,6 @@ from pathlib import Path
 
 import asyncpg as driver
 import pytest
-from budgets import budget
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
@@ -221,7 +220,7 @@ VALUES = {
 
 
 @settings(
-    max_examples=budget(small=300, full=1500),
+    max_examples=1500,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from budgets import budget
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -180,7 +179,7 @@ def check_rules(caller: Person, before: dict[UUID, Person], after: dict[UUID, Pe
 
 
 @settings(
-    max_examples=budget(small=20, full=60),
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
