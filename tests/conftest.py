@@ -1,16 +1,14 @@
 """Databases for the tests: a server for all of them, databases for each. And their figures."""
 
-import os
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import pytest
+from budgets import FULL
 from database_server import PostgresServer, ProvisionedDatabase
 
 from user_management.population import Population
-
-# What runs before a release, and takes longer: `make test FULL=1`.
-FULL = os.environ.get("FULL") == "1"
 
 
 @pytest.fixture(scope="session")
@@ -33,22 +31,34 @@ def new_server() -> Iterator[Callable[[], PostgresServer]]:
     pristine.remove()
 
 
+@pytest.fixture(scope="session")
+def spare_databases() -> defaultdict[str, list[str]]:
+    """Names of databases that a test had and left as they were made, by their template."""
+    return defaultdict(list)
+
+
 @pytest.fixture
 def provisioned(
-    postgres: PostgresServer,
+    postgres: PostgresServer, spare_databases: defaultdict[str, list[str]]
 ) -> Iterator[Callable[..., ProvisionedDatabase]]:
     """Make empty databases: `provisioned(population)`."""
-    made: list[str] = []
+    made: dict[str, str | None] = {}
 
     def make(population: Population, template: str | None = None) -> ProvisionedDatabase:
-        name = f"{population}_{uuid.uuid4().hex}"
-        postgres.provision_database(name, population, template)
-        made.append(name)
+        if template and spare_databases[template]:
+            name = spare_databases[template].pop()
+        else:
+            name = f"{population}_{uuid.uuid4().hex}"
+            postgres.provision_database(name, population, template)
+        made[name] = template
         return ProvisionedDatabase(postgres, population, name)
 
     yield make
-    for name in made:
-        postgres.drop_database(name)
+    for name, template in made.items():
+        if template and postgres.is_untouched(name):
+            spare_databases[template].append(name)
+        else:
+            postgres.drop_database(name)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,6 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import FastAPI
+from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, event
 
 import user_management.database
@@ -29,7 +31,7 @@ from user_management.middleware.resources import Resources
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
 from user_management.security.hashing import PasswordHasher
-from user_management.services import OPERATOR, RequestContext, UserService
+from user_management.services import OPERATOR, RequestContext, UserService, limits
 
 # The lowest that bcrypt takes: what is tested here are rules, not hashes.
 BCRYPT_COST = 4
@@ -341,8 +343,18 @@ class ProxiedDatabase:
         return self.database.sql(statements)
 
 
+class GivenSettings(Settings):
+    """Settings of which nothing comes from the environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, _settings_cls: type[BaseSettings], init_settings: Any, **_others: Any
+    ) -> tuple[Any, ...]:
+        return (init_settings,)
+
+
 def settings_for(databases: dict[Population, Any], **changes: Any) -> Settings:
-    """Settings of a service on these databases; nothing comes from the environment."""
+    """Settings of a service on these databases."""
     values: dict[str, Any] = {
         "slm_signing_key": new_signing_key(),
         "bcrypt_cost": BCRYPT_COST,
@@ -351,7 +363,7 @@ def settings_for(databases: dict[Population, Any], **changes: Any) -> Settings:
     for population, database in databases.items():
         values |= {f"{population}_users_database_url": None}
         values |= connection(population, database.service)
-    return Settings(**(values | changes))
+    return GivenSettings(**(values | changes))
 
 
 def connection(population: Population, settings: Any) -> dict[str, Any]:
@@ -407,7 +419,7 @@ async def running_backend(database: Any, **changes: Any) -> AsyncIterator[Backen
         "hash_threads": 2,
     }
     values |= connection(Population.AUTOBOT, database.backend)
-    settings = Settings(**(values | changes))
+    settings = GivenSettings(**(values | changes))
     async with (
         started(create_backend, settings) as app,
         client_of(app, "https://backend.example") as client,
@@ -542,6 +554,20 @@ def held_hashing(monkeypatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(PasswordHasher, "_hash_anew", held)
     yield gate
     gate.set()
+
+
+@pytest.fixture
+def held_clock(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """The time at which the clock of the limits stands still: waiting times are exact."""
+    moment = datetime.now(UTC)
+
+    class Held(datetime):
+        @classmethod
+        def now(cls, _tz: tzinfo | None = None) -> datetime:
+            return moment
+
+    monkeypatch.setattr(limits, "datetime", Held)
+    return moment
 
 
 @pytest.fixture

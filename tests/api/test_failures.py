@@ -11,7 +11,7 @@ from user_management.database import CIRCUIT_SECONDS, EXPECTED_REVISION, READERS
 from user_management.population import Population
 
 SLM, AUTOBOT = Population.SLM, Population.AUTOBOT
-pytestmark = pytest.mark.deadlines
+pytestmark = [pytest.mark.alone, pytest.mark.deadlines]
 
 
 async def timed(request):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from budgets import budget
 from web_server import served
 
 from autobot_backend.app import create_app as create_backend
@@ -23,6 +24,8 @@ FUZZING = ROOT / "tests/support/fuzzing"
 METHODS = {"get", "post", "patch", "delete"}
 EXAMPLES = {"slm": SLM_EXAMPLES, "backend": BACKEND_EXAMPLES}
 DOCUMENTS = {"slm": create_app().openapi(), "backend": create_backend().openapi()}
+# Each value at each of its bounds takes most of the time.
+PHASES = budget(small="examples,fuzzing", full="examples,coverage,fuzzing,stateful")
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +241,7 @@ async def test_there_is_no_other_way_to_it(admin, path):
     assert (await admin.get(path)).status_code == 404
 
 
-async def fuzz(app, headers, schema: Path, *arguments: str) -> str:
+async def fuzz(app, headers, schema: Path, *arguments: str, max_examples: int) -> str:
     """Let schemathesis try the served application, all checks on; its report."""
     await asyncio.to_thread(schema.write_text, json.dumps(app.openapi()))
     async with served(app) as url:
@@ -250,7 +253,8 @@ async def fuzz(app, headers, schema: Path, *arguments: str) -> str:
             *("--header", f"Authorization: {headers['Authorization']}"),
             # checks.py has a better one.
             *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
-            *("--generation-deterministic", *arguments),
+            *("--generation-deterministic", "--phases", PHASES),
+            *("--max-examples", str(max_examples), *arguments),
             cwd=schema.parent,
             env=os.environ | {"SCHEMATHESIS_HOOKS": str(FUZZING / "checks.py")},
             stdout=asyncio.subprocess.PIPE,
@@ -266,7 +270,8 @@ async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path, d
         site.app,
         await site.administrate(),
         tmp_path / "openapi.json",
-        *("--max-examples", "10", "--exclude-operation-id", "logout"),
+        *("--exclude-operation-id", "logout"),
+        max_examples=budget(small=4, full=10),
     )
     # All of them, but for the logout: who ends the session is tried alone.
     assert f"Tested: {len(list(operations(document))) - 1}" in report
@@ -280,7 +285,8 @@ async def test_logout_is_answered_as_described(site, tmp_path):
         site.app,
         await site.administrate(),
         tmp_path / "openapi.json",
-        *("--max-examples", "10", "--include-operation-id", "logout"),
+        *("--include-operation-id", "logout"),
+        max_examples=10,
     )
     assert "Tested: 1" in report
 
@@ -292,7 +298,8 @@ async def test_requests_of_the_backend_are_answered_as_described(site, backend, 
         backend.app,
         await backend.login("marta"),
         tmp_path / "openapi.json",
-        *("--max-examples", "25", f"--{which}-operation-id", "logout"),
+        *(f"--{which}-operation-id", "logout"),
+        max_examples=budget(small=5, full=25),
     )
     others = len(list(operations(DOCUMENTS["backend"]))) - 1
     assert f"Tested: {1 if which == 'include' else others}" in report

@@ -12,6 +12,7 @@ from slm_server import repeating, sealing
 from slm_server.cli import app
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
+from user_management.services import audit_chain
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +99,32 @@ async def test_several_workers_at_once(run_site, databases, command, caplog):
     assert done.exit_code == 0, done.output
 
 
+async def test_one_seals_while_the_others_go_on(site, databases, monkeypatch):
+    """The second comes when the first knows where the chain ends, and has not yet gone on."""
+    add_row(databases[Population.SLM])
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def read_head_and_wait(session):
+        head = await read_head(session)
+        arrived.set()
+        await go_on.wait()
+        return head
+
+    async def seal_once():
+        async with site.resources.databases[Population.SLM].session() as session:
+            return await audit_chain.seal(session)
+
+    read_head = audit_chain.read_head
+    monkeypatch.setattr(audit_chain, "read_head", read_head_and_wait)
+    first = asyncio.create_task(seal_once())
+    await arrived.wait()
+    monkeypatch.setattr(audit_chain, "read_head", read_head)
+    second = await seal_once()
+    go_on.set()
+    assert (await first).rows == 1
+    assert second is None
+
+
 async def test_a_database_that_is_away_stops_only_its_own(run_site, databases, proxied):
     autobot = proxied[Population.AUTOBOT].proxy
     await proxied[Population.SLM].proxy.start()
@@ -113,6 +140,7 @@ async def test_a_database_that_is_away_stops_only_its_own(run_site, databases, p
         await until(lambda: anchored(databases, Population.AUTOBOT) == 1)
 
 
+@pytest.mark.alone
 @pytest.mark.deadlines
 async def test_the_server_stops_while_a_database_says_nothing(run_site, proxied):
     for database in proxied.values():

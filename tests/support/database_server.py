@@ -103,6 +103,7 @@ class PostgresServer:
         self._identity = server_identity()
         self._process: subprocess.Popen[bytes] | None = None
         self._idle: defaultdict[tuple[str, str], list[Connection]] = defaultdict(list)
+        self._made: dict[str, str] = {}
         if self._identity:
             os.chown(self.directory, self._identity["user"], self._identity["group"])
         if template is None:
@@ -232,6 +233,28 @@ class PostgresServer:
             while idle and database in (None, to):
                 idle.pop().close()
 
+    def is_untouched(self, name: str) -> bool:
+        """Whether nothing was ever written in a database, not even rolled back; it ends whoever is
+        connected, so that all they did has been counted.
+
+        The server counts rows, those of the database's catalogs too. Who may connect and the like
+        is in a catalog of all databases.
+        """
+        self.hang_up(name)
+        self.sql(
+            "SELECT count(pg_terminate_backend(pid, 30000)) FROM pg_stat_activity "
+            f"WHERE datname = '{name}'"
+        )
+        written = self.sql(
+            "SELECT tup_inserted + tup_updated + tup_deleted FROM pg_stat_database "
+            f"WHERE datname = '{name}'"
+        )
+        return written == "0" and self._version_of(name) == self._made[name]
+
+    def _version_of(self, name: str) -> str:
+        """The transaction that last changed what is said of a database as a whole."""
+        return self.sql(f"SELECT xmin FROM pg_database WHERE datname = '{name}'")
+
     def drop_database(self, name: str) -> None:
         """Drop it, whoever is connected."""
         self.hang_up(name)
@@ -299,6 +322,7 @@ class PostgresServer:
             )
             # A template has to be free of connections.
             self.hang_up(name)
+        self._made[name] = self._version_of(name)
 
 
 @dataclass(frozen=True)
