@@ -28,10 +28,10 @@ class Host:
         self.programs.mkdir()
         for name, text in STAND_INS.items():
             program = self.programs / name
-            text = text.replace("{asked}", str(self.asked)).replace(
+            does = text.replace("{asked}", str(self.asked)).replace(
                 "{stat}", str(shutil.which("stat"))
             )
-            program.write_text(f"#!/bin/sh\n{text}\n")
+            program.write_text(f"#!/bin/sh\n{does}\n")
             program.chmod(0o755)
         assert "directory=/etc/autobot/backup\n" in SCRIPT
         self.script = SCRIPT.replace("/etc/autobot/backup", str(self.directory))
