@@ -129,7 +129,8 @@ def test_every_line_of_a_file_is_in_the_report_once_and_the_counts_add_up(pieces
     assert len(silent) == count.empty
     for number in silent:
         # Nothing but separators, blanks and quotes around them.
-        assert not physical[number - 1].decode("latin-1").strip(', \t\v\f\r\0"\x1c\x1d\x1e\x1f\x85\xa0')
+        line = physical[number - 1].decode("latin-1")
+        assert not line.strip(', \t\v\f\r\0"\x1c\x1d\x1e\x1f\x85\xa0')
     lost = sum(row.rows for row in rows if isinstance(row, InvalidRow) and row.rows > 1)
     assert lost == count.lost
     assert all(row.reason for row in rows if isinstance(row, InvalidRow))
