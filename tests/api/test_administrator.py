@@ -21,7 +21,8 @@ from user_management.services.administrators import FirstAdministrator
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture
@@ -50,7 +51,8 @@ def command(
 
 def report(done: Result) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_it_creates_one_with_a_one_time_password(

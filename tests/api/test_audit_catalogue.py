@@ -76,7 +76,8 @@ async def create_role(client: httpx2.AsyncClient, users: str, org_id: object = N
     new = {"name": "guards", "permissions": ["audit:read"], "org_id": org_id and str(org_id)}
     response = await client.post(roles_of(users), json=new)
     assert response.status_code == 201, response.text
-    return response.json()["id"]
+    found: str = response.json()["id"]
+    return found
 
 
 async def update_role(client: httpx2.AsyncClient, users: str, org_id: object) -> None:

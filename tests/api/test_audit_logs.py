@@ -55,7 +55,8 @@ def add_rows(database: ProvisionedDatabase, number: int, created_at: str = "now(
 async def listed(client: httpx2.AsyncClient, **query: Any) -> list[dict]:
     response = await client.get(LOGS, params=query)
     assert response.status_code == 200, response.text
-    return response.json()["logs"]
+    found: list[dict] = response.json()["logs"]
+    return found
 
 
 async def ids(client: httpx2.AsyncClient, **query: Any) -> list[str]:

@@ -43,7 +43,8 @@ async def is_in(backend: Backend, login: dict[str, str]) -> bool:
     by_refresh_token = (await backend.refresh(login["refresh_token"])).status_code
     answers = {me == 200, check, by_token == 200, by_refresh_token == 200}
     assert len(answers) == 1, (me, check, by_token, by_refresh_token)
-    return answers.pop()
+    answer: bool = answers.pop()
+    return answer
 
 
 # From the SLM server to the backend
@@ -352,7 +353,8 @@ async def listed(admin: httpx2.AsyncClient, action: str) -> list[dict[str, Any]]
     """The events of application users, as the SLM server shows them, oldest first."""
     query = {"population": "autobot", "action": action}
     response = await does(admin, "GET", "/api/audit-logs", params=query)
-    return response.json()["logs"][::-1]
+    found: list[dict[str, Any]] = response.json()["logs"][::-1]
+    return found
 
 
 async def test_the_audit_log_of_the_backend_is_read_at_the_slm_server(

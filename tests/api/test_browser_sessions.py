@@ -59,7 +59,8 @@ def put(site: Site, **changes: str | None) -> None:
 async def session(site: Site, marta: uuid.UUID) -> dict[str, str]:
     """She is logged in; what was answered, both tokens, and her id."""
     answer = await enter(site) | {"user_id": str(marta)}
-    return answer | {"access": jar(site)[ACCESS], "refresh": jar(site)[REFRESH]}
+    found: dict[str, str] = answer | {"access": jar(site)[ACCESS], "refresh": jar(site)[REFRESH]}
+    return found
 
 
 async def status(site: Site, path: str = ME) -> int:
@@ -105,7 +106,8 @@ def ended(site: Site) -> list[str]:
     found = site.databases[Population.SLM].sql(
         "SELECT coalesce(end_reason, '-') FROM auth_sessions ORDER BY created_at"
     )
-    return found.split()
+    value: list[str] = found.split()
+    return value
 
 
 async def test_a_login_sets_both_cookies_and_shows_no_token(site: Site, marta: uuid.UUID) -> None:

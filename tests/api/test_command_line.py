@@ -35,7 +35,8 @@ def slm(environment: Databases) -> Callable[..., Result]:
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 def objects(done: Result) -> Any:

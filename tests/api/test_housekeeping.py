@@ -50,7 +50,8 @@ def command(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
 def report(done: Result) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def count(database: ProvisionedDatabase, table: str) -> int:

@@ -72,7 +72,8 @@ def refused(
     assert (answer.status_code, problem["code"]) == (status, code), answer.text
     for name in names:
         assert name in problem["detail"]
-    return problem["detail"]
+    found: str = problem["detail"]
+    return found
 
 
 @GOING

@@ -48,7 +48,8 @@ def limits(site: Site, scope: str) -> list[str]:
     found = site.databases[Population.SLM].sql(
         f"SELECT failures FROM rate_limits WHERE scope = '{scope}' ORDER BY failures"
     )
-    return found.split()
+    value: list[str] = found.split()
+    return value
 
 
 def pass_time(site: Site, seconds: float) -> None:

@@ -31,7 +31,10 @@ class Doors:
         response = await self.door.try_login(name)
         assert response.status_code == 200, response.text
         answer = response.json()
-        return answer | {"token": answer["access_token" if self.is_slm else "token"]}
+        found: dict[str, str] = answer | {
+            "token": answer["access_token" if self.is_slm else "token"]
+        }
+        return found
 
     def expired(self, session: dict[str, str], user_id: UUID, *, days: int = 0) -> str:
         """The access token of a session, long past its time."""
@@ -54,7 +57,8 @@ class Doors:
             return response.status_code == 204
         assert response.status_code == 200, response.text
         assert response.json()["success"] is (response.json()["message"] == "Logged out")
-        return response.json()["success"]
+        answer: bool = response.json()["success"]
+        return answer
 
     def go_on(self) -> int:
         return int(self.sql("SELECT count(*) FROM auth_sessions WHERE ended_at IS NULL"))

@@ -22,7 +22,8 @@ OLD = ("stra\N{LATIN SMALL LETTER SHARP S}e", FULLWIDTH_SEC, "jose\N{COMBINING A
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture
@@ -69,7 +70,8 @@ async def create(
 
 async def id_of(admin: httpx2.AsyncClient, path: str, name: str) -> str:
     (found,) = (await admin.get(path, params={"search": name})).json()["users"]
-    return found["id"]
+    value: str = found["id"]
+    return value
 
 
 async def test_a_name_stays_its_users_when_their_address_changes(

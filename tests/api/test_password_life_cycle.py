@@ -31,7 +31,8 @@ async def change(site: Site, headers: dict[str, str], current: str, new: str) ->
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 async def walk(site: Site, headers: dict[str, str], passwords: Iterable[str]) -> None:

@@ -68,7 +68,8 @@ class World:
     async def role(self, number: int) -> UUID:
         """One of the roles that there are now."""
         roles = (await self.session.scalars(ROLES)).all()
-        return roles[number % len(roles)]
+        found: UUID = roles[number % len(roles)]
+        return found
 
     def person(self, number: int) -> UUID:
         return self.people[number % len(self.people)]

@@ -29,7 +29,8 @@ def problem_of(response: httpx2.Response, code: str) -> dict[str, Any]:
     assert (body["title"], body["status"]) == (title, status)
     assert body["detail"]
     assert ("www-authenticate" in response.headers) == (status == 401)
-    return body
+    found: dict[str, Any] = body
+    return found
 
 
 def test_every_error_of_the_domain_has_an_entry() -> None:

@@ -18,7 +18,8 @@ RESERVED = ("operator", "Operator", "OPERATOR", "\uff4fperator", "analyst", "edi
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 async def manager(site: Site, *, roles: Iterable[str] = (), **limits: Any) -> httpx2.AsyncClient:

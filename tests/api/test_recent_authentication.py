@@ -32,10 +32,11 @@ def age(site: Site, minutes: float, who: str = "captain") -> None:
 
 def authenticated(site: Site) -> str:
     """How long ago it was, in whole minutes, by session."""
-    return site.databases[Population.SLM].sql(
+    found: str = site.databases[Population.SLM].sql(
         "SELECT string_agg(coalesce(floor(extract(epoch FROM now() - authenticated_at) / 60)::text,"
         " '-'), ' ' ORDER BY created_at) FROM auth_sessions"
     )
+    return found
 
 
 async def confirm(

@@ -43,7 +43,8 @@ def refused(response: httpx2.Response) -> bool:
 async def sql(site: Site) -> Callable[[str], str]:
     """Marta exists; her database."""
     await site.add_user(Population.SLM, "marta")
-    return site.databases[Population.SLM].sql
+    found: Callable[[str], str] = site.databases[Population.SLM].sql
+    return found
 
 
 def pass_time(sql: Callable[[str], str], seconds: int) -> None:

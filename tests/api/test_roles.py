@@ -20,7 +20,8 @@ MANAGER = ("users:read", "admin:users")
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture
@@ -61,9 +62,10 @@ async def as_manager(site: Site, *permissions: str, **limits: Any) -> httpx2.Asy
 
 def sessions(site: Site, population: Population, user_id: object) -> str:
     """How many sessions of a user have not ended."""
-    return site.databases[population].sql(
+    found: str = site.databases[population].sql(
         f"SELECT count(*) FROM auth_sessions WHERE user_id = '{user_id}' AND ended_at IS NULL"
     )
+    return found
 
 
 def begin_session(site: Site, population: Population, user_id: object) -> None:

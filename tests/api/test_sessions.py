@@ -42,12 +42,16 @@ def begin_session(
 
 def ended(site: Site, population: Population, session_id: str) -> bool:
     sql = site.databases[population].sql
-    return sql(f"SELECT ended_at IS NOT NULL FROM auth_sessions WHERE id = '{session_id}'") == "t"
+    answer: bool = (
+        sql(f"SELECT ended_at IS NOT NULL FROM auth_sessions WHERE id = '{session_id}'") == "t"
+    )
+    return answer
 
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 async def test_ones_own_sessions_newest_first(site: Site) -> None:

@@ -20,7 +20,8 @@ RESPONSE_FIELDS = {
 @pytest.fixture
 async def acme(admin: httpx2.AsyncClient) -> str:
     """An organization's id."""
-    return (await admin.post("/api/organizations", json={"name": "Acme"})).json()["id"]
+    found: str = (await admin.post("/api/organizations", json={"name": "Acme"})).json()["id"]
+    return found
 
 
 @pytest.fixture
@@ -40,7 +41,8 @@ async def add_user(admin: httpx2.AsyncClient, org_id: object, name: str) -> str:
     body = {"username": name, "email": f"{name}@autobot.local", "org_id": org_id}
     response = await admin.post("/api/autobot-users", json=body)
     assert response.status_code == 201, response.text
-    return response.json()["id"]
+    found: str = response.json()["id"]
+    return found
 
 
 async def add_users(admin: httpx2.AsyncClient, org_id: object, *names: str) -> list[str]:
@@ -64,7 +66,8 @@ def code_of(response: httpx2.Response) -> tuple[Any, ...]:
 
 def pointer_of(response: httpx2.Response) -> str:
     assert response.status_code == 422, response.text
-    return response.json()["errors"][0]["pointer"]
+    found: str = response.json()["errors"][0]["pointer"]
+    return found
 
 
 async def test_create(admin: httpx2.AsyncClient, site: Site, acme: str) -> None:

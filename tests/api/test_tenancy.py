@@ -148,7 +148,8 @@ class Tenants:
         return self.site.databases[Population.AUTOBOT]
 
     def their_rows(self) -> str:
-        return self.database.sql(ROWS.format(self.theirs["org_id"]))
+        found: str = self.database.sql(ROWS.format(self.theirs["org_id"]))
+        return found
 
     async def send(
         self,

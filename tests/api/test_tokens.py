@@ -29,7 +29,10 @@ def encode(data: bytes) -> str:
 
 
 def decode(segment: str) -> dict[str, Any]:
-    return json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    found: dict[str, Any] = json.loads(
+        base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    )
+    return found
 
 
 def sign(

@@ -67,7 +67,8 @@ def refused(response: httpx2.Response, status: int, code: str) -> str:
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
     assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
-    return body["detail"]
+    found: str = body["detail"]
+    return found
 
 
 @asynccontextmanager

@@ -20,7 +20,8 @@ RESPONSE_FIELDS = {
 
 @pytest.fixture(params=Population)
 def population(request: pytest.FixtureRequest) -> Population:
-    return request.param
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture

@@ -238,7 +238,8 @@ class Backend(Door):
         """Log in; what is answered."""
         response = await self.try_login(username, password)
         assert response.status_code == 200, response.text
-        return response.json()
+        found: dict[str, Any] = response.json()
+        return found
 
     async def login(self, username: str, password: str = PASSWORD) -> dict[str, str]:
         """Log in; the header that proves it."""
@@ -251,7 +252,8 @@ class Backend(Door):
         """Whether somebody is logged in, which is always answered."""
         response = await self.client.get("/api/auth/check", headers=headers)
         assert response.status_code == 200, response.text
-        return response.json()
+        found: dict[str, Any] = response.json()
+        return found
 
     async def refresh(self, token: str) -> httpx2.Response:
         return await self.client.post("/api/auth/refresh", json={"refresh_token": token})
@@ -336,7 +338,8 @@ class ProxiedDatabase:
         return settings.model_copy(update={"hosts": (str(self.proxy.directory),)})
 
     def sql(self, statements: str) -> str:
-        return self.database.sql(statements)
+        found: str = self.database.sql(statements)
+        return found
 
 
 def settings_for(databases: dict[Population, Any], **changes: Any) -> Settings:
