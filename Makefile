@@ -64,7 +64,7 @@ lint: ## every static check
 	@scripts/bootstrap lint
 	ruff check .
 	ruff format --check .
-	mypy
+	scripts/check_types.py
 	PYTHONPATH=service lint-imports
 	yamllint --strict .
 	ansible-lint --offline

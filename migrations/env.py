@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from alembic import command, context
 from alembic.runtime.migration import MigrationContext
@@ -141,7 +142,8 @@ def suits_since(name: str) -> str:
     if name <= SILENT:
         return name
     contracts = (getattr(revision(each), "contract", None) for each in history(name, SILENT))
-    return max([SILENT, *filter(None, contracts)])
+    found: str = max([SILENT, *filter(None, contracts)])
+    return found
 
 
 def note_whom_it_suits(ctx: MigrationContext, heads: Collection[str], **_: object) -> None:
@@ -150,7 +152,7 @@ def note_whom_it_suits(ctx: MigrationContext, heads: Collection[str], **_: objec
     ctx.execute(f"COMMENT ON TABLE {VERSION_TABLE} IS {comment}")
 
 
-def configure(population: Population, **options: object) -> None:
+def configure(population: Population, **options: Any) -> None:
     context.configure(
         target_metadata=Base.metadata,
         version_table=VERSION_TABLE,
@@ -165,7 +167,8 @@ def configure(population: Population, **options: object) -> None:
         ),
         # A comment marks an adopted table (revision 0001); the models know nothing of it.
         autogenerate_plugins=["alembic.autogenerate.*", "~alembic.autogenerate.comments"],
-        on_version_apply=note_whom_it_suits,
+        # It is called with names, which its declared type does not say.
+        on_version_apply=note_whom_it_suits,  # type: ignore[arg-type]
         population=population,
         **options,
     )
@@ -200,7 +203,7 @@ def refuse_to_strand(heads: Collection[str]) -> None:
     """The release that serves meanwhile must run on the new schema."""
     serving = Path(option("serving") or "") / "migrations"
     newest = context.script.get_current_head()
-    if option("serving") is None or not serving.exists() or newest in heads:
+    if option("serving") is None or not serving.exists() or newest is None or newest in heads:
         return
     code = ScriptDirectory(str(serving)).get_current_head()
     needed = suits_since(newest)
@@ -217,7 +220,8 @@ def count(connection: Connection, table: str, condition: str) -> int:
         with connection.begin_nested():
             connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
             query = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608
-            return connection.scalar(text(query))
+            number: int = connection.scalar(text(query))
+            return number
     except DBAPIError as error:
         if sqlstate(error) in UNDEFINED:
             return 0

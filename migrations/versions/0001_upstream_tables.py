@@ -9,6 +9,8 @@ Revision ID: 0001
 Revises:
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -40,36 +42,38 @@ def tables(schema: str | None) -> list[sa.Table]:
     names = {"ix": "ix_%(table_name)s_%(column_0_name)s"}
     metadata = sa.MetaData(schema=schema, naming_convention=names)
 
-    def key(name: str = "id") -> sa.Column:
+    def key(name: str = "id") -> sa.Column[Any]:
         return sa.Column(name, sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid())
 
-    def reference(name: str, table: str, on_delete: str = "CASCADE", **options) -> sa.Column:
+    def reference(
+        name: str, table: str, on_delete: str = "CASCADE", **options: Any
+    ) -> sa.Column[Any]:
         target = f"{schema}.{table}.id" if schema else f"{table}.id"
         return sa.Column(name, sa.Uuid, sa.ForeignKey(target, ondelete=on_delete), **options)
 
-    def string(name: str, length: int, **options) -> sa.Column:
+    def string(name: str, length: int, **options: Any) -> sa.Column[Any]:
         return sa.Column(name, sa.String(length), **options)
 
-    def flag(name: str, default: str) -> sa.Column:
+    def flag(name: str, default: str) -> sa.Column[Any]:
         return sa.Column(name, sa.Boolean, nullable=False, server_default=sa.text(default))
 
-    def number(name: str, default: str) -> sa.Column:
+    def number(name: str, default: str) -> sa.Column[Any]:
         return sa.Column(name, sa.Integer, nullable=False, server_default=sa.text(default))
 
-    def json(name: str, default: str = "'{}'::jsonb") -> sa.Column:
+    def json(name: str, default: str = "'{}'::jsonb") -> sa.Column[Any]:
         return sa.Column(name, JSONB, nullable=False, server_default=sa.text(default))
 
-    def time(name: str) -> sa.Column:
+    def time(name: str) -> sa.Column[Any]:
         return sa.Column(name, sa.DateTime(timezone=True))
 
-    def now(name: str, **options) -> sa.Column:
+    def now(name: str, **options: Any) -> sa.Column[Any]:
         kind = sa.DateTime(timezone=True)
         return sa.Column(name, kind, nullable=False, server_default=sa.func.now(), **options)
 
-    def timestamps() -> tuple[sa.Column, sa.Column]:
+    def timestamps() -> tuple[sa.Column[Any], sa.Column[Any]]:
         return now("created_at"), now("updated_at")
 
-    def unique_index(name: str, length: int) -> sa.Column:
+    def unique_index(name: str, length: int) -> sa.Column[Any]:
         return string(name, length, nullable=False, unique=True, index=True)
 
     sa.Table(
@@ -382,7 +386,7 @@ def roles() -> list[str]:
 def create(schema: str | None) -> None:
     for table in tables(schema):
         op.execute(CreateTable(table, if_not_exists=True))
-        for index in sorted(table.indexes, key=lambda index: index.name):
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
             op.execute(CreateIndex(index, if_not_exists=True))
 
 

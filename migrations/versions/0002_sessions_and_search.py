@@ -4,6 +4,8 @@ Revision ID: 0002
 Revises: 0001
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -45,11 +47,11 @@ $$
 """
 
 
-def time(name: str, **options) -> sa.Column:
+def time(name: str, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, sa.DateTime(timezone=True), **options)
 
 
-def now(name: str) -> sa.Column:
+def now(name: str) -> sa.Column[Any]:
     return time(name, nullable=False, server_default=sa.func.now())
 
 

@@ -5,6 +5,8 @@ Revises: 0002
 """
 # ruff: noqa: S608  all that is put into statements stands in this file
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -139,16 +141,17 @@ $$
 """
 
 
-def time(name: str, **options) -> sa.Column:
+def time(name: str, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, sa.DateTime(timezone=True), **options)
 
 
-def now(name: str) -> sa.Column:
+def now(name: str) -> sa.Column[Any]:
     return time(name, nullable=False, server_default=sa.func.now())
 
 
 def is_autobot() -> bool:
-    return op.get_context().opts["population"] == "autobot"
+    answer: bool = op.get_context().opts["population"] == "autobot"
+    return answer
 
 
 def literal(text: str) -> str:

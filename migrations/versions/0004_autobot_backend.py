@@ -194,11 +194,13 @@ EARLIER_GRANTS = (
 
 
 def is_autobot() -> bool:
-    return op.get_context().opts["population"] == "autobot"
+    answer: bool = op.get_context().opts["population"] == "autobot"
+    return answer
 
 
 def version_table() -> str:
-    return op.get_context().version_table
+    found: str = op.get_context().version_table
+    return found
 
 
 def upgrade() -> None:

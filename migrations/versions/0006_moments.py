@@ -13,7 +13,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-loses = {}
+loses: dict[str, str] = {}
 
 SERVICES = ("slm_service", "slm_tenant", "autobot_backend")
 EARLIEST = "1970-01-01 00:00:00+00"

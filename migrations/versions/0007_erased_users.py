@@ -11,7 +11,7 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-loses = {}
+loses: dict[str, str] = {}
 
 # As services/erasure.py asks for them.
 KNOWN = "deleted_at IS NOT NULL AND email NOT LIKE '%@deleted.invalid'"

@@ -30,7 +30,8 @@ TENANTS_LOCK = "lock_roles"
 
 
 def is_autobot() -> bool:
-    return op.get_context().opts["population"] == "autobot"
+    answer: bool = op.get_context().opts["population"] == "autobot"
+    return answer
 
 
 def upgrade() -> None:

@@ -62,7 +62,8 @@ OF_BACKEND = (
 
 
 def is_autobot() -> bool:
-    return op.get_context().opts["population"] == "autobot"
+    answer: bool = op.get_context().opts["population"] == "autobot"
+    return answer
 
 
 def upgrade() -> None:

@@ -19,7 +19,7 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-loses = {}
+loses: dict[str, str] = {}
 
 # ASCII, as most names are, takes the short way.
 SEARCH_FORM = r"""

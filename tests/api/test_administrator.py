@@ -2,32 +2,45 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from applications import Databases, Site
 from sqlalchemy import text
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
 from user_management.services import OPERATOR, AdministratorService, RequestContext
+from user_management.services.administrators import FirstAdministrator
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture
-def command(databases, population, monkeypatch):
+def command(
+    databases: Databases, population: Population, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
     """Run the command against the population's database only; the finished run."""
     database = databases[population]
     for name, value in database.environment(database.service).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("BCRYPT_COST", "4")
 
-    def run(*arguments, username="captain", email="captain@autobot.local", typed=None):
+    def run(
+        *arguments: str,
+        username: str = "captain",
+        email: str = "captain@autobot.local",
+        typed: str | None = None,
+    ) -> Result:
         command = ["admin", "create", "--population", population]
         return CliRunner().invoke(
             app, [*command, "--username", username, "--email", email, *arguments], input=typed
@@ -36,12 +49,15 @@ def command(databases, population, monkeypatch):
     return run
 
 
-def report(done) -> dict[str, object]:
+def report(done: Result) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
-def test_it_creates_one_with_a_one_time_password(command, databases, population):
+def test_it_creates_one_with_a_one_time_password(
+    command: Callable[..., Result], databases: Databases, population: Population
+) -> None:
     first = report(command("--json"))
     assert (first["outcome"], first["username"]) == ("created", "captain")
     assert len(first["password"]) >= 20
@@ -58,18 +74,22 @@ def test_it_creates_one_with_a_one_time_password(command, databases, population)
     assert first["password"] not in everything
 
 
-def test_it_creates_once(command, databases, population):
+def test_it_creates_once(
+    command: Callable[..., Result], databases: Databases, population: Population
+) -> None:
     report(command("--json"))
     again = report(command("--json", username="another", email="another@autobot.local"))
     assert again == {"outcome": "exists", "username": "captain"}
     assert databases[population].sql("SELECT count(*) FROM users") == "1"
 
 
-async def test_it_creates_once_when_run_many_times_at_once(site, population):
+async def test_it_creates_once_when_run_many_times_at_once(
+    site: Site, population: Population
+) -> None:
     """All have looked, and found nobody, before the first of them may write."""
     database = site.resources.databases[population]
 
-    async def ensure(number):
+    async def ensure(number: int) -> FirstAdministrator:
         async with database.session() as session:
             service = AdministratorService(
                 session, RequestContext(authority=OPERATOR), site.resources.hasher
@@ -88,7 +108,7 @@ async def test_it_creates_once_when_run_many_times_at_once(site, population):
     assert len({each.username for each in outcomes}) == 1
 
 
-def test_people_read_a_sentence(command):
+def test_people_read_a_sentence(command: Callable[..., Result]) -> None:
     done = command()
     assert "One-time password: " in done.stdout
     assert "must be changed at the first login, before " in done.stdout
@@ -96,8 +116,8 @@ def test_people_read_a_sentence(command):
 
 
 def test_an_administrator_whose_password_expired_unused_gets_another(
-    command, databases, population
-):
+    command: Callable[..., Result], databases: Databases, population: Population
+) -> None:
     first = report(command("--json"))
     databases[population].sql("UPDATE user_credentials SET one_time_expires_at = now()")
     second = report(command("--json", username="another", email="another@autobot.local"))
@@ -109,7 +129,9 @@ def test_an_administrator_whose_password_expired_unused_gets_another(
     assert report(command("--json")) == {"outcome": "exists", "username": "captain"}
 
 
-def test_a_password_that_the_caller_has_kept_replaces_an_unused_one(command, databases, population):
+def test_a_password_that_the_caller_has_kept_replaces_an_unused_one(
+    command: Callable[..., Result], databases: Databases, population: Population
+) -> None:
     report(command("--json"))
     stored = "SELECT password_hash FROM users"
     before = databases[population].sql(stored)
@@ -134,7 +156,9 @@ def test_a_password_that_the_caller_has_kept_replaces_an_unused_one(command, dat
         ),
     ],
 )
-def test_the_status_tells_who_can_enter(databases, monkeypatch, change, state):
+def test_the_status_tells_who_can_enter(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch, change: str | None, state: str
+) -> None:
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
@@ -151,7 +175,9 @@ def test_the_status_tells_who_can_enter(databases, monkeypatch, change, state):
     }
 
 
-def test_a_changed_password_is_never_renewed(command, databases, population):
+def test_a_changed_password_is_never_renewed(
+    command: Callable[..., Result], databases: Databases, population: Population
+) -> None:
     report(command("--json"))
     databases[population].sql(
         "UPDATE user_credentials SET one_time_expires_at = now(), must_change_password = false"
@@ -159,7 +185,9 @@ def test_a_changed_password_is_never_renewed(command, databases, population):
     assert report(command("--json")) == {"outcome": "exists", "username": "captain"}
 
 
-def test_a_name_that_is_taken(command, databases, population):
+def test_a_name_that_is_taken(
+    command: Callable[..., Result], databases: Databases, population: Population
+) -> None:
     databases[population].sql("INSERT INTO users (username, email) VALUES ('captain', 'c@x.y')")
     done = command("--json")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -170,13 +198,15 @@ def test_a_name_that_is_taken(command, databases, population):
     ("arguments", "named"),
     [({"username": "a b"}, "--username"), ({"email": "nowhere"}, "--email")],
 )
-def test_bad_arguments_are_named(command, arguments, named):
+def test_bad_arguments_are_named(
+    command: Callable[..., Result], arguments: dict[str, str], named: str
+) -> None:
     done = command("--json", **arguments)
     assert done.exit_code == 1
     assert named in done.stderr
 
 
-def test_a_missing_setting_is_named(monkeypatch):
+def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AUTOBOT_POSTGRES_HOST", raising=False)
     done = CliRunner().invoke(
         app,
@@ -189,14 +219,21 @@ def test_a_missing_setting_is_named(monkeypatch):
     assert "AUTOBOT_POSTGRES_HOST is not set" in done.stderr
 
 
-def test_a_database_that_is_away(command, monkeypatch, population, tmp_path):
+def test_a_database_that_is_away(
+    command: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    population: Population,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setenv(f"{population.upper()}_POSTGRES_HOST", str(tmp_path))
     done = command("--json")
     assert done.exit_code == 1
     assert f"The database of the {population} users is unavailable" in done.stderr
 
 
-async def test_the_first_login_and_an_expired_password(site, monkeypatch):
+async def test_the_first_login_and_an_expired_password(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = site.databases[Population.SLM]
     for name, value in database.environment(database.service).items():
         monkeypatch.setenv(name, value)
@@ -218,7 +255,7 @@ async def test_the_first_login_and_an_expired_password(site, monkeypatch):
     assert (await site.try_login("captain", password)).status_code == 401
 
 
-async def test_an_expired_one_time_password_opens_nothing(site):
+async def test_an_expired_one_time_password_opens_nothing(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "captain")
     site.give_one_time_password(user_id, "-1 second")
     assert (await site.try_login("captain")).status_code == 401

@@ -1,12 +1,16 @@
 """Every change is in the audit log, with actor, address and user agent."""
 
+import httpx2
 import pytest
+from applications import Site
 
 from user_management.population import Population
 
 
 @pytest.mark.parametrize("population", Population)
-async def test_the_life_of_a_user(admin, site, population):
+async def test_the_life_of_a_user(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     path = f"/api/{population}-users"
     await site.add_user(population, "another_admin", is_admin=True)
     created = await admin.post(
@@ -68,7 +72,7 @@ async def test_the_life_of_a_user(admin, site, population):
     ]
 
 
-async def test_what_failed_is_no_change(admin, site):
+async def test_what_failed_is_no_change(admin: httpx2.AsyncClient, site: Site) -> None:
     await admin.post("/api/slm-users", json={"username": "marta", "email": "m@autobot.local"})
     await admin.post("/api/slm-users", json={"username": "marta", "email": "n@autobot.local"})
     rows = site.audit(Population.SLM, "user_created")
@@ -79,7 +83,9 @@ async def test_what_failed_is_no_change(admin, site):
     ("client", "address"),
     [(("2001:db8::7", 1), "2001:db8::7"), (("", 0), None), (("x" * 90, 0), None), (None, None)],
 )
-async def test_only_an_address_is_kept_as_one(site, client, address):
+async def test_only_an_address_is_kept_as_one(
+    site: Site, client: tuple[int | str, ...] | None, address: str | None
+) -> None:
     site.client._transport.client = client
     await site.try_login("nobody")
     [row] = site.audit(Population.SLM, "login_failed")

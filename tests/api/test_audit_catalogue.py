@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from applications import Databases, Site
 from typer.testing import CliRunner
 
 from slm_server.cli import app
@@ -34,7 +36,7 @@ class Cause:
     populations: tuple[Population, ...] = tuple(Population)
 
 
-async def create(client, users, org_id=None):
+async def create(client: httpx2.AsyncClient, users: str, org_id: object = None) -> str:
     """A new user's address."""
     new = {
         "username": "marta",
@@ -47,77 +49,78 @@ async def create(client, users, org_id=None):
     return f"{users}/{response.json()['id']}"
 
 
-async def update(client, users, org_id):
+async def update(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.patch(await create(client, users, org_id), json={"bio": "x"})
 
 
-async def deactivate(client, users, org_id):
+async def deactivate(client: httpx2.AsyncClient, users: str, org_id: object) -> str:
     user = await create(client, users, org_id)
     await client.patch(user, json={"is_active": False})
     return user
 
 
-async def activate(client, users, org_id):
+async def activate(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.patch(await deactivate(client, users, org_id), json={"is_active": True})
 
 
-async def delete(client, users, org_id):
+async def delete(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.delete(await create(client, users, org_id))
 
 
-def roles_of(users):
+def roles_of(users: str) -> str:
     return users.replace("-users", "-roles")
 
 
-async def create_role(client, users, org_id=None):
+async def create_role(client: httpx2.AsyncClient, users: str, org_id: object = None) -> str:
     """A new role's id."""
     new = {"name": "guards", "permissions": ["audit:read"], "org_id": org_id and str(org_id)}
     response = await client.post(roles_of(users), json=new)
     assert response.status_code == 201, response.text
-    return response.json()["id"]
+    found: str = response.json()["id"]
+    return found
 
 
-async def update_role(client, users, org_id):
+async def update_role(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     role = await create_role(client, users, org_id)
     await client.patch(f"{roles_of(users)}/{role}", json={"priority": 3})
 
 
-async def delete_role(client, users, org_id):
+async def delete_role(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.delete(f"{roles_of(users)}/{await create_role(client, users, org_id)}")
 
 
-async def assign_role(client, users, org_id):
+async def assign_role(client: httpx2.AsyncClient, users: str, org_id: object) -> str:
     """The address of the role that a new user has."""
     user, role = await create(client, users, org_id), await create_role(client, users, org_id)
     await client.post(f"{user}/roles", json={"role_id": role})
     return f"{user}/roles/{role}"
 
 
-async def revoke_role(client, users, org_id):
+async def revoke_role(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.delete(await assign_role(client, users, org_id))
 
 
-async def reset_password(client, users, org_id):
+async def reset_password(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.post(f"{await create(client, users, org_id)}/reset-password")
 
 
-async def unlock(client, users, org_id):
+async def unlock(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.post(f"{await create(client, users, org_id)}/unlock")
 
 
-async def create_organization(client, *_):
+async def create_organization(client: httpx2.AsyncClient, *_: object) -> None:
     await client.post("/api/organizations", json={"name": "New", "slug": "new"})
 
 
-async def update_organization(client, _users, org_id):
+async def update_organization(client: httpx2.AsyncClient, _users: str, org_id: object) -> None:
     await client.patch(f"/api/organizations/{org_id}", json={"description": "x"})
 
 
-async def delete_organization(client, _users, org_id):
+async def delete_organization(client: httpx2.AsyncClient, _users: str, org_id: object) -> None:
     await client.delete(f"/api/organizations/{org_id}")
 
 
-async def create_team(client, _users, org_id):
+async def create_team(client: httpx2.AsyncClient, _users: str, org_id: object) -> str:
     """A new team's address."""
     new = {"name": "Guards", "organization_id": str(org_id)}
     response = await client.post("/api/autobot-teams", json=new)
@@ -125,15 +128,15 @@ async def create_team(client, _users, org_id):
     return f"/api/autobot-teams/{response.json()['id']}"
 
 
-async def update_team(client, users, org_id):
+async def update_team(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.patch(await create_team(client, users, org_id), json={"description": "x"})
 
 
-async def delete_team(client, users, org_id):
+async def delete_team(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.delete(await create_team(client, users, org_id))
 
 
-async def add_member(client, users, org_id):
+async def add_member(client: httpx2.AsyncClient, users: str, org_id: object) -> str:
     """The address of the only member of a new team."""
     team = await create_team(client, users, org_id)
     user_id = (await create(client, users, org_id)).rpartition("/")[2]
@@ -141,24 +144,24 @@ async def add_member(client, users, org_id):
     return f"{team}/members/{user_id}"
 
 
-async def change_member(client, users, org_id):
+async def change_member(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.patch(await add_member(client, users, org_id), json={"role": "admin"})
 
 
-async def remove_member(client, users, org_id):
+async def remove_member(client: httpx2.AsyncClient, users: str, org_id: object) -> None:
     await client.delete(await add_member(client, users, org_id))
 
 
-async def fail_login(client, *_):
+async def fail_login(client: httpx2.AsyncClient, *_: object) -> None:
     await client.post("/api/slm-auth/login", json={"username": "captain", "password": WRONG})
 
 
-async def logout(client, *_):
+async def logout(client: httpx2.AsyncClient, *_: object) -> None:
     await client.post("/api/slm-auth/logout")
 
 
-def changing_password(current):
-    async def change(client, *_):
+def changing_password(current: str) -> Callable[..., Awaitable[None]]:
+    async def change(client: httpx2.AsyncClient, *_: object) -> None:
         await client.post(
             "/api/slm-auth/change-password",
             json={"current_password": current, "new_password": NEW_PASSWORD},
@@ -167,23 +170,23 @@ def changing_password(current):
     return change
 
 
-def confirming(current):
-    async def confirm(client, *_):
+def confirming(current: str) -> Callable[..., Awaitable[None]]:
+    async def confirm(client: httpx2.AsyncClient, *_: object) -> None:
         await client.post("/api/slm-auth/confirm", json={"current_password": current})
 
     return confirm
 
 
-async def export_log(client, users, _org_id):
+async def export_log(client: httpx2.AsyncClient, users: str, _org_id: object) -> None:
     population = "autobot" if "autobot" in users else "slm"
     await client.get("/api/audit-logs/export", params={"population": population})
 
 
-async def export_users(client, users, _org_id):
+async def export_users(client: httpx2.AsyncClient, users: str, _org_id: object) -> None:
     await client.get(f"{users}/export")
 
 
-async def nothing(*_):
+async def nothing(*_: object) -> None:
     """Logging in is cause enough."""
 
 
@@ -262,8 +265,12 @@ EVENTS = [
 
 @pytest.mark.parametrize(("action", "cause", "population"), EVENTS)
 async def test_an_event_tells_who_from_where_and_what_and_no_secret(
-    admin, site, action, cause, population
-):
+    admin: httpx2.AsyncClient,
+    site: Site,
+    action: str,
+    cause: Cause,
+    population: Population,
+) -> None:
     org_id = None
     if population is Population.AUTOBOT and cause.is_of_one:
         org_id = site.add_organization("mine")
@@ -292,7 +299,9 @@ async def test_an_event_tells_who_from_where_and_what_and_no_secret(
 
 
 @pytest.mark.parametrize("population", Population)
-def test_what_a_command_does_is_an_event(databases, population, monkeypatch):
+def test_what_a_command_does_is_an_event(
+    databases: Databases, population: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = databases[population]
     for name, value in database.environment(database.service).items():
         monkeypatch.setenv(name, value)
@@ -312,7 +321,7 @@ def test_what_a_command_does_is_an_event(databases, population, monkeypatch):
     ]
 
 
-def test_the_catalogue_is_complete():
+def test_the_catalogue_is_complete() -> None:
     """Every action that the source names has a cause here, and none is listed that it lacks."""
     named = {
         AuditAction[name]

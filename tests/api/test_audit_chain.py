@@ -4,11 +4,14 @@ import asyncio
 import json
 import re
 import uuid
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg as driver
 import pytest
+from applications import Databases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
@@ -28,7 +31,7 @@ from user_management.services.audit_chain import (
     read_head,
     seal,
 )
-from user_management.services.audit_verification import SHOWN, verify
+from user_management.services.audit_verification import SHOWN, Verification, verify
 
 ROOT = Path(__file__).parents[2]
 OTHER = {Population.SLM: Population.AUTOBOT, Population.AUTOBOT: Population.SLM}
@@ -38,7 +41,9 @@ LONG_AGO = "now() - interval '10 minutes'"
 class Chain:
     """The audit log of one population, its chain, and the owner of the database."""
 
-    def __init__(self, population, databases, connected) -> None:
+    def __init__(
+        self, population: Population, databases: Databases, connected: dict[Population, Database]
+    ) -> None:
         self.population = population
         self.database = connected[population]
         self.other = connected[OTHER[population]]
@@ -55,7 +60,7 @@ class Chain:
             f"FROM generate_series(1, {rows}) AS i"
         )
 
-    async def seal(self, **options) -> int:
+    async def seal(self, **options: Any) -> int:
         """Seal one batch; the number of rows."""
         async with self.database.session() as session:
             sealed = await seal(session, **options)
@@ -66,7 +71,7 @@ class Chain:
         async with self.database.session() as session, self.other.session() as other:
             return await anchor(session, other, await read_head(session))
 
-    async def verify(self):
+    async def verify(self) -> Verification:
         async with self.database.session() as session, self.other.session() as other:
             return await verify(session, other)
 
@@ -82,7 +87,7 @@ class Chain:
 
 
 @pytest.fixture
-async def chain_of(databases):
+async def chain_of(databases: Databases) -> AsyncIterator[Callable[[Population], Chain]]:
     """The empty log of either population."""
     connected = {each: Database(each, databases[each].service) for each in Population}
     yield lambda population: Chain(population, databases, connected)
@@ -91,13 +96,13 @@ async def chain_of(databases):
 
 
 @pytest.fixture
-def chain(chain_of) -> Chain:
+def chain(chain_of: Callable[[Population], Chain]) -> Chain:
     """An empty log."""
     return chain_of(Population.SLM)
 
 
 @pytest.fixture
-async def sealed(chain):
+async def sealed(chain: Chain) -> Chain:
     """Ten rows, ten minutes old, sealed and anchored."""
     chain.add(10, LONG_AGO)
     assert await chain.seal() == 10
@@ -110,7 +115,7 @@ async def sealed(chain):
 # The form
 
 
-def test_the_form_of_a_row_is_this():
+def test_the_form_of_a_row_is_this() -> None:
     row = {
         "id": "0b1c2d3e-0000-4000-8000-000000000001",
         "org_id": None,
@@ -137,7 +142,7 @@ def test_the_form_of_a_row_is_this():
     assert link(EMPTY.hash, row).hex() == expected
 
 
-async def test_the_query_in_the_guide_comes_to_the_same(sealed):
+async def test_the_query_in_the_guide_comes_to_the_same(sealed: Chain) -> None:
     [query] = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/audit.md").read_text(), re.DOTALL)
     sealed.add(
         details="""'{"text": "€ \\u0001 \\" \\\\", "number": 1.500}'""",
@@ -225,7 +230,9 @@ VALUES = {
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data(), name=st.sampled_from(sorted(VALUES)))
-async def test_no_two_values_of_a_column_have_one_form(asked, data, name):
+async def test_no_two_values_of_a_column_have_one_form(
+    asked: Callable[..., Any], data: st.DataObject, name: str
+) -> None:
     """The form is injective: rows that differ have different bytes, and so different hashes."""
     value = VALUES[name] | st.just("NULL")
     first, second = data.draw(value), data.draw(value)
@@ -246,23 +253,23 @@ async def test_no_two_values_of_a_column_have_one_form(asked, data, name):
 
 
 @pytest.fixture
-async def asked(databases):
+async def asked(databases: Databases) -> AsyncIterator[Callable[..., Any]]:
     """Ask the server for the values of two expressions."""
     arguments = databases[Population.SLM].service.connect_arguments()
     connection = await driver.connect(**arguments)
 
-    async def ask(*expressions: str):
+    async def ask(*expressions: str) -> Any:
         return await connection.fetchrow(f"SELECT {', '.join(expressions)}")
 
     yield ask
     await connection.close()
 
 
-def test_every_value_is_tried():
+def test_every_value_is_tried() -> None:
     assert set(VALUES) == {column.name for column in AuditLog.__table__.columns}
 
 
-def test_every_column_is_tried():
+def test_every_column_is_tried() -> None:
     assert set(CHANGES) == {column.name for column in AuditLog.__table__.columns}
 
 
@@ -277,7 +284,9 @@ def test_every_column_is_tried():
     ),
     seq=st.integers(1, 6),
 )
-async def test_one_changed_column_is_found(altered, change, seq):
+async def test_one_changed_column_is_found(
+    altered: Chain, change: tuple[str, str], seq: int
+) -> None:
     column, value = change
     altered.sql(f"UPDATE audit_logs SET {column} = {value} WHERE {row_at(seq)}")
     changed = altered.sql(
@@ -292,7 +301,7 @@ async def test_one_changed_column_is_found(altered, change, seq):
 
 
 @pytest.fixture
-async def altered(chain_of):
+async def altered(chain_of: Callable[[Population], Chain]) -> Chain:
     """Six sealed rows, half of them with all columns, and a copy of them."""
     chain = chain_of(Population.AUTOBOT)
     chain.sql("INSERT INTO users (username, email) VALUES ('ada', 'a@b')")
@@ -314,7 +323,7 @@ async def altered(chain_of):
     return chain
 
 
-async def test_a_row_that_is_hidden_in_the_other_era(sealed):
+async def test_a_row_that_is_hidden_in_the_other_era(sealed: Chain) -> None:
     sealed.sql(
         f"UPDATE audit_logs SET created_at = (created_at::text || ' BC')::timestamptz"
         f" WHERE {row_at(4)}"
@@ -322,23 +331,23 @@ async def test_a_row_that_is_hidden_in_the_other_era(sealed):
     assert await sealed.found() == [("altered", 4)]
 
 
-async def test_a_removed_row(sealed):
+async def test_a_removed_row(sealed: Chain) -> None:
     sealed.sql(f"DELETE FROM audit_logs WHERE {row_at(4)}")
     assert await sealed.found() == [("row_missing", 4)]
 
 
 @pytest.mark.parametrize("seq", [1, 4])
-async def test_a_removed_seal(sealed, seq):
+async def test_a_removed_seal(sealed: Chain, seq: int) -> None:
     sealed.sql(f"DELETE FROM audit_seals WHERE seq = {seq}")
     assert await sealed.found() == [("seal_missing", seq), ("unsealed", None)]
 
 
-async def test_a_removed_row_with_its_seal(sealed):
+async def test_a_removed_row_with_its_seal(sealed: Chain) -> None:
     sealed.sql(f"DELETE FROM audit_logs WHERE {row_at(4)}; DELETE FROM audit_seals WHERE seq = 4")
     assert await sealed.found() == [("seal_missing", 4)]
 
 
-async def test_a_removed_row_with_the_links_numbered_anew(sealed):
+async def test_a_removed_row_with_the_links_numbered_anew(sealed: Chain) -> None:
     sealed.sql(
         f"DELETE FROM audit_logs WHERE {row_at(4)}; DELETE FROM audit_seals WHERE seq = 4;"
         "UPDATE audit_seals SET seq = -seq WHERE seq > 4;"
@@ -347,12 +356,12 @@ async def test_a_removed_row_with_the_links_numbered_anew(sealed):
     assert await sealed.found() == [("altered", 4), ("cut_off", 10)]
 
 
-async def test_a_changed_hash(sealed):
+async def test_a_changed_hash(sealed: Chain) -> None:
     sealed.sql("UPDATE audit_seals SET hash = sha256('x') WHERE seq = 4")
     assert await sealed.found() == [("altered", 4), ("altered", 5)]
 
 
-async def test_two_rows_that_change_places(sealed):
+async def test_two_rows_that_change_places(sealed: Chain) -> None:
     sealed.sql(
         "BEGIN; CREATE TEMP TABLE t AS TABLE audit_seals; DELETE FROM audit_seals;"
         "INSERT INTO audit_seals SELECT CASE seq WHEN 4 THEN 5 WHEN 5 THEN 4 ELSE seq END,"
@@ -361,13 +370,13 @@ async def test_two_rows_that_change_places(sealed):
     assert {seq for _, seq in await sealed.found()} >= {4, 5}
 
 
-async def test_a_row_that_pretends_to_be_old(sealed):
+async def test_a_row_that_pretends_to_be_old(sealed: Chain) -> None:
     sealed.add(created_at="now() - interval '1 day'")
     assert await sealed.seal() == 0
     assert await sealed.found() == [("unsealed", None)]
 
 
-async def test_a_row_outside_the_calendar(sealed):
+async def test_a_row_outside_the_calendar(sealed: Chain) -> None:
     for moment in ("-infinity", "0044-03-15 BC"):
         sealed.sql(
             "INSERT INTO audit_logs (action, resource_type, created_at)"
@@ -377,7 +386,7 @@ async def test_a_row_outside_the_calendar(sealed):
     assert await sealed.found() == [("unsealed", None)] * 2
 
 
-async def test_a_forged_seal_in_front_of_the_chain(sealed):
+async def test_a_forged_seal_in_front_of_the_chain(sealed: Chain) -> None:
     sealed.add(created_at="now() - interval '1 day'")
     sealed.sql(
         "INSERT INTO audit_seals (seq, audit_id, hash) SELECT -7, id, sha256('x')"
@@ -386,7 +395,7 @@ async def test_a_forged_seal_in_front_of_the_chain(sealed):
     assert ("seal_missing", 1) in await sealed.found()
 
 
-async def test_a_cut_tail(sealed):
+async def test_a_cut_tail(sealed: Chain) -> None:
     sealed.sql(
         "DELETE FROM audit_logs WHERE id IN (SELECT audit_id FROM audit_seals WHERE seq > 7);"
         "DELETE FROM audit_seals WHERE seq > 7"
@@ -394,7 +403,7 @@ async def test_a_cut_tail(sealed):
     assert await sealed.found() == [("cut_off", 10)]
 
 
-async def test_a_cut_tail_over_which_others_have_grown(sealed):
+async def test_a_cut_tail_over_which_others_have_grown(sealed: Chain) -> None:
     sealed.sql(
         "DELETE FROM audit_logs WHERE id IN (SELECT audit_id FROM audit_seals WHERE seq > 7);"
         "DELETE FROM audit_seals WHERE seq > 7"
@@ -405,7 +414,7 @@ async def test_a_cut_tail_over_which_others_have_grown(sealed):
     assert await sealed.found() == [("anchor_mismatch", 10)]
 
 
-async def test_a_chain_computed_anew(sealed):
+async def test_a_chain_computed_anew(sealed: Chain) -> None:
     sealed.sql(
         f"UPDATE audit_logs SET outcome = 'failure' WHERE {row_at(4)};DELETE FROM audit_seals"
     )
@@ -414,31 +423,31 @@ async def test_a_chain_computed_anew(sealed):
     assert await sealed.found() == [("anchor_mismatch", 10)]
 
 
-async def test_an_emptied_log(sealed):
+async def test_an_emptied_log(sealed: Chain) -> None:
     sealed.sql("DELETE FROM audit_logs; DELETE FROM audit_seals")
     assert await sealed.found() == [("cut_off", 10)]
     assert await sealed.anchor() is Anchoring.CONTRADICTED
 
 
-async def test_a_removed_anchor(sealed):
+async def test_a_removed_anchor(sealed: Chain) -> None:
     sealed.other_sql("DELETE FROM audit_anchors")
     assert await sealed.found() == [("anchor_missing", None)]
 
 
-async def test_another_anchor(sealed):
+async def test_another_anchor(sealed: Chain) -> None:
     sealed.other_sql(
         "ALTER TABLE audit_anchors DISABLE TRIGGER ALL;UPDATE audit_anchors SET hash = sha256('x')"
     )
     assert await sealed.found() == [("anchor_mismatch", 10)]
 
 
-async def test_lost_seals_of_the_end_are_made_again(sealed):
+async def test_lost_seals_of_the_end_are_made_again(sealed: Chain) -> None:
     sealed.sql("DELETE FROM audit_seals WHERE seq > 7")
     assert await sealed.seal() == 3
     assert await sealed.found() == []
 
 
-async def test_of_many_findings_the_first_are_shown_and_all_counted(chain):
+async def test_of_many_findings_the_first_are_shown_and_all_counted(chain: Chain) -> None:
     chain.add(SHOWN + 5, LONG_AGO)
     await chain.seal()
     chain.sql("DELETE FROM audit_logs")
@@ -450,14 +459,14 @@ async def test_of_many_findings_the_first_are_shown_and_all_counted(chain):
 # Sealing
 
 
-async def test_all_is_sealed_in_batches(chain, monkeypatch):
+async def test_all_is_sealed_in_batches(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("user_management.services.audit_verification._PAGE", 700)
     chain.add(2 * BATCH + 3, LONG_AGO)
     assert [await chain.seal() for _ in range(4)] == [BATCH, BATCH, 3, 0]
     assert await chain.is_gapless(2 * BATCH + 3)
 
 
-async def test_two_sealers_at_once(chain):
+async def test_two_sealers_at_once(chain: Chain) -> None:
     chain.add(50)
     async with chain.database.session() as first, chain.database.session() as second:
         assert (await seal(first)).rows == 50
@@ -467,7 +476,7 @@ async def test_two_sealers_at_once(chain):
     assert await chain.is_gapless(50)
 
 
-async def test_many_sealers_and_many_writers(chain):
+async def test_many_sealers_and_many_writers(chain: Chain) -> None:
     async def write(number: int) -> None:
         async with chain.database.session() as session:
             await session.execute(
@@ -492,7 +501,7 @@ async def test_many_sealers_and_many_writers(chain):
     assert await chain.is_gapless(200)
 
 
-async def test_a_row_committed_late_is_sealed(chain):
+async def test_a_row_committed_late_is_sealed(chain: Chain) -> None:
     async with chain.database.session() as late:
         await late.execute(insert(AuditLog).values(action="late", resource_type="session"))
         chain.add(3)
@@ -501,7 +510,7 @@ async def test_a_row_committed_late_is_sealed(chain):
     assert await chain.is_gapless(4)
 
 
-async def test_what_lies_further_back_waits_for_the_long_look(chain):
+async def test_what_lies_further_back_waits_for_the_long_look(chain: Chain) -> None:
     chain.add()
     await chain.seal()
     chain.add(created_at="now() - interval '30 minutes'")
@@ -509,20 +518,20 @@ async def test_what_lies_further_back_waits_for_the_long_look(chain):
     assert await chain.seal() == 1
 
 
-async def test_a_clock_that_was_set_back(chain):
+async def test_a_clock_that_was_set_back(chain: Chain) -> None:
     chain.add(created_at="now() + interval '3 days'")
     await chain.seal()
     chain.add()
     assert await chain.seal() == 1
 
 
-async def test_without_the_last_row_the_past_is_not_opened(sealed):
+async def test_without_the_last_row_the_past_is_not_opened(sealed: Chain) -> None:
     sealed.sql(f"DELETE FROM audit_logs WHERE {row_at(10)}")
     sealed.add(created_at="now() - interval '1 day'")
     assert await sealed.seal() == 0
 
 
-async def test_writers_do_not_wait_for_the_sealer(chain):
+async def test_writers_do_not_wait_for_the_sealer(chain: Chain) -> None:
     chain.add(5)
     async with chain.database.session() as sealer, chain.database.session() as writer:
         assert (await seal(sealer)).rows == 5
@@ -532,7 +541,7 @@ async def test_writers_do_not_wait_for_the_sealer(chain):
     assert await chain.is_gapless(6)
 
 
-async def test_an_anchor_moves_forward_only(sealed):
+async def test_an_anchor_moves_forward_only(sealed: Chain) -> None:
     assert await sealed.anchor() is Anchoring.UNCHANGED
     async with sealed.database.session() as session:
         before = await read_head(session)

@@ -5,18 +5,24 @@ import csv
 import io
 import json
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
+from database_server import ProvisionedDatabase
 from sqlalchemy import text
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from slm_server.audit_export import ExportFormat, export
+from slm_server.audit_export import export
 from slm_server.cli import app
 from user_management.population import Population
 from user_management.schemas.audit import actions_of, category_of
 from user_management.services.audit_chain import seal
 from user_management.services.audit_reading import CHUNK, AuditFilter
+from user_management.transfer.exporter import ExportFormat
 
 LOGS = "/api/audit-logs"
 SECURITY = "/api/security/audit-logs"
@@ -24,7 +30,7 @@ MARTA = "7b0e4c5e-0000-4000-8000-000000000001"
 THING = "7b0e4c5e-0000-4000-8000-000000000002"
 
 
-def add_row(database, created_at: str = "now()", **columns: str) -> str:
+def add_row(database: ProvisionedDatabase, created_at: str = "now()", **columns: str) -> str:
     """Add an event past the API; its id. Values are SQL."""
     columns = {
         "id": f"'{uuid4()}'",
@@ -38,7 +44,7 @@ def add_row(database, created_at: str = "now()", **columns: str) -> str:
     return columns["id"].strip("'")
 
 
-def add_rows(database, number: int, created_at: str = "now()") -> None:
+def add_rows(database: ProvisionedDatabase, number: int, created_at: str = "now()") -> None:
     database.sql(
         "INSERT INTO audit_logs (action, resource_type, created_at, user_agent, details)"
         f" SELECT 'logout', 'session', {created_at}, repeat('agent ', 20), '{{\"n\": 1}}'"
@@ -46,20 +52,21 @@ def add_rows(database, number: int, created_at: str = "now()") -> None:
     )
 
 
-async def listed(client, **query) -> list[dict]:
+async def listed(client: httpx2.AsyncClient, **query: Any) -> list[dict]:
     response = await client.get(LOGS, params=query)
     assert response.status_code == 200, response.text
-    return response.json()["logs"]
+    found: list[dict] = response.json()["logs"]
+    return found
 
 
-async def ids(client, **query) -> list[str]:
+async def ids(client: httpx2.AsyncClient, **query: Any) -> list[str]:
     return [row["id"] for row in await listed(client, **query)]
 
 
 # The list
 
 
-async def test_a_row_as_it_is_shown(admin, site):
+async def test_a_row_as_it_is_shown(admin: httpx2.AsyncClient, site: Site) -> None:
     administrator = site.databases[Population.SLM].sql("SELECT id FROM users")
     [login, _] = await listed(admin)
     assert login == {
@@ -87,7 +94,7 @@ async def test_a_row_as_it_is_shown(admin, site):
     assert (one.status_code, one.json()) == (200, login | {"seq": 2})
 
 
-async def test_the_actor_of_the_other_population(admin, site):
+async def test_the_actor_of_the_other_population(admin: httpx2.AsyncClient, site: Site) -> None:
     await admin.post(
         "/api/autobot-users", json={"username": "marta", "email": "marta@autobot.local"}
     )
@@ -111,7 +118,9 @@ async def test_the_actor_of_the_other_population(admin, site):
         ),
     ],
 )
-async def test_what_other_programs_have_written(admin, site, details, actor):
+async def test_what_other_programs_have_written(
+    admin: httpx2.AsyncClient, site: Site, details: str, actor: dict[str, Any] | None
+) -> None:
     row = add_row(site.databases[Population.AUTOBOT], details=f"'{details}'")
     [found] = await listed(admin, population="autobot")
     assert (found["id"], found["actor"]) == (row, actor)
@@ -128,7 +137,7 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-async def test_each_filter(admin, site, name):
+async def test_each_filter(admin: httpx2.AsyncClient, site: Site, name: str) -> None:
     database = site.databases[Population.SLM]
     database.sql(f"INSERT INTO users (id, username, email) VALUES ('{MARTA}', 'marta', 'm@x')")
     value, columns = FILTERS[name]
@@ -137,7 +146,7 @@ async def test_each_filter(admin, site, name):
     assert await ids(admin, **{name: value}) == [meant]
 
 
-async def test_filters_together_and_several_actions(admin, site):
+async def test_filters_together_and_several_actions(admin: httpx2.AsyncClient, site: Site) -> None:
     database = site.databases[Population.SLM]
     first = add_row(database, "now() - interval '1 minute'", action="'a'")
     second = add_row(database, action="'b'")
@@ -148,14 +157,16 @@ async def test_filters_together_and_several_actions(admin, site):
     assert await ids(admin, action=["a", "b"], outcome="success", resource_type="user") == []
 
 
-async def test_any_number_of_actions_is_one_statement(admin, statements):
+async def test_any_number_of_actions_is_one_statement(
+    admin: httpx2.AsyncClient, statements: list[str]
+) -> None:
     for number in (0, 1, 2, 100):
         await ids(admin, action=["a"] * number)
     asked = {each for each in statements if "FROM audit_logs" in each}
     assert len(asked) == 2  # with actions and without
 
 
-async def test_since_is_included_and_until_is_not(admin, site):
+async def test_since_is_included_and_until_is_not(admin: httpx2.AsyncClient, site: Site) -> None:
     database = site.databases[Population.SLM]
     rows = [add_row(database, f"'2026-01-01T00:00:0{second}Z'") for second in range(3)]
     since, until = "2026-01-01T01:00:01+01:00", "2026-01-01T00:00:02Z"
@@ -171,7 +182,9 @@ async def test_since_is_included_and_until_is_not(admin, site):
         *("2026-01-01T06:00+01:00", "2026-01-01T06:00:00.000+0100"),
     ],
 )
-async def test_the_plus_of_a_time_zone_needs_no_escape(admin, site, path, since):
+async def test_the_plus_of_a_time_zone_needs_no_escape(
+    admin: httpx2.AsyncClient, site: Site, path: str, since: str
+) -> None:
     """In a query it is a blank, unless one knows to write %2B."""
     database = site.databases[Population.SLM]
     before, after = (add_row(database, f"'2026-01-01T0{hour}:00:00Z'") for hour in (4, 6))
@@ -190,7 +203,9 @@ async def test_the_plus_of_a_time_zone_needs_no_escape(admin, site, path, since)
         "2026-01-01 01:00",
     ],
 )
-async def test_a_blank_is_no_plus_where_no_time_zone_follows(admin, since):
+async def test_a_blank_is_no_plus_where_no_time_zone_follows(
+    admin: httpx2.AsyncClient, since: str
+) -> None:
     response = await admin.get(LOGS, params={"since": since})
     assert (response.status_code, response.json()["code"]) == (422, "validation_error")
 
@@ -205,7 +220,9 @@ async def test_a_blank_is_no_plus_where_no_time_zone_follows(admin, since):
         (b"\xc3", "\u00c3"),
     ],
 )
-async def test_a_user_agent_in_utf_8_is_shown_as_it_is(admin, site, sent, shown):
+async def test_a_user_agent_in_utf_8_is_shown_as_it_is(
+    admin: httpx2.AsyncClient, site: Site, sent: str | bytes, shown: str
+) -> None:
     await site.add_user(Population.SLM, "marta")
     body = {"username": "marta", "password": site.password}
     login = await site.client.post("/api/slm-auth/login", json=body, headers={"User-Agent": sent})
@@ -233,12 +250,12 @@ async def test_a_user_agent_in_utf_8_is_shown_as_it_is(admin, site, sent, shown)
     ],
     ids=str,
 )
-async def test_a_query_that_is_not_valid(admin, query):
+async def test_a_query_that_is_not_valid(admin: httpx2.AsyncClient, query: dict[str, str]) -> None:
     response = await admin.get(LOGS, params=query)
     assert (response.status_code, response.json()["code"]) == (422, "validation_error")
 
 
-async def test_pages_go_through_equal_times(admin, site):
+async def test_pages_go_through_equal_times(admin: httpx2.AsyncClient, site: Site) -> None:
     database = site.databases[Population.SLM]
     database.sql("DELETE FROM audit_logs")
     add_rows(database, 25, "'2026-01-01T00:00:00Z'")
@@ -255,7 +272,9 @@ async def test_pages_go_through_equal_times(admin, site):
 
 
 @pytest.mark.parametrize("damage", [lambda it: "x" * len(it), lambda it: it[:-4], lambda _: ""])
-async def test_a_forged_cursor(admin, site, damage):
+async def test_a_forged_cursor(
+    admin: httpx2.AsyncClient, site: Site, damage: Callable[[Any], Any]
+) -> None:
     add_rows(site.databases[Population.SLM], 2)
     cursor = (await admin.get(LOGS, params={"limit": 1})).json()["next_cursor"]
     assert (await admin.get(LOGS, params={"cursor": cursor})).status_code == 200
@@ -263,7 +282,7 @@ async def test_a_forged_cursor(admin, site, damage):
     assert (response.status_code, response.json()["code"]) == (422, "validation_error")
 
 
-async def test_an_event_that_is_not_there(admin):
+async def test_an_event_that_is_not_there(admin: httpx2.AsyncClient) -> None:
     response = await admin.get(f"{LOGS}/{uuid4()}")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
@@ -274,7 +293,7 @@ async def test_an_event_that_is_not_there(admin):
 @pytest.mark.parametrize(
     "path", [LOGS, f"{LOGS}/export", f"{LOGS}/{THING}", SECURITY, f"{SECURITY}/{THING}"]
 )
-async def test_who_lacks_the_permission(site, path):
+async def test_who_lacks_the_permission(site: Site, path: str) -> None:
     await site.add_user(Population.SLM, "ada", permissions=["users:read", "admin:access"])
     headers = await site.login("ada")
     assert (await site.client.get(path)).status_code == 401
@@ -283,7 +302,7 @@ async def test_who_lacks_the_permission(site, path):
 
 
 @pytest.mark.parametrize("population", Population)
-async def test_who_has_it(site, population):
+async def test_who_has_it(site: Site, population: Population) -> None:
     await site.add_user(Population.SLM, "ada", permissions=["audit:read"])
     headers = await site.login("ada")
     response = await site.client.get(LOGS, params={"population": population}, headers=headers)
@@ -291,7 +310,7 @@ async def test_who_has_it(site, population):
 
 
 @pytest.fixture
-async def limited(site):
+async def limited(site: Site) -> tuple[httpx2.AsyncClient, UUID, UUID]:
     """A client of somebody who is limited to one of two organizations; that one, the other."""
     mine, other = site.add_organization("mine"), site.add_organization("other")
     await site.add_user(Population.SLM, "ada", permissions=["audit:read"], org_id=mine)
@@ -299,7 +318,9 @@ async def limited(site):
     return site.client, mine, other
 
 
-async def test_a_limited_administrator_sees_one_organization(site, limited):
+async def test_a_limited_administrator_sees_one_organization(
+    site: Site, limited: tuple[httpx2.AsyncClient, UUID, UUID]
+) -> None:
     client, mine, other = limited
     database = site.databases[Population.AUTOBOT]
     await site.add_user(Population.AUTOBOT, "marta", org_id=mine)
@@ -329,7 +350,9 @@ async def test_a_limited_administrator_sees_one_organization(site, limited):
 
 
 @pytest.mark.parametrize("path", [LOGS, f"{LOGS}/export", f"{LOGS}/{THING}", SECURITY])
-async def test_a_limited_administrator_has_no_business_with_the_fleet(limited, path):
+async def test_a_limited_administrator_has_no_business_with_the_fleet(
+    limited: tuple[httpx2.AsyncClient, UUID, UUID], path: str
+) -> None:
     client, _, _ = limited
     response = await client.get(path)
     assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
@@ -343,7 +366,9 @@ def _user(username: str) -> str:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_there_is_no_way_to_change_it(admin, site, method):
+async def test_there_is_no_way_to_change_it(
+    admin: httpx2.AsyncClient, site: Site, method: str
+) -> None:
     row = site.audit(Population.SLM)[0]["id"]
     for path in (LOGS, f"{LOGS}/{row}", SECURITY, f"{SECURITY}/{row}"):
         assert (await admin.request(method, path)).status_code == 405
@@ -361,7 +386,9 @@ async def test_there_is_no_way_to_change_it(admin, site, method):
         "UPDATE audit_anchors SET seq = seq - 1",
     ],
 )
-def test_the_service_can_only_add(databases, population, statement):
+def test_the_service_can_only_add(
+    databases: Databases, population: Population, statement: str
+) -> None:
     database = databases[population]
     database.sql("INSERT INTO audit_anchors VALUES ('slm', 2, 'x')")
     with pytest.raises(AssertionError, match=r"permission denied|only moves forward"):
@@ -371,7 +398,7 @@ def test_the_service_can_only_add(databases, population, statement):
 # The export
 
 
-async def test_an_export_is_an_event(admin, site):
+async def test_an_export_is_an_event(admin: httpx2.AsyncClient, site: Site) -> None:
     response = await admin.get(
         f"{LOGS}/export", params={"action": ["a", "b"], "since": "2026-01-01T00:00:00Z"}
     )
@@ -388,7 +415,7 @@ async def test_an_export_is_an_event(admin, site):
     assert len(list(csv.reader(io.StringIO(response.text)))) == 1
 
 
-async def test_both_forms_tell_the_same(admin, site):
+async def test_both_forms_tell_the_same(admin: httpx2.AsyncClient, site: Site) -> None:
     add_row(
         site.databases[Population.SLM],
         details="""'{"text": "a, \\"b\\"\\n€"}'""",
@@ -409,7 +436,7 @@ async def test_both_forms_tell_the_same(admin, site):
         assert row == {name: value or "" for name, value in event.items()}
 
 
-async def test_a_spreadsheet_runs_nothing_of_it(admin, site):
+async def test_a_spreadsheet_runs_nothing_of_it(admin: httpx2.AsyncClient, site: Site) -> None:
     database = site.databases[Population.SLM]
     for start in "=+-@\t\r":
         add_row(database, user_agent=f"E'{start.encode('unicode_escape').decode()}cmd|x'")
@@ -421,7 +448,7 @@ async def test_a_spreadsheet_runs_nothing_of_it(admin, site):
     assert [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))] == []
 
 
-async def test_a_large_export_needs_little(admin, site):
+async def test_a_large_export_needs_little(admin: httpx2.AsyncClient, site: Site) -> None:
     database = site.resources.databases[Population.SLM]
     add_rows(site.databases[Population.SLM], 20_000, "'2026-01-01T00:00:00Z'")
     whole = await admin.get(f"{LOGS}/export", params={"action": "logout"})
@@ -441,7 +468,9 @@ async def test_a_large_export_needs_little(admin, site):
     assert size > 7_000_000 > peak
 
 
-async def test_a_database_that_is_away_is_told_before_the_first_byte(run_site, proxied):
+async def test_a_database_that_is_away_is_told_before_the_first_byte(
+    run_site: RunSite, proxied: dict[Population, Any]
+) -> None:
     await proxied[Population.SLM].proxy.start()
     async with run_site(proxied) as site:
         headers = await site.administrate()
@@ -452,7 +481,9 @@ async def test_a_database_that_is_away_is_told_before_the_first_byte(run_site, p
 
 
 @pytest.mark.deadlines
-async def test_a_query_that_takes_too_long_is_told_before_the_first_byte(admin, site):
+async def test_a_query_that_takes_too_long_is_told_before_the_first_byte(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     database = site.resources.databases[Population.SLM]
     # As the owner: nothing else keeps a reader waiting.
     lock = "BEGIN; LOCK TABLE audit_seals; SELECT pg_sleep(4); COMMIT"
@@ -470,7 +501,7 @@ async def test_a_query_that_takes_too_long_is_told_before_the_first_byte(admin, 
 # AutoBot's own address
 
 
-async def test_a_row_in_the_form_that_autobot_had(admin, site):
+async def test_a_row_in_the_form_that_autobot_had(admin: httpx2.AsyncClient, site: Site) -> None:
     await site.try_login(site.administrator, "wrong")
     response = await admin.get(SECURITY, params={"success": "false"})
     [row] = site.audit(Population.SLM, "login_failed")
@@ -511,7 +542,9 @@ async def test_a_row_in_the_form_that_autobot_had(admin, site):
     ],
     ids=str,
 )
-async def test_the_filters_that_autobot_had(admin, site, query, actions):
+async def test_the_filters_that_autobot_had(
+    admin: httpx2.AsyncClient, site: Site, query: dict[str, str], actions: list[Any] | list[str]
+) -> None:
     database = site.databases[Population.SLM]
     add_row(database, outcome="'failure'")
     foreign = """'{"actor": {"population": "autobot", "user_id": "x", "username": "Zenia"}}'"""
@@ -521,7 +554,7 @@ async def test_the_filters_that_autobot_had(admin, site, query, actions):
     assert answer["total"] == len(answer["logs"])
 
 
-async def test_the_pages_that_autobot_had(admin, site):
+async def test_the_pages_that_autobot_had(admin: httpx2.AsyncClient, site: Site) -> None:
     add_rows(site.databases[Population.SLM], 5)
     found = []
     for page in (1, 2, 3, 4):
@@ -535,7 +568,7 @@ async def test_the_pages_that_autobot_had(admin, site):
         assert (await admin.get(SECURITY, params=query)).status_code == 422
 
 
-def test_every_action_has_one_category():
+def test_every_action_has_one_category() -> None:
     categories = ("authentication", "authorization", "security", "configuration")
     assert [category_of(action) for name in categories for action in actions_of(name)] == [
         name for name in categories for _ in actions_of(name)
@@ -550,20 +583,20 @@ def test_every_action_has_one_category():
 
 
 @pytest.fixture
-def command(databases, monkeypatch):
+def command(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `slm audit`; the finished run."""
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*arguments):
+    def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, ["audit", *arguments])
 
     return run
 
 
-def test_the_command_lists(command, databases):
+def test_the_command_lists(command: Callable[..., Result], databases: Databases) -> None:
     first = add_row(databases[Population.SLM], "'2026-01-01T00:00:00Z'", action="'a'")
     second = add_row(databases[Population.SLM], "'2026-01-02T00:00:00Z'", action="'b'")
     done = command("list", "-p", "slm", "--json")
@@ -581,7 +614,9 @@ def test_the_command_lists(command, databases):
     assert command("list", "-p", "slm", "--since", "yesterday").exit_code == 2
 
 
-def test_the_table_shows_text_as_it_is(command, databases):
+def test_the_table_shows_text_as_it_is(
+    command: Callable[..., Result], databases: Databases
+) -> None:
     add_row(
         databases[Population.SLM],
         action="'[red]a[/red]'",
@@ -596,7 +631,7 @@ def test_the_table_shows_text_as_it_is(command, databases):
     assert "zenia" in done.stdout
 
 
-def test_the_command_exports(command, databases):
+def test_the_command_exports(command: Callable[..., Result], databases: Databases) -> None:
     database = databases[Population.AUTOBOT]
     row = add_row(database)
     done = command("export", "-p", "autobot", "--format", "ndjson")
@@ -608,7 +643,9 @@ def test_the_command_exports(command, databases):
 
 
 @pytest.mark.parametrize("subcommand", ["list", "export"])
-def test_the_command_without_a_database(command, monkeypatch, subcommand):
+def test_the_command_without_a_database(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, subcommand: str
+) -> None:
     monkeypatch.setenv("SLM_POSTGRES_HOST", "/nowhere")
     done = command(subcommand, "-p", "slm")
     assert (done.exit_code, done.stdout) == (1, "")

@@ -7,9 +7,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+from applications import Databases, Site
 from fastapi import APIRouter
 
-from slm_server.api.matrix import HOLDERS, contexts, rows
+from slm_server.api.matrix import HOLDERS, Row, contexts, rows
 from slm_server.app import create_app
 from user_management.middleware.rbac import LEAVING, LOGGED_IN, ONE_TIME, PUBLIC, access_of
 from user_management.permissions import SYSTEM_ROLES
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 REFUSALS = {"not_authenticated", "permission_denied", "password_change_required"}
 
 
-def test_the_published_matrix_is_that_of_the_application():
+def test_the_published_matrix_is_that_of_the_application() -> None:
     written = subprocess.run(
         [sys.executable, "-m", "slm_server.api.matrix"],
         cwd=ROOT,
@@ -34,14 +35,14 @@ def test_the_published_matrix_is_that_of_the_application():
     )
 
 
-def test_every_route_declares_what_it_asks():
+def test_every_route_declares_what_it_asks() -> None:
     undeclared = [
         context.path for context in contexts(create_app()) if access_of(context.dependant) is None
     ]
     assert undeclared == []
 
 
-def test_a_route_that_declares_nothing_is_found():
+def test_a_route_that_declares_nothing_is_found() -> None:
     app = create_app()
     forgotten = APIRouter()
     forgotten.get("/forgotten")(lambda: None)
@@ -50,7 +51,7 @@ def test_a_route_that_declares_nothing_is_found():
         rows(app)
 
 
-def test_the_matrix_has_every_operation_of_the_description():
+def test_the_matrix_has_every_operation_of_the_description() -> None:
     app = create_app()
     described = {
         (method.upper(), path) for path, item in app.openapi()["paths"].items() for method in item
@@ -58,7 +59,7 @@ def test_the_matrix_has_every_operation_of_the_description():
     assert {(row.method, row.path) for row in rows(app)} == described
 
 
-def test_the_system_roles_are_those_of_the_databases(databases):
+def test_the_system_roles_are_those_of_the_databases(databases: Databases) -> None:
     for database in databases.values():
         stored = database.sql(
             "SELECT r.name, string_agg(p.name, ' ' ORDER BY p.name) FROM roles r "
@@ -70,7 +71,7 @@ def test_the_system_roles_are_those_of_the_databases(databases):
         assert stored.splitlines() == known
 
 
-def expected(caller, row) -> str | None:
+def expected(caller: str, row: Row) -> str | None:
     """What a caller is refused with, None when they may come in."""
     if row.access == PUBLIC:
         return None
@@ -84,7 +85,7 @@ def expected(caller, row) -> str | None:
     return None if may else "permission_denied"
 
 
-async def headers_of(site, caller) -> dict[str, str]:
+async def headers_of(site: Site, caller: str) -> dict[str, str]:
     """Create the caller and log them in."""
     if caller == "nobody":
         return {}
@@ -106,13 +107,13 @@ async def headers_of(site, caller) -> dict[str, str]:
     return await site.login("caller")
 
 
-def address(row) -> str:
+def address(row: Row) -> str:
     """Of something that could be there, and is not."""
     return re.sub(r"\{\w+\}", lambda _: str(uuid.uuid4()), row.path)
 
 
 @pytest.mark.parametrize("caller", ["nobody", "one-time password", "no role", *HOLDERS])
-async def test_each_route_admits_whom_the_matrix_says(site, caller):
+async def test_each_route_admits_whom_the_matrix_says(site: Site, caller: str) -> None:
     headers = await headers_of(site, caller)
     answers, matrix = {}, {}
     for row in rows(site.app):
@@ -136,7 +137,7 @@ async def test_each_route_admits_whom_the_matrix_says(site, caller):
     assert answers == matrix
 
 
-async def test_a_refusal_names_what_is_missing(site):
+async def test_a_refusal_names_what_is_missing(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     refused = await site.client.get("/api/slm-users", headers=await site.login("marta"))
     assert refused.json()["detail"] == "This needs the permission users:read."

@@ -1,12 +1,17 @@
 """What the SLM server does is felt by the next request at the AutoBot backend, and the reverse."""
 
 import asyncio
+import threading
+from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Backend, Databases, RunBackend, Site
 
 from user_management.population import Population
 from user_management.services.audit_chain import anchor, read_head, seal
-from user_management.services.audit_verification import verify
+from user_management.services.audit_verification import Verification, verify
 
 AUTOBOT = Population.AUTOBOT
 USERS = "/api/autobot-users"
@@ -15,19 +20,21 @@ WRONG = "not-the-password-11"
 
 
 @pytest.fixture
-async def marta(site):
+async def marta(site: Site) -> UUID:
     """An application user."""
     return await site.add_user(AUTOBOT, "marta")
 
 
-async def does(admin, method, path, **request):
+async def does(
+    admin: httpx2.AsyncClient, method: str, path: str, **request: Any
+) -> httpx2.Response:
     """What the administrator of the fleet does, who may."""
     response = await admin.request(method, path, **request)
     assert response.is_success, response.text
     return response
 
 
-async def is_in(backend, login) -> bool:
+async def is_in(backend: Backend, login: dict[str, str]) -> bool:
     """Whether a login is still good: all that it opens says the same."""
     headers = backend.bearer(login["token"])
     me = (await backend.me(headers)).status_code
@@ -36,13 +43,16 @@ async def is_in(backend, login) -> bool:
     by_refresh_token = (await backend.refresh(login["refresh_token"])).status_code
     answers = {me == 200, check, by_token == 200, by_refresh_token == 200}
     assert len(answers) == 1, (me, check, by_token, by_refresh_token)
-    return answers.pop()
+    answer: bool = answers.pop()
+    return answer
 
 
 # From the SLM server to the backend
 
 
-async def test_whom_the_slm_server_creates_logs_in(admin, backend):
+async def test_whom_the_slm_server_creates_logs_in(
+    admin: httpx2.AsyncClient, backend: Backend
+) -> None:
     created = await admin.post(
         USERS,
         json={
@@ -68,7 +78,15 @@ async def test_whom_the_slm_server_creates_logs_in(admin, backend):
         ("DELETE", "/sessions", None),
     ],
 )
-async def test_what_ends_a_login_ends_it_at_once(admin, site, backend, marta, method, path, body):
+async def test_what_ends_a_login_ends_it_at_once(
+    admin: httpx2.AsyncClient,
+    site: Site,
+    backend: Backend,
+    marta: UUID,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None,
+) -> None:
     await site.add_user(AUTOBOT, "other")
     logins = [await backend.enter("marta") for _ in range(2)]
     other = await backend.enter("other")
@@ -93,7 +111,7 @@ async def test_what_ends_a_login_ends_it_at_once(admin, site, backend, marta, me
         "DELETE FROM auth_sessions",
     ],
 )
-async def test_each_reason_suffices(site, backend, change):
+async def test_each_reason_suffices(site: Site, backend: Backend, change: str) -> None:
     """The SLM server ends sessions as well; here nothing but the one thing changes."""
     await site.add_user(AUTOBOT, "marta", org_id=site.add_organization("acme"))
     login = await backend.enter("marta")
@@ -103,7 +121,9 @@ async def test_each_reason_suffices(site, backend, change):
     assert not await is_in(backend, login)
 
 
-async def test_a_user_who_is_enabled_again_logs_in_again(admin, backend, marta):
+async def test_a_user_who_is_enabled_again_logs_in_again(
+    admin: httpx2.AsyncClient, backend: Backend, marta: UUID
+) -> None:
     login = await backend.enter("marta")
     await does(admin, "PATCH", f"{USERS}/{marta}", json={"is_active": False})
     assert (await backend.try_login("marta")).status_code == 401
@@ -112,14 +132,18 @@ async def test_a_user_who_is_enabled_again_logs_in_again(admin, backend, marta):
     assert await is_in(backend, await backend.enter("marta"))
 
 
-async def test_one_session_is_ended(admin, backend, marta):
+async def test_one_session_is_ended(
+    admin: httpx2.AsyncClient, backend: Backend, marta: UUID
+) -> None:
     first, second = await backend.enter("marta"), await backend.enter("marta")
     await does(admin, "DELETE", f"{USERS}/{marta}/sessions/{first['session_id']}")
     assert not await is_in(backend, first)
     assert await is_in(backend, second)
 
 
-async def test_a_new_name_is_the_one_to_log_in_with(admin, backend, marta):
+async def test_a_new_name_is_the_one_to_log_in_with(
+    admin: httpx2.AsyncClient, backend: Backend, marta: UUID
+) -> None:
     login = await backend.enter("marta")
     await does(
         admin,
@@ -134,7 +158,9 @@ async def test_a_new_name_is_the_one_to_log_in_with(admin, backend, marta):
     assert (await backend.try_login("maria@autobot.local")).status_code == 200
 
 
-async def test_from_a_reset_to_a_password_of_ones_own(admin, site, backend, marta):
+async def test_from_a_reset_to_a_password_of_ones_own(
+    admin: httpx2.AsyncClient, site: Site, backend: Backend, marta: UUID
+) -> None:
     reset = await does(admin, "POST", f"{USERS}/{marta}/reset-password")
     one_time = reset.json()["one_time_password"]
     login = await backend.enter("marta", one_time)
@@ -165,7 +191,9 @@ async def test_from_a_reset_to_a_password_of_ones_own(admin, site, backend, mart
     assert len(site.audit(AUTOBOT, "password_reset_completed")) == 1
 
 
-async def test_a_one_time_password_expires_with_its_session(admin, site, backend, marta):
+async def test_a_one_time_password_expires_with_its_session(
+    admin: httpx2.AsyncClient, site: Site, backend: Backend, marta: UUID
+) -> None:
     reset = await does(admin, "POST", f"{USERS}/{marta}/reset-password")
     one_time = reset.json()["one_time_password"]
     headers = await backend.login("marta", one_time)
@@ -174,7 +202,9 @@ async def test_a_one_time_password_expires_with_its_session(admin, site, backend
     assert (await backend.try_login("marta", one_time)).status_code == 401
 
 
-async def test_a_login_during_a_reset_begins_no_session(admin, backend, marta, held_hashing):
+async def test_a_login_during_a_reset_begins_no_session(
+    admin: httpx2.AsyncClient, backend: Backend, marta: UUID, held_hashing: threading.Event
+) -> None:
     attempt = asyncio.create_task(backend.try_login("marta"))
     await backend.queued(1)
     await does(admin, "POST", f"{USERS}/{marta}/reset-password")
@@ -182,7 +212,13 @@ async def test_a_login_during_a_reset_begins_no_session(admin, backend, marta, h
     assert (await attempt).status_code == 401
 
 
-async def test_a_change_during_a_reset_changes_nothing(admin, site, backend, marta, held_hashing):
+async def test_a_change_during_a_reset_changes_nothing(
+    admin: httpx2.AsyncClient,
+    site: Site,
+    backend: Backend,
+    marta: UUID,
+    held_hashing: threading.Event,
+) -> None:
     held_hashing.set()
     headers = await backend.login("marta")
     held_hashing.clear()
@@ -197,8 +233,12 @@ async def test_a_change_during_a_reset_changes_nothing(admin, site, backend, mar
 
 
 async def test_a_user_who_is_disabled_during_a_change_changes_nothing(
-    admin, site, backend, marta, held_hashing
-):
+    admin: httpx2.AsyncClient,
+    site: Site,
+    backend: Backend,
+    marta: UUID,
+    held_hashing: threading.Event,
+) -> None:
     held_hashing.set()
     headers = await backend.login("marta")
     held_hashing.clear()
@@ -215,7 +255,9 @@ async def test_a_user_who_is_disabled_during_a_change_changes_nothing(
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/deactivate"), ("PATCH", "")], ids=["deactivate", "patch"]
 )
-async def test_a_closed_organization_keeps_its_users_out(admin, site, backend, method, path):
+async def test_a_closed_organization_keeps_its_users_out(
+    admin: httpx2.AsyncClient, site: Site, backend: Backend, method: str, path: str
+) -> None:
     organization = site.add_organization("acme")
     await site.add_user(AUTOBOT, "member", org_id=organization)
     await site.add_user(AUTOBOT, "elsewhere", org_id=site.add_organization("other"))
@@ -231,7 +273,9 @@ async def test_a_closed_organization_keeps_its_users_out(admin, site, backend, m
 
 
 @pytest.mark.usefixtures("held_clock")
-async def test_an_administrator_of_the_fleet_unlocks(admin, site, backend, marta):
+async def test_an_administrator_of_the_fleet_unlocks(
+    admin: httpx2.AsyncClient, site: Site, backend: Backend, marta: UUID
+) -> None:
     headers = await backend.login("marta")
     # From another browser: hers has a limit of its own.
     backend.client.cookies.clear()
@@ -255,7 +299,9 @@ async def test_an_administrator_of_the_fleet_unlocks(admin, site, backend, marta
     assert scopes == {"pair", "password"}
 
 
-async def test_all_backends_count_together(databases, run_backend, backend, marta):
+async def test_all_backends_count_together(
+    databases: Databases, run_backend: RunBackend, backend: Backend, marta: UUID
+) -> None:
     del marta
     async with run_backend(databases[AUTOBOT]) as second:
         for each in (backend, second, backend, second, backend):
@@ -264,7 +310,9 @@ async def test_all_backends_count_together(databases, run_backend, backend, mart
     assert statuses == [429, 429]
 
 
-async def test_all_backends_with_one_key_know_at_once(databases, run_backend, backend, marta):
+async def test_all_backends_with_one_key_know_at_once(
+    databases: Databases, run_backend: RunBackend, backend: Backend, marta: UUID
+) -> None:
     del marta
     key = backend.settings.autobot_signing_key
     async with run_backend(databases[AUTOBOT], autobot_signing_key=key) as second:
@@ -277,7 +325,9 @@ async def test_all_backends_with_one_key_know_at_once(databases, run_backend, ba
 # From the backend to the SLM server
 
 
-async def test_sessions_of_the_backend_are_listed(admin, backend, marta):
+async def test_sessions_of_the_backend_are_listed(
+    admin: httpx2.AsyncClient, backend: Backend, marta: UUID
+) -> None:
     logins = [await backend.enter("marta") for _ in range(3)]
     await backend.client.post("/api/auth/logout", headers=backend.bearer(logins[1]["token"]))
     await backend.refresh(logins[0]["refresh_token"])
@@ -289,7 +339,9 @@ async def test_sessions_of_the_backend_are_listed(admin, backend, marta):
         assert row["is_current"] is False
 
 
-async def test_the_last_login_is_shown(admin, backend, marta):
+async def test_the_last_login_is_shown(
+    admin: httpx2.AsyncClient, backend: Backend, marta: UUID
+) -> None:
     before = (await does(admin, "GET", f"{USERS}/{marta}")).json()
     login = await backend.enter("marta")
     after = (await does(admin, "GET", f"{USERS}/{marta}")).json()
@@ -298,14 +350,17 @@ async def test_the_last_login_is_shown(admin, backend, marta):
     assert after["updated_at"] == before["updated_at"]
 
 
-async def listed(admin, action):
+async def listed(admin: httpx2.AsyncClient, action: str) -> list[dict[str, Any]]:
     """The events of application users, as the SLM server shows them, oldest first."""
     query = {"population": "autobot", "action": action}
     response = await does(admin, "GET", "/api/audit-logs", params=query)
-    return response.json()["logs"][::-1]
+    found: list[dict[str, Any]] = response.json()["logs"][::-1]
+    return found
 
 
-async def test_the_audit_log_of_the_backend_is_read_at_the_slm_server(admin, site, backend):
+async def test_the_audit_log_of_the_backend_is_read_at_the_slm_server(
+    admin: httpx2.AsyncClient, site: Site, backend: Backend
+) -> None:
     organization = str(site.add_organization("acme"))
     marta = str(await site.add_user(AUTOBOT, "marta", org_id=organization))
     login = await backend.enter("marta")
@@ -340,13 +395,15 @@ async def test_the_audit_log_of_the_backend_is_read_at_the_slm_server(admin, sit
         assert (row["ip_address"], row["user_agent"]) == ("203.0.113.7", "pytest")
 
 
-async def test_what_the_backend_writes_is_sealed_like_everything_else(site, backend, marta):
+async def test_what_the_backend_writes_is_sealed_like_everything_else(
+    site: Site, backend: Backend, marta: UUID
+) -> None:
     del marta
     headers = await backend.login("marta")
     await backend.try_login("marta", WRONG)
     await backend.client.post("/api/auth/logout", headers=headers)
 
-    async def verified():
+    async def verified() -> Verification:
         async with (
             site.resources.session(AUTOBOT) as session,
             site.resources.session(Population.SLM) as other,

@@ -5,9 +5,15 @@ else by writing sessions and refresh tokens into the database.
 import hashlib
 import hmac
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Backend, Site
+from database_server import ProvisionedDatabase
 
 from user_management.population import Population
 
@@ -18,14 +24,14 @@ TOKEN = "A" * 43
 class Thief:
     """What the backend's role may write, and whom they want to be."""
 
-    def __init__(self, database, victim) -> None:
+    def __init__(self, database: ProvisionedDatabase, victim: UUID) -> None:
         self._database = database
         self.victim = victim
 
-    def sql(self, statements) -> str:
+    def sql(self, statements: str) -> str:
         return self._database.sql(statements, user="autobot_backend")
 
-    def begin_session(self, session_id=None, user_id=None) -> str:
+    def begin_session(self, session_id: str | None = None, user_id: object = None) -> str:
         """A session of the victim, which the database takes for a real one; its id."""
         session_id = session_id or str(uuid.uuid4())
         self.sql(
@@ -34,7 +40,7 @@ class Thief:
         )
         return session_id
 
-    def add_token(self, token_hash, session_id) -> None:
+    def add_token(self, token_hash: str, session_id: str) -> None:
         self.sql(
             "INSERT INTO refresh_tokens (token_hash, session_id)"
             f" VALUES ('{token_hash}', '{session_id}')"
@@ -42,14 +48,16 @@ class Thief:
 
 
 @pytest.fixture
-async def thief(site):
+async def thief(site: Site) -> Thief:
     """Eve, who has an account, and Ada, who is an administrator."""
     await site.add_user(AUTOBOT, "eve")
     victim = await site.add_user(AUTOBOT, "ada", is_admin=True)
     return Thief(site.databases[AUTOBOT], victim)
 
 
-async def test_the_thief_of_these_tests_writes_what_the_backend_does(backend, thief):
+async def test_the_thief_of_these_tests_writes_what_the_backend_does(
+    backend: Backend, thief: Thief
+) -> None:
     """With the backend's key, their session would go on."""
     session_id = thief.begin_session()
     keys = backend.resources.refresh_tokens
@@ -58,7 +66,9 @@ async def test_the_thief_of_these_tests_writes_what_the_backend_does(backend, th
     assert (await backend.refresh(token)).status_code == 200
 
 
-async def test_a_session_that_is_begun_anew_does_not_outlast_its_token(backend, thief):
+async def test_a_session_that_is_begun_anew_does_not_outlast_its_token(
+    backend: Backend, thief: Thief
+) -> None:
     """The longest session is 12 hours, whatever the database says of this one."""
     keys, session_id = backend.resources.refresh_tokens, thief.begin_session()
     thief.add_token(f"\\x{keys.hash(TOKEN).hex()}", session_id)
@@ -77,14 +87,18 @@ async def test_a_session_that_is_begun_anew_does_not_outlast_its_token(backend, 
     ],
     ids=["plain", "sha256", "hmac with the session's secret", "hmac without a key"],
 )
-async def test_no_hash_that_can_be_made_counts(backend, thief, make):
+async def test_no_hash_that_can_be_made_counts(
+    backend: Backend, thief: Thief, make: Callable[[Any], Any]
+) -> None:
     session_id = thief.begin_session()
     for token in (TOKEN, TOKEN * 2):
         thief.add_token(f"\\x{make(token.encode()).hex()}", session_id)
         assert (await backend.refresh(token)).status_code == 401
 
 
-async def test_ones_own_token_is_not_given_to_another_session(backend, thief):
+async def test_ones_own_token_is_not_given_to_another_session(
+    backend: Backend, thief: Thief
+) -> None:
     login = await backend.enter("eve")
     known = thief.sql("SELECT token_hash FROM refresh_tokens")
     session_id = thief.begin_session()
@@ -102,7 +116,9 @@ async def test_ones_own_token_is_not_given_to_another_session(backend, thief):
     "target",
     ["their session", "a new one", "one with the id of one's own", "a new one of one's own"],
 )
-async def test_nor_once_it_was_cleared_away(site, backend, thief, target):
+async def test_nor_once_it_was_cleared_away(
+    site: Site, backend: Backend, thief: Thief, target: str
+) -> None:
     """After a month the thief knows a token whose hash is free again."""
     theirs = (await backend.enter("ada"))["session_id"]
     own = await backend.enter("eve")
@@ -132,7 +148,9 @@ async def test_nor_once_it_was_cleared_away(site, backend, thief, target):
         "expires_at = 'infinity'",
     ],
 )
-async def test_a_session_is_not_made_old_or_endless(backend, thief, change):
+async def test_a_session_is_not_made_old_or_endless(
+    backend: Backend, thief: Thief, change: str
+) -> None:
     """What is old is cleared away, and could then be begun anew under the same id."""
     login = await backend.enter("eve")
     with pytest.raises(AssertionError, match=r"past|longer"):
@@ -140,7 +158,9 @@ async def test_a_session_is_not_made_old_or_endless(backend, thief, change):
     assert (await backend.me(backend.bearer(login["token"]))).status_code == 200
 
 
-async def test_the_server_says_when_a_session_begins_goes_on_and_ends(site, backend, thief):
+async def test_the_server_says_when_a_session_begins_goes_on_and_ends(
+    site: Site, backend: Backend, thief: Thief
+) -> None:
     await backend.enter("eve")
     sql = site.databases[AUTOBOT].sql
     for column in ("refreshed_at", "ended_at"):
@@ -160,7 +180,9 @@ async def test_the_server_says_when_a_session_begins_goes_on_and_ends(site, back
         thief.sql(used)
 
 
-async def test_a_session_that_is_over_does_not_go_on(site, backend, thief):
+async def test_a_session_that_is_over_does_not_go_on(
+    site: Site, backend: Backend, thief: Thief
+) -> None:
     login = await backend.enter("eve")
     site.databases[AUTOBOT].sql("UPDATE auth_sessions SET expires_at = now() - interval '1 hour'")
     with pytest.raises(AssertionError, match="does not go on"):
@@ -168,7 +190,7 @@ async def test_a_session_that_is_over_does_not_go_on(site, backend, thief):
     assert (await backend.me(backend.bearer(login["token"]))).status_code == 401
 
 
-async def test_a_session_that_has_ended_is_not_begun_again(backend, thief):
+async def test_a_session_that_has_ended_is_not_begun_again(backend: Backend, thief: Thief) -> None:
     login = await backend.enter("eve")
     headers = backend.bearer(login["token"])
     await backend.client.post("/api/auth/logout", headers=headers)
@@ -189,7 +211,9 @@ async def test_a_session_that_has_ended_is_not_begun_again(backend, thief):
     ],
     ids=["an object", "a deep one", "a long number", "a list"],
 )
-async def test_no_event_is_written_that_cannot_be_read(admin, thief, details):
+async def test_no_event_is_written_that_cannot_be_read(
+    admin: httpx2.AsyncClient, thief: Thief, details: str
+) -> None:
     with pytest.raises(AssertionError, match="row-level security"):
         thief.sql(
             "INSERT INTO audit_logs (action, resource_type, details)"

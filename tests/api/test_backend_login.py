@@ -5,8 +5,12 @@ import itertools
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Backend, Databases, RunBackend, Site
 from jose import jwt
 
 from user_management.population import Population
@@ -22,30 +26,30 @@ CHECK = {"auth_enabled": True, "deployment_mode": "multi_company"}
 
 
 @pytest.fixture
-async def marta(site):
+async def marta(site: Site) -> UUID:
     """An application user."""
     return await site.add_user(AUTOBOT, "marta")
 
 
-async def logout(backend, headers, **body):
+async def logout(backend: Backend, headers: dict[str, str], **body: Any) -> httpx2.Response:
     return await backend.client.post("/api/auth/logout", headers=headers, **body)
 
 
-def assert_logged_out(response):
+def assert_logged_out(response: httpx2.Response) -> None:
     assert (response.status_code, response.json()) == (
         200,
         {"success": True, "message": "Logged out"},
     )
 
 
-def assert_nobody_logged_out(response):
+def assert_nobody_logged_out(response: httpx2.Response) -> None:
     assert (response.status_code, response.json()) == (
         200,
         {"success": False, "message": "Nobody was logged in with this"},
     )
 
 
-def assert_problem(response, status, code):
+def assert_problem(response: httpx2.Response, status: int, code: str) -> None:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["code"] == code
@@ -54,7 +58,9 @@ def assert_problem(response, status, code):
 # The story
 
 
-async def test_what_autobots_frontend_does_from_login_to_logout(site, backend, marta):
+async def test_what_autobots_frontend_does_from_login_to_logout(
+    site: Site, backend: Backend, marta: UUID
+) -> None:
     login = await backend.enter("marta")
     assert set(login) == LOGIN_FIELDS
     assert set(login["user"]) == {"username", "user_id", "role", "email", "last_login"}
@@ -118,11 +124,11 @@ async def test_what_autobots_frontend_does_from_login_to_logout(site, backend, m
 
 @pytest.mark.usefixtures("marta")
 @pytest.mark.parametrize("name", ["marta", "MARTA", " Marta ", "Marta@AutoBot.Local"])
-async def test_a_login_by_name_or_address_in_any_case(backend, name):
+async def test_a_login_by_name_or_address_in_any_case(backend: Backend, name: str) -> None:
     assert (await backend.enter(name))["user"]["username"] == "marta"
 
 
-async def test_names_of_every_length_log_in(site, backend):
+async def test_names_of_every_length_log_in(site: Site, backend: Backend) -> None:
     name = "a" * 100
     site.databases[AUTOBOT].sql(
         "INSERT INTO users (username, email, password_hash) SELECT"
@@ -143,14 +149,16 @@ async def test_names_of_every_length_log_in(site, backend):
         None,
     ],
 )
-async def test_a_login_of_another_form_is_not_valid(backend, body):
+async def test_a_login_of_another_form_is_not_valid(
+    backend: Backend, body: dict[str, Any] | list[str] | None
+) -> None:
     response = await backend.client.post(
         "/api/auth/login", content=json.dumps(body), headers={"Content-Type": "application/json"}
     )
     assert_problem(response, 422, "validation_error")
 
 
-async def test_what_a_login_answers(backend, marta):
+async def test_what_a_login_answers(backend: Backend, marta: UUID) -> None:
     response = await backend.try_login("Marta")
     assert response.status_code == 200, response.text
     body = response.json()
@@ -187,7 +195,7 @@ async def test_what_a_login_answers(backend, marta):
     }
 
 
-async def test_the_organization_is_told(site, backend):
+async def test_the_organization_is_told(site: Site, backend: Backend) -> None:
     organization = str(site.add_organization("acme"))
     await site.add_user(AUTOBOT, "marta", org_id=organization)
     login = await backend.enter("marta")
@@ -196,13 +204,15 @@ async def test_the_organization_is_told(site, backend):
     assert me["org_id"] == organization
 
 
-async def test_fleet_administrators_do_not_log_in_here(site, backend):
+async def test_fleet_administrators_do_not_log_in_here(site: Site, backend: Backend) -> None:
     await site.add_user(Population.SLM, "marta", is_admin=True)
     assert_problem(await backend.try_login("marta"), 401, "invalid_credentials")
 
 
 @pytest.mark.usefixtures("marta")
-async def test_a_weak_hash_is_replaced_at_login(site, databases, run_backend):
+async def test_a_weak_hash_is_replaced_at_login(
+    site: Site, databases: Databases, run_backend: RunBackend
+) -> None:
     async with run_backend(databases[AUTOBOT], bcrypt_cost=5) as backend:
         sql = databases[AUTOBOT].sql
         assert sql("SELECT password_hash FROM users").startswith("$2b$04$")
@@ -219,7 +229,7 @@ async def test_a_weak_hash_is_replaced_at_login(site, databases, run_backend):
 
 @pytest.mark.usefixtures("marta")
 @pytest.mark.parametrize("header", ["X-Session-ID", "X-User-Role", "Cookie"])
-async def test_no_other_header_opens_anything(backend, header):
+async def test_no_other_header_opens_anything(backend: Backend, header: str) -> None:
     login = await backend.enter("marta")
     for value in (login["session_id"], login["token"], "admin", f"session_id={login['token']}"):
         headers = {header: value}
@@ -235,7 +245,7 @@ async def test_no_other_header_opens_anything(backend, header):
 
 @pytest.mark.usefixtures("marta")
 @pytest.mark.parametrize("scheme", ["Basic", "Token", ""])
-async def test_another_scheme_opens_nothing(backend, scheme):
+async def test_another_scheme_opens_nothing(backend: Backend, scheme: str) -> None:
     token = (await backend.enter("marta"))["token"]
     headers = {"Authorization": f"{scheme} {token}".strip()}
     assert_problem(await backend.me(headers), 401, "not_authenticated")
@@ -246,7 +256,7 @@ async def test_another_scheme_opens_nothing(backend, scheme):
     }
 
 
-async def test_without_a_login_nobody_is_anybody(backend):
+async def test_without_a_login_nobody_is_anybody(backend: Backend) -> None:
     refused = await backend.me({})
     assert_problem(refused, 401, "not_authenticated")
     assert refused.headers["www-authenticate"] == "Bearer"
@@ -258,13 +268,17 @@ async def test_without_a_login_nobody_is_anybody(backend):
 
 @pytest.mark.usefixtures("marta")
 @pytest.mark.parametrize("body", [{}, {"refresh_token": None}, {"refresh_token": ""}, []])
-async def test_a_refresh_of_another_form_is_not_valid(backend, body):
+async def test_a_refresh_of_another_form_is_not_valid(
+    backend: Backend, body: dict[str, Any] | list[Any]
+) -> None:
     headers = await backend.login("marta")
     response = await backend.client.post("/api/auth/refresh", headers=headers, json=body)
     assert_problem(response, 422, "validation_error")
 
 
-async def test_a_refresh_sees_what_became_of_the_user(site, backend, marta):
+async def test_a_refresh_sees_what_became_of_the_user(
+    site: Site, backend: Backend, marta: UUID
+) -> None:
     login = await backend.enter("marta")
     organization = str(site.add_organization("acme"))
     site.databases[AUTOBOT].sql(
@@ -288,7 +302,9 @@ async def test_a_refresh_sees_what_became_of_the_user(site, backend, marta):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_a_used_refresh_token_ends_the_session_after_a_while(site, backend):
+async def test_a_used_refresh_token_ends_the_session_after_a_while(
+    site: Site, backend: Backend
+) -> None:
     login = await backend.enter("marta")
     again = (await backend.refresh(login["refresh_token"])).json()
     site.databases[AUTOBOT].sql("UPDATE refresh_tokens SET used_at = used_at - interval '11 s'")
@@ -303,7 +319,7 @@ async def test_a_used_refresh_token_ends_the_session_after_a_while(site, backend
 
 
 @pytest.mark.usefixtures("marta")
-async def test_a_change_asks_for_the_current_password(site, backend):
+async def test_a_change_asks_for_the_current_password(site: Site, backend: Backend) -> None:
     headers = await backend.login("marta")
     without = await backend.client.post(
         "/api/auth/change-password", headers=headers, json={"new_password": NEW_PASSWORD}
@@ -320,7 +336,7 @@ async def test_a_change_asks_for_the_current_password(site, backend):
     assert (row["outcome"], row["details"]) == ("failure", {"reason": "invalid_password"})
 
 
-async def test_a_change_ends_all_other_sessions(site, backend, marta):
+async def test_a_change_ends_all_other_sessions(site: Site, backend: Backend, marta: UUID) -> None:
     other, own = await backend.enter("marta"), await backend.enter("marta")
     headers = backend.bearer(own["token"])
     changed = await backend.change_password(headers, site.password, NEW_PASSWORD)
@@ -334,7 +350,7 @@ async def test_a_change_ends_all_other_sessions(site, backend, marta):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_the_last_five_passwords_are_not_used_again(site, backend):
+async def test_the_last_five_passwords_are_not_used_again(site: Site, backend: Backend) -> None:
     headers = await backend.login("marta")
     passwords = [site.password, *(f"granite-otter-quilt-{number}" for number in range(20, 26))]
     for current, new in itertools.pairwise(passwords):
@@ -353,7 +369,9 @@ async def test_the_last_five_passwords_are_not_used_again(site, backend):
 
 @pytest.mark.usefixtures("marta")
 @pytest.mark.parametrize("body", [{}, {"json": {}}, {"json": {"session_id": None}}])
-async def test_a_logout_names_no_session_or_its_own(site, backend, body):
+async def test_a_logout_names_no_session_or_its_own(
+    site: Site, backend: Backend, body: dict[str, Any]
+) -> None:
     headers, other = await backend.login("marta"), await backend.login("marta")
     for _ in range(2):
         assert_logged_out(await logout(backend, headers, **body))
@@ -363,7 +381,9 @@ async def test_a_logout_names_no_session_or_its_own(site, backend, body):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_a_logout_ends_another_session_of_ones_own_that_is_named(site, backend):
+async def test_a_logout_ends_another_session_of_ones_own_that_is_named(
+    site: Site, backend: Backend
+) -> None:
     first, second, third = [await backend.enter("marta") for _ in range(3)]
     headers = backend.bearer(first["token"])
     assert_logged_out(await logout(backend, headers, json={"session_id": second["session_id"]}))
@@ -377,7 +397,7 @@ async def test_a_logout_ends_another_session_of_ones_own_that_is_named(site, bac
 
 
 @pytest.mark.usefixtures("marta")
-async def test_two_that_log_each_other_out_at_once(site, backend):
+async def test_two_that_log_each_other_out_at_once(site: Site, backend: Backend) -> None:
     for _ in range(20):
         pair = [await backend.enter("marta") for _ in range(2)]
         answers = await asyncio.gather(
@@ -397,7 +417,7 @@ async def test_two_that_log_each_other_out_at_once(site, backend):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_nobody_logs_somebody_else_out(site, backend):
+async def test_nobody_logs_somebody_else_out(site: Site, backend: Backend) -> None:
     await site.add_user(AUTOBOT, "other", is_admin=True)
     mine, theirs = await backend.login("marta"), await backend.enter("other")
     named = {"json": {"session_id": theirs["session_id"]}}
@@ -421,7 +441,7 @@ async def test_nobody_logs_somebody_else_out(site, backend):
         "",
     ],
 )
-async def test_a_session_that_is_none_does_nothing(backend, named):
+async def test_a_session_that_is_none_does_nothing(backend: Backend, named: str) -> None:
     headers = await backend.login("marta")
     for sent, judge in (({}, assert_nobody_logged_out), (headers, assert_logged_out)):
         response = await backend.client.post(
@@ -437,7 +457,9 @@ async def test_a_session_that_is_none_does_nothing(backend, named):
     "body",
     [{"session_id": 7}, {"session_id": "x" * 201}, {"session_id": "\ud800"}, {"id": "x"}, []],
 )
-async def test_a_logout_of_another_form_is_not_valid(backend, body):
+async def test_a_logout_of_another_form_is_not_valid(
+    backend: Backend, body: dict[str, Any] | list[Any]
+) -> None:
     response = await backend.client.post(
         "/api/auth/logout",
         content=json.dumps(body),
@@ -448,7 +470,9 @@ async def test_a_logout_of_another_form_is_not_valid(backend, body):
 
 @pytest.mark.usefixtures("marta")
 @pytest.mark.parametrize("expiry", ["expires_at", "ended_at"])
-async def test_a_logout_from_a_session_that_is_over(site, backend, expiry):
+async def test_a_logout_from_a_session_that_is_over(
+    site: Site, backend: Backend, expiry: str
+) -> None:
     headers = await backend.login("marta")
     site.databases[AUTOBOT].sql(f"UPDATE auth_sessions SET {expiry} = now() - interval '1 s'")
     assert (await backend.me(headers)).status_code == 401
@@ -456,7 +480,7 @@ async def test_a_logout_from_a_session_that_is_over(site, backend, expiry):
     assert site.audit(AUTOBOT, "logout") == []
 
 
-async def test_a_logout_with_a_one_time_password(site, backend, marta):
+async def test_a_logout_with_a_one_time_password(site: Site, backend: Backend, marta: UUID) -> None:
     site.give_one_time_password(marta, population=AUTOBOT)
     headers = await backend.login("marta")
     assert_problem(await backend.me(headers), 403, "password_change_required")

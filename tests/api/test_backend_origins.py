@@ -1,6 +1,11 @@
 """What browsers are told: which pages may call the AutoBot backend (CORS)."""
 
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
 import pytest
+from applications import Backend, Databases, RunBackend, Site
 
 from user_management.population import Population
 
@@ -23,13 +28,13 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def backend(databases, run_backend):
+async def backend(databases: Databases, run_backend: RunBackend) -> AsyncIterator[Backend]:
     """The backend, with two origins."""
     async with run_backend(databases[AUTOBOT], frontend_origins=ORIGINS) as started:
         yield started
 
 
-def told(response) -> dict[str, str]:
+def told(response: httpx2.Response) -> dict[str, str]:
     """What an answer says about origins."""
     prefix = "access-control-"
     return {
@@ -39,7 +44,12 @@ def told(response) -> dict[str, str]:
     }
 
 
-async def ask(backend, origin, method="POST", headers="authorization, content-type"):
+async def ask(
+    backend: Backend,
+    origin: str,
+    method: str = "POST",
+    headers: str = "authorization, content-type",
+) -> httpx2.Response:
     """What a browser asks first."""
     return await backend.client.options(
         LOGIN,
@@ -52,7 +62,7 @@ async def ask(backend, origin, method="POST", headers="authorization, content-ty
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-async def test_pages_of_the_frontend_may_call(backend, origin):
+async def test_pages_of_the_frontend_may_call(backend: Backend, origin: str) -> None:
     response = await ask(backend, origin, headers="authorization,content-type,x-session-id")
     assert response.status_code == 200, response.text
     answer = told(response)
@@ -69,7 +79,9 @@ async def test_pages_of_the_frontend_may_call(backend, origin):
 @pytest.mark.parametrize(
     ("method", "headers"), [("DELETE", "content-type"), ("POST", "x-user-role")]
 )
-async def test_what_the_frontend_does_not_need_is_not_allowed(backend, method, headers):
+async def test_what_the_frontend_does_not_need_is_not_allowed(
+    backend: Backend, method: str, headers: str
+) -> None:
     response = await ask(backend, ORIGINS[0], method, headers)
     assert response.status_code == 400
     answer = told(response)
@@ -77,7 +89,7 @@ async def test_what_the_frontend_does_not_need_is_not_allowed(backend, method, h
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-async def test_answers_say_whom_they_are_for(site, backend, origin):
+async def test_answers_say_whom_they_are_for(site: Site, backend: Backend, origin: str) -> None:
     await site.add_user(AUTOBOT, "marta")
     backend.client.headers["Origin"] = origin
     login = await backend.try_login("marta")
@@ -102,7 +114,7 @@ PROBLEMS = {
 }
 
 
-def assert_readable(response, status):
+def assert_readable(response: httpx2.Response, status: int) -> None:
     """Otherwise the frontend's pages could not show what is wrong."""
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -110,20 +122,24 @@ def assert_readable(response, status):
 
 
 @pytest.mark.parametrize("status", PROBLEMS)
-async def test_problems_are_for_the_frontend_too(backend, status):
+async def test_problems_are_for_the_frontend_too(backend: Backend, status: int) -> None:
     method, path, request = PROBLEMS[status]
     backend.client.headers["Origin"] = ORIGINS[0]
     assert_readable(await backend.client.request(method, path, **request), status)
 
 
-async def test_so_is_that_the_database_is_away(proxied, run_backend):
+async def test_so_is_that_the_database_is_away(
+    proxied: dict[Population, Any], run_backend: RunBackend
+) -> None:
     async with run_backend(proxied[AUTOBOT], frontend_origins=ORIGINS) as backend:
         backend.client.headers["Origin"] = ORIGINS[0]
         assert_readable(await backend.try_login("marta"), 503)
 
 
-async def test_even_what_goes_wrong_in_the_backend(backend, monkeypatch):
-    def fail(*_):
+async def test_even_what_goes_wrong_in_the_backend(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError
 
     monkeypatch.setattr(backend.resources.hasher, "_run", fail)
@@ -132,7 +148,7 @@ async def test_even_what_goes_wrong_in_the_backend(backend, monkeypatch):
 
 
 @pytest.mark.parametrize("origin", STRANGERS)
-async def test_other_origins_are_told_nothing(site, backend, origin):
+async def test_other_origins_are_told_nothing(site: Site, backend: Backend, origin: str) -> None:
     await site.add_user(AUTOBOT, "marta")
     asked = await ask(backend, origin)
     assert (asked.status_code, told(asked)) == (405, {})
@@ -143,7 +159,9 @@ async def test_other_origins_are_told_nothing(site, backend, origin):
         assert (response.status_code, told(response)) == (status, {})
 
 
-async def test_without_origins_nobody_is_told_anything(databases, run_backend):
+async def test_without_origins_nobody_is_told_anything(
+    databases: Databases, run_backend: RunBackend
+) -> None:
     async with run_backend(databases[AUTOBOT]) as backend:
         for origin in (*ORIGINS, *STRANGERS):
             asked = await ask(backend, origin)
@@ -152,6 +170,6 @@ async def test_without_origins_nobody_is_told_anything(databases, run_backend):
             assert (answer.status_code, told(answer)) == (401, {})
 
 
-async def test_programs_that_are_no_browser_are_told_nothing(backend):
+async def test_programs_that_are_no_browser_are_told_nothing(backend: Backend) -> None:
     assert told(await backend.me({})) == {}
     assert (await backend.client.options(LOGIN)).status_code == 405

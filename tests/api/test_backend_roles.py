@@ -1,6 +1,11 @@
 """The one role that AutoBot is told, derived from those that a user has."""
 
+from typing import Any
+from uuid import UUID
+
+import httpx2
 import pytest
+from applications import Backend, Site
 from jose import jwt
 
 from user_management.population import Population
@@ -50,14 +55,14 @@ CASES = {
 
 
 @pytest.fixture
-def organization(site):
+def organization(site: Site) -> UUID:
     """An organization, and roles of the site."""
     for name in OF_THE_SITE:
         site.add_role(AUTOBOT, name)
     return site.add_organization("acme")
 
 
-async def told(backend, username) -> set[str | None]:
+async def told(backend: Backend, username: str) -> set[str | None]:
     """Every role that AutoBot is told when the user logs in and goes on."""
     login = await backend.enter(username)
     headers = backend.bearer(login["token"])
@@ -73,7 +78,9 @@ async def told(backend, username) -> set[str | None]:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_what_autobot_is_told(site, backend, organization, case):
+async def test_what_autobot_is_told(
+    site: Site, backend: Backend, organization: UUID, case: str
+) -> None:
     has, is_member, expected = CASES[case]
     org_id = organization if is_member else None
     await site.add_user(AUTOBOT, "marta", org_id=org_id, **has)
@@ -85,8 +92,13 @@ async def test_what_autobot_is_told(site, backend, organization, case):
     ("others", "expected"), [([], "readonly"), (["readonly"], "readonly"), (["user"], "user")]
 )
 async def test_an_organization_names_its_roles_as_it_likes(
-    site, backend, organization, name, others, expected
-):
+    site: Site,
+    backend: Backend,
+    organization: UUID,
+    name: str,
+    others: list[Any] | list[str],
+    expected: str,
+) -> None:
     marta = await site.add_user(AUTOBOT, "marta", org_id=organization, roles=others)
     named = site.add_role(AUTOBOT, name, org_id=organization)
     site.databases[AUTOBOT].sql(
@@ -95,7 +107,9 @@ async def test_an_organization_names_its_roles_as_it_likes(
     assert await told(backend, "marta") == {expected}
 
 
-async def test_the_roles_of_others_do_not_count(site, backend, organization):
+async def test_the_roles_of_others_do_not_count(
+    site: Site, backend: Backend, organization: UUID
+) -> None:
     await site.add_user(AUTOBOT, "marta")
     await site.add_user(AUTOBOT, "other", roles=["admin"])
     await site.add_user(AUTOBOT, "colleague", roles=["readonly"], org_id=organization)
@@ -104,8 +118,8 @@ async def test_the_roles_of_others_do_not_count(site, backend, organization):
 
 @pytest.mark.parametrize("has", [{"is_admin": True}, {"roles": ["operator"]}, {}])
 async def test_whoever_must_change_their_password_is_nothing_more_yet(
-    site, backend, organization, has
-):
+    site: Site, backend: Backend, organization: UUID, has: dict[str, Any]
+) -> None:
     del organization
     marta = await site.add_user(AUTOBOT, "marta", **has)
     site.give_one_time_password(marta, population=AUTOBOT)
@@ -122,7 +136,7 @@ async def test_whoever_must_change_their_password_is_nothing_more_yet(
     } == {"readonly"}
 
 
-async def test_nobody_has_no_role(backend):
+async def test_nobody_has_no_role(backend: Backend) -> None:
     assert await backend.check({}) == {
         "authenticated": False,
         "role": None,
@@ -133,8 +147,8 @@ async def test_nobody_has_no_role(backend):
 
 
 async def test_a_role_that_the_slm_server_gives_is_seen_by_the_next_request(
-    admin, site, backend, organization
-):
+    admin: httpx2.AsyncClient, site: Site, backend: Backend, organization: UUID
+) -> None:
     del organization
     marta = await site.add_user(AUTOBOT, "marta")
     headers = await backend.login("marta")
@@ -149,7 +163,9 @@ async def test_a_role_that_the_slm_server_gives_is_seen_by_the_next_request(
     assert (await backend.me(headers)).json()["role"] == "user"
 
 
-async def test_permissions_are_those_of_all_roles(admin, site, backend):
+async def test_permissions_are_those_of_all_roles(
+    admin: httpx2.AsyncClient, site: Site, backend: Backend
+) -> None:
     marta = await site.add_user(AUTOBOT, "marta", roles=["readonly"], permissions=["chat:use"])
     headers = await backend.login("marta")
     readonly = [
@@ -164,7 +180,7 @@ async def test_permissions_are_those_of_all_roles(admin, site, backend):
     assert (await backend.me(headers)).json()["permissions"] == readonly
 
 
-async def test_a_claim_about_the_role_decides_nothing(site, backend):
+async def test_a_claim_about_the_role_decides_nothing(site: Site, backend: Backend) -> None:
     marta = await site.add_user(AUTOBOT, "marta", is_admin=True)
     headers = await backend.login("marta")
     site.databases[AUTOBOT].sql(f"UPDATE users SET is_platform_admin = false WHERE id = '{marta}'")

@@ -2,8 +2,10 @@
 
 import time
 import uuid
+from typing import Any
 
 import pytest
+from applications import Backend, Databases, Door, RunBackend, Site
 from jose import jwt
 
 from user_management.population import Population
@@ -18,15 +20,15 @@ REALMS = {
 class Forger:
     """Makes tokens with the private key of one application."""
 
-    def __init__(self, door) -> None:
+    def __init__(self, door: Door) -> None:
         self.key = door.resources.issuer._key
         self.headers = door.resources.issuer._headers
 
-    def sign(self, claims, **headers) -> str:
+    def sign(self, claims: dict[str, Any], **headers: Any) -> str:
         return jwt.encode(claims, self.key, "ES256", headers=self.headers | headers)
 
 
-async def status(door, token) -> int:
+async def status(door: Door, token: str) -> int:
     response = await door.client.get("/api/auth/me", headers=door.bearer(token))
     if response.status_code == 401:
         assert response.json()["code"] == "not_authenticated"
@@ -34,7 +36,7 @@ async def status(door, token) -> int:
 
 
 @pytest.fixture
-async def tokens(site, backend):
+async def tokens(site: Site, backend: Backend) -> dict[str, str]:
     """A good token of each application, of users who have everything there, with one id."""
     for population in Population:
         await site.add_user(population, "marta", is_admin=True)
@@ -46,7 +48,9 @@ async def tokens(site, backend):
     }
 
 
-async def test_each_token_is_good_at_home_only(site, backend, tokens):
+async def test_each_token_is_good_at_home_only(
+    site: Site, backend: Backend, tokens: dict[str, str]
+) -> None:
     doors = {"slm": site, "backend": backend}
     for home, token in tokens.items():
         for name, door in doors.items():
@@ -62,7 +66,9 @@ async def test_each_token_is_good_at_home_only(site, backend, tokens):
     assert [response.status_code for response in refused] == [401] * 4
 
 
-async def test_refresh_tokens_are_good_at_home_only(site, backend, tokens):
+async def test_refresh_tokens_are_good_at_home_only(
+    site: Site, backend: Backend, tokens: dict[str, str]
+) -> None:
     del tokens
     slm = (await site.try_login("marta")).json()["refresh_token"]
     autobot = (await backend.enter("marta"))["refresh_token"]
@@ -75,7 +81,9 @@ async def test_refresh_tokens_are_good_at_home_only(site, backend, tokens):
 
 
 @pytest.mark.parametrize("target", REALMS)
-async def test_the_other_ones_key_forges_nothing(site, backend, tokens, target):
+async def test_the_other_ones_key_forges_nothing(
+    site: Site, backend: Backend, tokens: dict[str, str], target: str
+) -> None:
     """With the session, the user, the issuer and the audience that the target knows."""
     doors = {"slm": site, "backend": backend}
     door = doors.pop(target)
@@ -100,12 +108,16 @@ async def test_the_other_ones_key_forges_nothing(site, backend, tokens, target):
         {"uid": str(uuid.UUID(int=0))},
     ],
 )
-async def test_a_claim_is_wrong(backend, tokens, changed):
+async def test_a_claim_is_wrong(
+    backend: Backend, tokens: dict[str, str], changed: dict[str, object]
+) -> None:
     claims = jwt.get_unverified_claims(tokens["backend"])
     assert await status(backend, Forger(backend).sign(claims | changed)) == 401
 
 
-async def test_a_token_of_a_session_of_somebody_else(site, backend, tokens):
+async def test_a_token_of_a_session_of_somebody_else(
+    site: Site, backend: Backend, tokens: dict[str, str]
+) -> None:
     other = await site.add_user(AUTOBOT, "other")
     claims = jwt.get_unverified_claims(tokens["backend"])
     assert await status(backend, Forger(backend).sign(claims | {"uid": str(other)})) == 401
@@ -115,7 +127,9 @@ async def test_a_token_of_a_session_of_somebody_else(site, backend, tokens):
     assert me["username"] == "marta"
 
 
-async def test_the_public_key_is_published_and_the_private_one_is_not(backend, site, tokens):
+async def test_the_public_key_is_published_and_the_private_one_is_not(
+    backend: Backend, site: Site, tokens: dict[str, str]
+) -> None:
     response = await backend.client.get("/.well-known/jwks.json")
     assert response.headers["cache-control"] == "public, max-age=300"
     [published] = response.json()["keys"]
@@ -132,7 +146,9 @@ async def test_the_public_key_is_published_and_the_private_one_is_not(backend, s
     assert published not in (await site.client.get("/.well-known/jwks.json")).json()["keys"]
 
 
-async def test_a_rotation_of_the_key_logs_nobody_out(databases, run_backend, backend, site):
+async def test_a_rotation_of_the_key_logs_nobody_out(
+    databases: Databases, run_backend: RunBackend, backend: Backend, site: Site
+) -> None:
     await site.add_user(AUTOBOT, "marta")
     database = databases[AUTOBOT]
     login = await backend.enter("marta")
@@ -156,8 +172,8 @@ async def test_a_rotation_of_the_key_logs_nobody_out(databases, run_backend, bac
 
 
 async def test_two_tabs_on_both_sides_of_a_rotation_go_on_together(
-    databases, run_backend, backend, site
-):
+    databases: Databases, run_backend: RunBackend, backend: Backend, site: Site
+) -> None:
     await site.add_user(AUTOBOT, "marta")
     login = await backend.enter("marta")
     one = (await backend.refresh(login["refresh_token"])).json()["refresh_token"]

@@ -4,8 +4,11 @@ import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Backend, Databases, RunSite, Site
 
 from autobot_backend.app import create_app as create_backend
 from slm_server.app import create_app
@@ -24,13 +27,13 @@ DOCUMENT = create_app().openapi()
 
 
 @pytest.fixture
-async def marta(site) -> uuid.UUID:
+async def marta(site: Site) -> uuid.UUID:
     """She exists; what the client sends from now on comes from our page."""
     site.client.headers.update(OWN)
     return await site.add_user(Population.SLM, "marta")
 
 
-async def enter(site, username="marta", password=None):
+async def enter(site: Site, username: str = "marta", password: str | None = None) -> Any:
     """Log in as a browser; what is answered."""
     body = {"username": username, "password": password or site.password}
     response = await site.client.post(LOGIN, json=body)
@@ -38,12 +41,12 @@ async def enter(site, username="marta", password=None):
     return response.json()
 
 
-def jar(site) -> dict[str, str]:
+def jar(site: Site) -> dict[str, str]:
     """The cookies that hold tokens."""
     return {name: value for name, value in site.client.cookies.items() if name != DEVICE}
 
 
-def put(site, **changes: str | None) -> None:
+def put(site: Site, **changes: str | None) -> None:
     """Change the cookies that the browser has: `access` or `refresh`; None takes one away."""
     kept = jar(site) | {f"__Host-slm-{name}": value for name, value in changes.items()}
     site.client.cookies.clear()
@@ -53,31 +56,32 @@ def put(site, **changes: str | None) -> None:
 
 
 @pytest.fixture
-async def session(site, marta) -> dict[str, str]:
+async def session(site: Site, marta: uuid.UUID) -> dict[str, str]:
     """She is logged in; what was answered, both tokens, and her id."""
     answer = await enter(site) | {"user_id": str(marta)}
-    return answer | {"access": jar(site)[ACCESS], "refresh": jar(site)[REFRESH]}
+    found: dict[str, str] = answer | {"access": jar(site)[ACCESS], "refresh": jar(site)[REFRESH]}
+    return found
 
 
-async def status(site, path=ME) -> int:
+async def status(site: Site, path: str = ME) -> int:
     return (await site.client.get(path)).status_code
 
 
-def code(response) -> tuple[int, str | None]:
+def code(response: httpx2.Response) -> tuple[int, str | None]:
     return response.status_code, response.json()["code"] if response.content else None
 
 
-def forgotten(response) -> bool:
+def forgotten(response: httpx2.Response) -> bool:
     """Whether the browser is told to forget both cookies, in the words that set them."""
     sent = [re.sub(r"expires=[^;]+; ", "", each) for each in set_cookies(response)]
     return sent == [f'{name}=""; {FLAGS.format(0)}' for name in (ACCESS, REFRESH)]
 
 
-def set_cookies(response) -> list[str]:
+def set_cookies(response: httpx2.Response) -> list[str]:
     return response.headers.get_list("set-cookie")
 
 
-def pass_time(site, seconds: int) -> None:
+def pass_time(site: Site, seconds: int) -> None:
     """All that was noted of sessions and tokens happened so much earlier."""
     site.databases[Population.SLM].sql(
         "UPDATE refresh_tokens SET"
@@ -86,7 +90,7 @@ def pass_time(site, seconds: int) -> None:
     )
 
 
-def expired(site, session_id: str, user_id: uuid.UUID) -> str:
+def expired(site: Site, session_id: str, user_id: uuid.UUID) -> str:
     """The access token of a session, two hours old."""
     return site.resources.issuer.issue(
         subject="marta",
@@ -97,15 +101,16 @@ def expired(site, session_id: str, user_id: uuid.UUID) -> str:
     )
 
 
-def ended(site) -> list[str]:
+def ended(site: Site) -> list[str]:
     """Why sessions have ended, in the order of their logins."""
     found = site.databases[Population.SLM].sql(
         "SELECT coalesce(end_reason, '-') FROM auth_sessions ORDER BY created_at"
     )
-    return found.split()
+    value: list[str] = found.split()
+    return value
 
 
-async def test_a_login_sets_both_cookies_and_shows_no_token(site, marta):
+async def test_a_login_sets_both_cookies_and_shows_no_token(site: Site, marta: uuid.UUID) -> None:
     body = {"username": "marta", "password": site.password}
     response = await site.client.post(LOGIN, json=body)
     assert response.status_code == 200, response.text
@@ -128,14 +133,14 @@ async def test_a_login_sets_both_cookies_and_shows_no_token(site, marta):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_cookies_are_small_enough_to_be_kept(site):
+async def test_cookies_are_small_enough_to_be_kept(site: Site) -> None:
     longest = "m" * USERNAME_LENGTH
     await site.add_user(Population.SLM, longest, is_admin=True)
     await enter(site, longest)
     assert max(len(name) + len(value) for name, value in jar(site).items()) <= 4096
 
 
-async def test_no_answer_holds_a_token(site, session):
+async def test_no_answer_holds_a_token(site: Site, session: dict[str, str]) -> None:
     answers = [
         await site.client.get(ME),
         await site.client.get("/api/slm-auth/sessions"),
@@ -158,7 +163,9 @@ async def test_no_answer_holds_a_token(site, session):
     assert [token for token in given for each in answers if token in each.text] == []
 
 
-async def test_a_cookie_fetches_no_token_where_a_header_does(site, session):
+async def test_a_cookie_fetches_no_token_where_a_header_does(
+    site: Site, session: dict[str, str]
+) -> None:
     """What AutoBot's programs call without a body would give one to a script."""
     refused = await site.client.post("/api/auth/refresh")
     assert code(refused) == (401, "not_authenticated")
@@ -166,7 +173,9 @@ async def test_a_cookie_fetches_no_token_where_a_header_does(site, session):
     assert by_header.json()["access_token"]
 
 
-async def test_the_cookie_counts_wherever_a_token_does(site, admin):
+async def test_the_cookie_counts_wherever_a_token_does(
+    site: Site, admin: httpx2.AsyncClient
+) -> None:
     """Of each route that asks for one: with the header past the question who is calling."""
     routes = [
         (method, re.sub(r"\{\w+\}", str(uuid.UUID(int=7)), path))
@@ -225,7 +234,9 @@ UNSAFE = [
 ]
 
 
-async def send(site, method, path, headers, **body):
+async def send(
+    site: Site, method: str, path: str, headers: dict[str, str], **body: Any
+) -> httpx2.Response:
     """A request with these headers and no others of a browser's."""
     for name in OWN:
         site.client.headers.pop(name, None)
@@ -233,7 +244,7 @@ async def send(site, method, path, headers, **body):
 
 
 @pytest.mark.usefixtures("session")
-async def test_what_reads_comes_from_no_other_site(site):
+async def test_what_reads_comes_from_no_other_site(site: Site) -> None:
     for headers, allowed in SAFE:
         for method in ("GET", "HEAD"):
             response = await send(site, method, ME, headers)
@@ -243,13 +254,15 @@ async def test_what_reads_comes_from_no_other_site(site):
 
 
 @pytest.mark.usefixtures("session")
-async def test_what_changes_something_comes_from_no_other_site(site):
+async def test_what_changes_something_comes_from_no_other_site(site: Site) -> None:
     for headers, allowed in UNSAFE:
         response = await send(site, "DELETE", "/api/slm-auth/sessions", headers)
         assert code(response) == ((204, None) if allowed else (403, "cross_site_request")), headers
 
 
-async def test_no_other_site_logs_in_goes_on_or_logs_out(site, session):
+async def test_no_other_site_logs_in_goes_on_or_logs_out(
+    site: Site, session: dict[str, str]
+) -> None:
     """With the cookies, without them, and with a header that proves who is calling."""
     kept = jar(site)
     login = {"json": {"username": "marta", "password": site.password}}
@@ -269,7 +282,9 @@ async def test_no_other_site_logs_in_goes_on_or_logs_out(site, session):
 
 @pytest.mark.usefixtures("marta")
 @pytest.mark.parametrize("headers", [each for each, allowed in UNSAFE if allowed], ids=str)
-async def test_our_own_page_logs_in_goes_on_and_logs_out(site, headers):
+async def test_our_own_page_logs_in_goes_on_and_logs_out(
+    site: Site, headers: dict[str, str]
+) -> None:
     login = {"username": "marta", "password": site.password}
     assert (await send(site, "POST", LOGIN, headers, json=login)).status_code == 200
     assert (await send(site, "POST", GO_ON, headers)).status_code == 200
@@ -278,7 +293,7 @@ async def test_our_own_page_logs_in_goes_on_and_logs_out(site, headers):
 
 
 @pytest.mark.usefixtures("session")
-async def test_nobody_may_ask_to_send_the_header(site):
+async def test_nobody_may_ask_to_send_the_header(site: Site) -> None:
     """There is no CORS, so no page of another origin sends X-CSRF."""
     asks = {
         "Origin": "https://evil.example",
@@ -290,7 +305,7 @@ async def test_nobody_may_ask_to_send_the_header(site):
     assert not [name for name in response.headers if name.startswith("access-control-")]
 
 
-async def test_with_the_header_no_cookie_counts(site, session):
+async def test_with_the_header_no_cookie_counts(site: Site, session: dict[str, str]) -> None:
     for wrong in ("Bearer x", "Bearer", "Basic bWFydGE6eA==", ""):
         response = await site.client.get(ME, headers={"Authorization": wrong})
         assert code(response) == (401, "not_authenticated"), wrong
@@ -302,13 +317,15 @@ async def test_with_the_header_no_cookie_counts(site, session):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_programs_that_send_no_cookie_are_told_as_before(site):
+async def test_programs_that_send_no_cookie_are_told_as_before(site: Site) -> None:
     for headers in ({}, {"Sec-Fetch-Site": "cross-site"}):
         for method, path in (("GET", ME), ("POST", "/api/slm-auth/logout")):
             assert code(await send(site, method, path, headers)) == (401, "not_authenticated")
 
 
-async def test_tokens_of_another_kind_are_no_cookies(site, backend, session):
+async def test_tokens_of_another_kind_are_no_cookies(
+    site: Site, backend: Backend, session: dict[str, str]
+) -> None:
     await site.add_user(Population.AUTOBOT, "marta")
     other = await backend.enter("marta")
     for access in (other["token"], other["refresh_token"], session["refresh"], "x", "é", '""'):
@@ -332,7 +349,9 @@ async def test_tokens_of_another_kind_are_no_cookies(site, backend, session):
 @pytest.mark.parametrize(
     "before", [b"\x85", b"\xa0", b"\x1c", b"\t", b"=", b"x", b"%20", b"\xc2\xa0"]
 )
-async def test_a_name_that_another_host_can_set_is_not_ours(site, session, before):
+async def test_a_name_that_another_host_can_set_is_not_ours(
+    site: Site, session: dict[str, str], before: bytes
+) -> None:
     """A browser lets nobody else set what begins with __Host-, and takes these for other names."""
     put(site, access=None, refresh=None)
     cookies = b"; ".join(
@@ -342,7 +361,7 @@ async def test_a_name_that_another_host_can_set_is_not_ours(site, session, befor
     assert (await site.client.post(GO_ON, headers={"Cookie": cookies})).status_code == 401
 
 
-async def test_the_backend_and_other_services_know_no_cookie(site, backend):
+async def test_the_backend_and_other_services_know_no_cookie(site: Site, backend: Backend) -> None:
     await site.add_user(Population.AUTOBOT, "marta")
     entered = await backend.enter("marta")
     cookies = {
@@ -360,7 +379,9 @@ async def test_the_backend_and_other_services_know_no_cookie(site, backend):
     assert list(described) == ["bearer"]
 
 
-async def test_an_expired_access_cookie_is_replaced(site, marta, session):
+async def test_an_expired_access_cookie_is_replaced(
+    site: Site, marta: uuid.UUID, session: dict[str, str]
+) -> None:
     put(site, access=expired(site, session["session_id"], marta))
     assert await status(site) == 401
     assert set_cookies(await site.client.get(ME)) == [], "the refresh cookie is still good"
@@ -380,7 +401,7 @@ async def test_an_expired_access_cookie_is_replaced(site, marta, session):
 
 
 @pytest.mark.usefixtures("session")
-async def test_cookies_live_no_longer_than_their_session(site):
+async def test_cookies_live_no_longer_than_their_session(site: Site) -> None:
     site.databases[Population.SLM].sql(
         "UPDATE auth_sessions SET created_at = now() - interval '11 hours 50 minutes'"
     )
@@ -392,7 +413,7 @@ async def test_cookies_live_no_longer_than_their_session(site):
         assert int(age) in range(590, 601)
 
 
-async def test_two_tabs_may_go_on_with_one_cookie(site, session):
+async def test_two_tabs_may_go_on_with_one_cookie(site: Site, session: dict[str, str]) -> None:
     assert (await site.client.post(GO_ON)).status_code == 200
     second = jar(site)[REFRESH]
     put(site, refresh=session["refresh"])
@@ -402,7 +423,9 @@ async def test_two_tabs_may_go_on_with_one_cookie(site, session):
     assert await status(site) == 200
 
 
-async def test_a_cookie_that_comes_again_later_ends_the_session(site, session):
+async def test_a_cookie_that_comes_again_later_ends_the_session(
+    site: Site, session: dict[str, str]
+) -> None:
     assert (await site.client.post(GO_ON)).status_code == 200
     second = jar(site)
     put(site, refresh=session["refresh"])
@@ -420,7 +443,7 @@ async def test_a_cookie_that_comes_again_later_ends_the_session(site, session):
 
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("refresh", [None, "", "x"])
-async def test_without_a_good_refresh_cookie_all_go(site, refresh):
+async def test_without_a_good_refresh_cookie_all_go(site: Site, refresh: str | None) -> None:
     put(site, refresh=refresh)
     response = await site.client.post(GO_ON)
     assert code(response) == (401, "not_authenticated")
@@ -429,7 +452,7 @@ async def test_without_a_good_refresh_cookie_all_go(site, refresh):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_what_passes_takes_no_cookie_away(databases, run_site):
+async def test_what_passes_takes_no_cookie_away(databases: Databases, run_site: RunSite) -> None:
     """An address that is blocked for what others did goes on later."""
     async with run_site(databases, login_failures_per_address=1) as site:
         site.client.headers.update(OWN)
@@ -472,7 +495,9 @@ OTHER_COOKIES = {
         ("with another token", "logout"),
     ],
 )
-async def test_a_logout_in_every_state(site, marta, session, state, reason):
+async def test_a_logout_in_every_state(
+    site: Site, marta: uuid.UUID, session: dict[str, str], state: str, reason: str
+) -> None:
     sql = site.databases[Population.SLM].sql
     headers = {}
     match state:
@@ -508,7 +533,7 @@ async def test_a_logout_in_every_state(site, marta, session, state, reason):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_a_logout_ends_this_session_at_once_and_no_other(site):
+async def test_a_logout_ends_this_session_at_once_and_no_other(site: Site) -> None:
     await enter(site)
     here = jar(site)
     put(site, access=None, refresh=None)
@@ -521,7 +546,9 @@ async def test_a_logout_ends_this_session_at_once_and_no_other(site):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_who_is_blocked_logs_out_all_the_same(databases, run_site):
+async def test_who_is_blocked_logs_out_all_the_same(
+    databases: Databases, run_site: RunSite
+) -> None:
     async with run_site(databases, login_failures_per_address=1) as site:
         site.client.headers.update(OWN)
         for expected in (401, 429):
@@ -533,7 +560,9 @@ async def test_who_is_blocked_logs_out_all_the_same(databases, run_site):
         assert forgotten(response)
 
 
-async def test_who_cannot_be_logged_out_keeps_what_it_takes(proxied, run_site):
+async def test_who_cannot_be_logged_out_keeps_what_it_takes(
+    proxied: dict[Population, Any], run_site: RunSite
+) -> None:
     """While the database is away the session goes on: the browser can try again."""
     async with run_site(proxied) as site:
         await proxied[Population.SLM].proxy.start()
@@ -548,7 +577,7 @@ async def test_who_cannot_be_logged_out_keeps_what_it_takes(proxied, run_site):
 
 
 @pytest.mark.usefixtures("session")
-async def test_a_login_ends_the_session_that_the_browser_had(site, marta):
+async def test_a_login_ends_the_session_that_the_browser_had(site: Site, marta: uuid.UUID) -> None:
     bad = {"username": "marta", "password": "not-the-password-11"}
     response = await site.client.post(LOGIN, json=bad)
     assert code(response) == (401, "invalid_credentials")
@@ -566,7 +595,7 @@ async def test_a_login_ends_the_session_that_the_browser_had(site, marta):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_it_is_one_login_with_one_audit_log_and_one_limit(site):
+async def test_it_is_one_login_with_one_audit_log_and_one_limit(site: Site) -> None:
     for path in (LOGIN, "/api/slm-auth/login"):
         assert (await site.try_login("marta", path=path)).status_code == 200
         # One that is known again has a limit of its own.
@@ -584,7 +613,7 @@ async def test_it_is_one_login_with_one_audit_log_and_one_limit(site):
     assert set_cookies(refused) == []
 
 
-async def test_a_one_time_password_is_changed_in_the_browser(site, marta):
+async def test_a_one_time_password_is_changed_in_the_browser(site: Site, marta: uuid.UUID) -> None:
     site.give_one_time_password(marta)
     assert (await enter(site))["must_change_password"] is True
     assert code(await site.client.get(ME)) == (403, "password_change_required")
@@ -602,7 +631,7 @@ async def test_a_one_time_password_is_changed_in_the_browser(site, marta):
 
 
 @pytest.mark.usefixtures("session")
-async def test_a_change_of_the_password_ends_all_other_sessions(site):
+async def test_a_change_of_the_password_ends_all_other_sessions(site: Site) -> None:
     kept = jar(site)
     put(site, access=None, refresh=None)
     await enter(site)
@@ -616,7 +645,9 @@ async def test_a_change_of_the_password_ends_all_other_sessions(site):
 
 
 @pytest.mark.usefixtures("session")
-async def test_a_session_that_an_administrator_ends_is_over_at_once(site, marta):
+async def test_a_session_that_an_administrator_ends_is_over_at_once(
+    site: Site, marta: uuid.UUID
+) -> None:
     captain = await site.administrate()
     done = await site.client.delete(f"/api/slm-users/{marta}/sessions", headers=captain)
     assert done.status_code == 204, done.text
@@ -626,7 +657,7 @@ async def test_a_session_that_an_administrator_ends_is_over_at_once(site, marta)
     assert forgotten(response)
 
 
-def test_the_description_tells_of_both_ways_to_say_who_is_calling():
+def test_the_description_tells_of_both_ways_to_say_who_is_calling() -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert {name: scheme["type"] for name, scheme in schemes.items()} == {
         "bearer": "http",

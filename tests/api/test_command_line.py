@@ -1,16 +1,19 @@
 """The command `slm` for operators: what they type and see."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from applications import Databases
+from typer.testing import CliRunner, Result
 
 from slm_server.cli import app, doctor
 from user_management.population import Population
 
 
 @pytest.fixture
-def environment(databases, monkeypatch):
+def environment(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Databases:
     """Settings of both databases, as the deployed service has them."""
     for database in databases.values():
         for name, value in database.environment(database.service).items():
@@ -20,32 +23,39 @@ def environment(databases, monkeypatch):
 
 
 @pytest.fixture
-def slm(environment):
+def slm(environment: Databases) -> Callable[..., Result]:
     """Run the command on these databases; the finished run."""
     assert environment
 
-    def run(*arguments, typed=None):
+    def run(*arguments: object, typed: str | None = None) -> Result:
         return CliRunner().invoke(app, [*map(str, arguments)], input=typed)
 
     return run
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
-def objects(done):
+def objects(done: Result) -> Any:
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 
-def create(slm, population, name, *arguments, typed=None):
+def create(
+    slm: Callable[..., Result],
+    population: Population,
+    name: str,
+    *arguments: object,
+    typed: str | None = None,
+) -> Result:
     where = ("users", "create", "-p", population, "--username", name)
     return slm(*where, "--email", f"{name}@autobot.local", *arguments, typed=typed)
 
 
-def test_the_life_of_a_user(slm, population):
+def test_the_life_of_a_user(slm: Callable[..., Result], population: Population) -> None:
     made = objects(create(slm, population, "marta", "--json"))
     assert (made["username"], made["is_active"], made["is_platform_admin"]) == (
         "marta",
@@ -66,7 +76,9 @@ def test_the_life_of_a_user(slm, population):
     assert (gone.exit_code, gone.stderr) == (1, "There is no user marta.\n")
 
 
-def test_a_first_password_from_standard_input_must_be_changed(slm, population, environment):
+def test_a_first_password_from_standard_input_must_be_changed(
+    slm: Callable[..., Result], population: Population, environment: Databases
+) -> None:
     done = create(slm, population, "marta", "--password-stdin", typed="granite-otter-52\n")
     assert done.exit_code == 0, done.output
     row = environment[population].sql(
@@ -87,7 +99,9 @@ def test_a_first_password_from_standard_input_must_be_changed(slm, population, e
         ("captain", None, "is taken."),
     ],
 )
-def test_what_is_refused_is_said_in_one_sentence(slm, population, name, typed, said):
+def test_what_is_refused_is_said_in_one_sentence(
+    slm: Callable[..., Result], population: Population, name: str, typed: str | None, said: str
+) -> None:
     create(slm, population, "captain")
     password = ["--password-stdin"] if typed else []
     done = create(slm, population, name, *password, typed=typed)
@@ -96,7 +110,9 @@ def test_what_is_refused_is_said_in_one_sentence(slm, population, name, typed, s
     assert "Traceback" not in done.output
 
 
-def test_tables_show_what_people_typed_as_text(slm, environment):
+def test_tables_show_what_people_typed_as_text(
+    slm: Callable[..., Result], environment: Databases
+) -> None:
     environment[Population.AUTOBOT].sql(
         "INSERT INTO users (username, email) VALUES (E'[red]x\\x1b[31m', 'x@y.z')"
     )
@@ -105,14 +121,16 @@ def test_tables_show_what_people_typed_as_text(slm, environment):
     assert "\x1b" not in shown
 
 
-def test_an_unreachable_database_is_said(slm, population, monkeypatch):
+def test_an_unreachable_database_is_said(
+    slm: Callable[..., Result], population: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"{population.upper()}_POSTGRES_HOST", "/nowhere")
     done = slm("users", "list", "-p", population)
     assert done.exit_code == 1
     assert f"The database of the {population} users is unavailable." in done.stderr
 
 
-def examine(slm):
+def examine(slm: Callable[..., Result]) -> tuple[Any, ...]:
     """What doctor finds, by the name of the check."""
     done = slm("doctor", "--json")
     assert done.stdout, done.exception
@@ -120,7 +138,12 @@ def examine(slm):
 
 
 @pytest.fixture
-def healthy(slm, environment, monkeypatch, signing_key):
+def healthy(
+    slm: Callable[..., Result],
+    environment: Databases,
+    monkeypatch: pytest.MonkeyPatch,
+    signing_key: str,
+) -> Databases:
     """All is well but for HTTPS, which no test has."""
     monkeypatch.setenv("SLM_SIGNING_KEY", signing_key)
     ok = doctor.Check(check="HTTPS certificate", state="ok", found="")
@@ -131,7 +154,7 @@ def healthy(slm, environment, monkeypatch, signing_key):
 
 
 @pytest.mark.usefixtures("healthy")
-def test_doctor_finds_nothing_where_nothing_is_wrong(slm):
+def test_doctor_finds_nothing_where_nothing_is_wrong(slm: Callable[..., Result]) -> None:
     status, checks = examine(slm)
     assert status == 0
     assert {check["state"] for check in checks.values()} == {"ok"}
@@ -154,7 +177,14 @@ def test_doctor_finds_nothing_where_nothing_is_wrong(slm):
         ),
     ],
 )
-def test_doctor_says_what_to_do(slm, healthy, population, damage, check, advice):
+def test_doctor_says_what_to_do(
+    slm: Callable[..., Result],
+    healthy: Databases,
+    population: Population,
+    damage: str,
+    check: str,
+    advice: str,
+) -> None:
     healthy[population].sql(damage)
     status, checks = examine(slm)
     found = checks[f"{population} {check}"]
@@ -163,7 +193,9 @@ def test_doctor_says_what_to_do(slm, healthy, population, damage, check, advice)
     assert [each["state"] for each in checks.values()].count("failed") == 1
 
 
-def test_doctor_asks_for_an_administrator(slm, healthy, population):
+def test_doctor_asks_for_an_administrator(
+    slm: Callable[..., Result], healthy: Databases, population: Population
+) -> None:
     healthy[population].sql("DELETE FROM users")
     status, checks = examine(slm)
     found = checks[f"{population} administrators"]
@@ -175,7 +207,9 @@ def test_doctor_asks_for_an_administrator(slm, healthy, population):
     ("found", "state"), [("refused", "ok"), ("accepted", "warning"), ("unknown", "warning")]
 )
 @pytest.mark.usefixtures("healthy")
-def test_doctor_says_whether_ssh_takes_passwords(slm, monkeypatch, found, state):
+def test_doctor_says_whether_ssh_takes_passwords(
+    slm: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, found: str, state: str
+) -> None:
     """The command on the host has asked sshd."""
     monkeypatch.setenv("HOST_SSH_PASSWORDS", found)
     status, checks = examine(slm)
@@ -186,14 +220,18 @@ def test_doctor_says_whether_ssh_takes_passwords(slm, monkeypatch, found, state)
 
 
 @pytest.mark.usefixtures("healthy")
-def test_doctor_sees_a_wrong_clock(slm, monkeypatch):
+def test_doctor_sees_a_wrong_clock(
+    slm: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor, "CLOCK_TOLERANCE", -doctor.CLOCK_TOLERANCE)
     status, checks = examine(slm)
     assert (status, checks["slm clock"]["state"]) == (1, "failed")
 
 
 @pytest.mark.usefixtures("healthy")
-def test_doctor_names_the_database_that_is_away(slm, population, monkeypatch):
+def test_doctor_names_the_database_that_is_away(
+    slm: Callable[..., Result], population: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"{population.upper()}_POSTGRES_HOST", "/nowhere")
     status, checks = examine(slm)
     assert status == 1
@@ -211,20 +249,24 @@ def test_doctor_names_the_database_that_is_away(slm, population, monkeypatch):
         ("AUTOBOT_POSTGRES_PASSWORD", "", "autobot database"),
     ],
 )
-def test_doctor_reads_the_configuration(slm, monkeypatch, name, value, check):
+def test_doctor_reads_the_configuration(
+    slm: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, name: str, value: str, check: str
+) -> None:
     monkeypatch.setenv(name, value)
     status, checks = examine(slm)
     assert (status, checks[check]["state"]) == (1, "failed")
     assert name in checks[check]["advice"]
 
 
-def test_doctor_finds_the_web_server_away(slm):
+def test_doctor_finds_the_web_server_away(slm: Callable[..., Result]) -> None:
     _, checks = examine(slm)
     found = checks["HTTPS certificate"]
     assert (found["state"], "nginx" in found["advice"]) == ("failed", True)
 
 
-def test_a_reset_password_is_shown_once_and_unlocking_is_said(slm, population):
+def test_a_reset_password_is_shown_once_and_unlocking_is_said(
+    slm: Callable[..., Result], population: Population
+) -> None:
     create(slm, population, "marta")
     made = objects(slm("users", "reset-password", "-p", population, "marta", "--json"))
     assert len(made["one_time_password"]) >= 20
@@ -233,7 +275,9 @@ def test_a_reset_password_is_shown_once_and_unlocking_is_said(slm, population):
     assert (unknown.exit_code, unknown.stderr) == (1, "There is no user omar.\n")
 
 
-def test_sessions_are_listed_and_ended(slm, population, environment):
+def test_sessions_are_listed_and_ended(
+    slm: Callable[..., Result], population: Population, environment: Databases
+) -> None:
     user = objects(create(slm, population, "marta", "--json"))
     environment[population].sql(
         "INSERT INTO auth_sessions (user_id, expires_at, user_agent) "
@@ -252,7 +296,7 @@ def test_sessions_are_listed_and_ended(slm, population, environment):
     assert (again.exit_code, again.stderr) == (1, "Session not found.\n")
 
 
-def test_roles_are_made_given_and_taken(slm, population):
+def test_roles_are_made_given_and_taken(slm: Callable[..., Result], population: Population) -> None:
     create(slm, population, "marta")
     where = ("-p", population)
     system = objects(slm("roles", "list", *where, "--json"))
@@ -269,7 +313,7 @@ def test_roles_are_made_given_and_taken(slm, population):
     assert (gone.exit_code, gone.stderr) == (1, "There is no role Auditor.\n")
 
 
-def test_organizations_and_teams(slm):
+def test_organizations_and_teams(slm: Callable[..., Result]) -> None:
     made = objects(slm("organizations", "create", "Acme Works", "--max-users", 1, "--json"))
     assert (made["slug"], made["max_users"]) == ("acme-works", 1)
     create(slm, "autobot", "marta", "--organization", made["id"])
@@ -294,7 +338,7 @@ def test_organizations_and_teams(slm):
     assert objects(slm("organizations", "list", "--json")) == []
 
 
-def test_the_shell_completes_commands(monkeypatch):
+def test_the_shell_completes_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_SLM_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "slm org")
     monkeypatch.setenv("COMP_CWORD", "1")

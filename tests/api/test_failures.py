@@ -1,9 +1,13 @@
 """One database, or both, are away: what still works, what is said, and how it comes back."""
 
 import asyncio
+import threading
 import time
+from typing import Any
 
+import httpx2
 import pytest
+from applications import ProxiedDatabase, RunBackend, RunDoor, RunSite, Site
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -14,13 +18,15 @@ SLM, AUTOBOT = Population.SLM, Population.AUTOBOT
 pytestmark = [pytest.mark.alone, pytest.mark.deadlines]
 
 
-async def timed(request):
+async def timed(request: Any) -> tuple[Any, ...]:
     started = time.monotonic()
     response = await request
     return response, time.monotonic() - started
 
 
-async def until_ok(client, path, headers):
+async def until_ok(
+    client: httpx2.AsyncClient, path: str, headers: dict[str, str]
+) -> httpx2.Response:
     """The answer once it is 200, within a few seconds."""
     for _ in range(40):
         response = await client.get(path, headers=headers)
@@ -30,7 +36,7 @@ async def until_ok(client, path, headers):
     return response
 
 
-def assert_away(response, population):
+def assert_away(response: httpx2.Response, population: Population) -> None:
     assert response.status_code == 503
     problem = response.json()
     assert problem["code"] == "database_unavailable"
@@ -38,12 +44,14 @@ def assert_away(response, population):
     assert int(response.headers["retry-after"]) >= 1
 
 
-async def start(databases, *populations):
+async def start(databases: dict[Population, ProxiedDatabase], *populations: Population) -> None:
     for population in populations:
         await databases[population].proxy.start()
 
 
-async def test_the_server_starts_without_any_database(proxied, run_site):
+async def test_the_server_starts_without_any_database(
+    proxied: dict[Population, Any], run_site: RunSite
+) -> None:
     async with run_site(proxied) as site:
         live, seconds = await timed(site.client.get("/health/live"))
         assert (live.status_code, live.json()) == (200, {"status": "ok"})
@@ -66,7 +74,9 @@ async def test_the_server_starts_without_any_database(proxied, run_site):
 
 
 @pytest.mark.parametrize("away", Population)
-async def test_readiness_tells_which_database_is_away(proxied, run_site, away):
+async def test_readiness_tells_which_database_is_away(
+    proxied: dict[Population, Any], run_site: RunSite, away: Population
+) -> None:
     async with run_site(proxied) as site:
         [there] = set(Population) - {away}
         await start(proxied, there)
@@ -76,7 +86,7 @@ async def test_readiness_tells_which_database_is_away(proxied, run_site, away):
         assert states == {there: "ok", away: "unavailable"}
 
 
-async def test_a_schema_ahead_that_suits_the_code_is_ready(site):
+async def test_a_schema_ahead_that_suits_the_code_is_ready(site: Site) -> None:
     site.databases[AUTOBOT].sql("UPDATE user_management_version SET version_num = '9999'")
     ready = await site.client.get("/health/ready")
     assert (ready.status_code, ready.json()["databases"]["autobot"]["revision"]) == (200, "9999")
@@ -88,7 +98,7 @@ async def test_a_schema_ahead_that_suits_the_code_is_ready(site):
     assert ready.json()["databases"]["autobot"]["status"] == "wrong_revision"
 
 
-async def test_readiness_tells_the_revision(site):
+async def test_readiness_tells_the_revision(site: Site) -> None:
     ready = await site.client.get("/health/ready")
     good = {"status": "ok", "revision": EXPECTED_REVISION, "expected_revision": EXPECTED_REVISION}
     assert (ready.status_code, ready.json()) == (
@@ -109,7 +119,9 @@ async def test_readiness_tells_the_revision(site):
 
 
 @pytest.mark.parametrize("how", ["stop", "freeze"])
-async def test_autobot_users_is_away(proxied, run_site, how):
+async def test_autobot_users_is_away(
+    proxied: dict[Population, Any], run_site: RunSite, how: str
+) -> None:
     async with run_site(proxied) as site:
         await start(proxied, SLM, AUTOBOT)
         headers = await site.administrate()
@@ -152,7 +164,9 @@ async def test_autobot_users_is_away(proxied, run_site, how):
 
 
 @pytest.mark.parametrize("how", ["stop", "freeze"])
-async def test_slm_users_is_away(proxied, run_site, how):
+async def test_slm_users_is_away(
+    proxied: dict[Population, Any], run_site: RunSite, how: str
+) -> None:
     async with run_site(proxied) as site:
         await start(proxied, SLM, AUTOBOT)
         headers = await site.administrate()
@@ -178,7 +192,9 @@ async def test_slm_users_is_away(proxied, run_site, how):
         assert (await until_ok(site.client, "/api/slm-auth/me", headers)).status_code == 200
 
 
-async def test_a_database_that_is_lost_during_the_hash(site, proxied, run_door, held_hashing):
+async def test_a_database_that_is_lost_during_the_hash(
+    site: Site, proxied: dict[Population, Any], run_door: RunDoor, held_hashing: threading.Event
+) -> None:
     async with run_door(proxied) as door:
         population = door.resources.callers
         await start(proxied, population)
@@ -192,11 +208,13 @@ async def test_a_database_that_is_lost_during_the_hash(site, proxied, run_door, 
         assert seconds < 3
 
 
-async def test_no_connection_is_held_while_another_one_is_waited_for(admin, monkeypatch):
+async def test_no_connection_is_held_while_another_one_is_waited_for(
+    admin: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
     fetch_row = Database.fetch_row
 
-    async def ask(database, *arguments):
+    async def ask(database: Database, *arguments: Any) -> Any:
         seen.append("asked")
         row = await fetch_row(database, *arguments)
         seen.append("answered")
@@ -204,10 +222,10 @@ async def test_no_connection_is_held_while_another_one_is_waited_for(admin, monk
 
     monkeypatch.setattr(Database, "fetch_row", ask)
 
-    def checkout(*_):
+    def checkout(*_: object) -> None:
         seen.append("taken")
 
-    def checkin(*_):
+    def checkin(*_: object) -> None:
         seen.append("returned")
 
     event.listen(Pool, "checkout", checkout)
@@ -222,7 +240,9 @@ async def test_no_connection_is_held_while_another_one_is_waited_for(admin, monk
     assert seen == ["asked", "answered", "taken", "returned"]
 
 
-async def test_the_backend_starts_without_its_database(proxied, run_backend, site):
+async def test_the_backend_starts_without_its_database(
+    proxied: dict[Population, Any], run_backend: RunBackend, site: Site
+) -> None:
     await site.add_user(AUTOBOT, "marta")
     async with run_backend(proxied[AUTOBOT]) as backend:
         live, seconds = await timed(backend.client.get("/health/live"))
@@ -245,7 +265,9 @@ async def test_the_backend_starts_without_its_database(proxied, run_backend, sit
 
 
 @pytest.mark.parametrize("how", ["stop", "freeze"])
-async def test_the_backends_database_is_away(proxied, run_backend, site, how):
+async def test_the_backends_database_is_away(
+    proxied: dict[Population, Any], run_backend: RunBackend, site: Site, how: str
+) -> None:
     await site.add_user(AUTOBOT, "marta")
     async with run_backend(proxied[AUTOBOT]) as backend:
         proxy = proxied[AUTOBOT].proxy

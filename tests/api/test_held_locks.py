@@ -4,10 +4,16 @@ and audit rows are sealed all the same.
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
+from uuid import UUID
 
 import asyncpg
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
+from database_server import ProvisionedDatabase
 
 from slm_server import sealing
 from user_management.population import Population
@@ -30,7 +36,7 @@ MODES = (
 )
 
 
-async def hold_all(connection, wishes):
+async def hold_all(connection: Any, wishes: Iterable[str]) -> list[str]:
     """Those of the wishes that the server grants, in one transaction that stays open."""
     held = []
     for wish in wishes:
@@ -43,7 +49,7 @@ async def hold_all(connection, wishes):
 
 
 @asynccontextmanager
-async def everything_held(database):
+async def everything_held(database: ProvisionedDatabase) -> AsyncIterator[Any]:
     """As the backend's role: every lock that it can get."""
     tables = database.sql(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
@@ -67,7 +73,7 @@ async def everything_held(database):
             connection.terminate()
 
 
-async def person_with_session(site, name, role):
+async def person_with_session(site: Site, name: str, role: str) -> UUID:
     user_id = await site.add_user(AUTOBOT, name, roles=[role])
     site.databases[AUTOBOT].sql(
         "INSERT INTO auth_sessions (user_id, expires_at)"
@@ -76,7 +82,7 @@ async def person_with_session(site, name, role):
     return user_id
 
 
-async def change_roles(admin, holder, role_id):
+async def change_roles(admin: httpx2.AsyncClient, holder: object, role_id: object) -> list[int]:
     """Create, change, give, take and delete roles; the statuses."""
     made = await admin.post(ROLES, json={"name": "guard", "permissions": ["users:read"]})
     guard = made.json().get("id")
@@ -90,7 +96,7 @@ async def change_roles(admin, holder, role_id):
 
 
 @pytest.fixture
-def autobot(databases):
+def autobot(databases: Databases) -> ProvisionedDatabase:
     """The database, where the role may take advisory locks, as before the deployment forbade it."""
     database = databases[AUTOBOT]
     database.server.sql(
@@ -100,7 +106,9 @@ def autobot(databases):
     return database
 
 
-async def test_roles_change_and_rows_are_sealed(run_site, databases, autobot):
+async def test_roles_change_and_rows_are_sealed(
+    run_site: RunSite, databases: Databases, autobot: ProvisionedDatabase
+) -> None:
     async with run_site(databases, seals=True) as site:
         site.client.headers.update(await site.administrate())
         role_id = site.add_role(AUTOBOT, "watch", ["users:read"])
@@ -112,7 +120,7 @@ async def test_roles_change_and_rows_are_sealed(run_site, databases, autobot):
         assert autobot.sql(ended) == "1"
 
 
-async def sealed_all(database):
+async def sealed_all(database: ProvisionedDatabase) -> None:
     """Wait until every row is sealed."""
     for _ in range(600):
         missing = database.sql(
@@ -124,7 +132,9 @@ async def sealed_all(database):
     pytest.fail(f"{missing} rows are not sealed.")
 
 
-async def test_transactions_of_the_backend_that_keep_nobody_waiting_go_on(run_site, databases):
+async def test_transactions_of_the_backend_that_keep_nobody_waiting_go_on(
+    run_site: RunSite, databases: Databases
+) -> None:
     database = databases[AUTOBOT]
     async with run_site(databases, seals=True) as site:
         await site.administrate()
@@ -136,7 +146,9 @@ async def test_transactions_of_the_backend_that_keep_nobody_waiting_go_on(run_si
         await connection.close()
 
 
-async def test_a_sealer_that_is_locked_out_says_so(site, monkeypatch, caplog):
+async def test_a_sealer_that_is_locked_out_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(sealing, "LOCKED_OUT", 0)
     database, other = (site.resources.databases[each] for each in Population)
     sealer = sealing.Sealer(database, other)

@@ -1,11 +1,16 @@
 """`slm housekeeping`: what is old goes, what is not stays."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from applications import Databases, Site
+from database_server import ProvisionedDatabase
 from sqlalchemy import update
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from user_management.models import RateLimit
@@ -27,7 +32,7 @@ MOMENT = "interval '1 minute'"
 
 
 @pytest.fixture(params=Population)
-def database(request, databases):
+def database(request: pytest.FixtureRequest, databases: Databases) -> ProvisionedDatabase:
     """Either database, with two users."""
     found = databases[request.param]
     found.sql(USERS)
@@ -35,7 +40,7 @@ def database(request, databases):
 
 
 @pytest.fixture
-def command(databases, monkeypatch):
+def command(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command against both databases; the finished run."""
     for database in databases.values():
         for name, value in database.environment(database.service).items():
@@ -43,16 +48,19 @@ def command(databases, monkeypatch):
     return lambda *arguments: CliRunner().invoke(app, ["housekeeping", *arguments])
 
 
-def report(done):
+def report(done: Result) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
-def count(database, table):
+def count(database: ProvisionedDatabase, table: str) -> int:
     return int(database.sql(f"SELECT count(*) FROM {table}"))
 
 
-def add_sessions(database, expires, ended="NULL", number=1):
+def add_sessions(
+    database: ProvisionedDatabase, expires: str, ended: str = "NULL", number: int = 1
+) -> None:
     """Sessions with a refresh token each."""
     database.sql(
         "WITH made AS (INSERT INTO auth_sessions (user_id, expires_at, ended_at)"
@@ -72,7 +80,13 @@ def add_sessions(database, expires, ended="NULL", number=1):
         ("now() + interval '1 hour'", "NULL", 1),
     ],
 )
-def test_sessions_go_30_days_after_their_end(command, database, expires, ended, left):
+def test_sessions_go_30_days_after_their_end(
+    command: Callable[..., Result],
+    database: ProvisionedDatabase,
+    expires: str,
+    ended: str,
+    left: int,
+) -> None:
     add_sessions(database, expires, ended)
     removed = report(command("--json"))
     assert removed[database.population]["auth_sessions"] == 1 - left
@@ -80,7 +94,9 @@ def test_sessions_go_30_days_after_their_end(command, database, expires, ended, 
 
 
 @pytest.mark.parametrize(("sign", "left"), [("+", 1), ("-", 0)])
-def test_failures_go_when_they_count_no_more(command, database, sign, left):
+def test_failures_go_when_they_count_no_more(
+    command: Callable[..., Result], database: ProvisionedDatabase, sign: str, left: int
+) -> None:
     database.sql(
         "INSERT INTO rate_limits (scope, key, blocked_until, expires_at)"
         f" VALUES ('account', 'x', now() + interval '1 day', now() {sign} {MOMENT})"
@@ -90,7 +106,9 @@ def test_failures_go_when_they_count_no_more(command, database, sign, left):
 
 
 @pytest.mark.parametrize(("sign", "left"), [("+", 1), ("-", 0)])
-def test_browsers_go_a_month_after_the_last_login(command, database, sign, left):
+def test_browsers_go_a_month_after_the_last_login(
+    command: Callable[..., Result], database: ProvisionedDatabase, sign: str, left: int
+) -> None:
     database.sql(
         "INSERT INTO known_devices (device, user_id, last_login_at)"
         f" VALUES ('x', '{ADA}', now() - interval '30 days' {sign} {MOMENT})"
@@ -100,7 +118,9 @@ def test_browsers_go_a_month_after_the_last_login(command, database, sign, left)
 
 
 @pytest.mark.parametrize(("sign", "left"), [("+", 1), ("-", 0)])
-def test_requests_go_after_a_day(command, database, sign, left):
+def test_requests_go_after_a_day(
+    command: Callable[..., Result], database: ProvisionedDatabase, sign: str, left: int
+) -> None:
     database.sql(
         "INSERT INTO idempotency_records (caller_id, key, request_hash, resource_id, created_at)"
         f" VALUES ('{ADA}', 'k', 'x', '{ADA}', now() - interval '24 hours' {sign} {MOMENT})"
@@ -109,7 +129,9 @@ def test_requests_go_after_a_day(command, database, sign, left):
     assert count(database, "idempotency_records") == left
 
 
-def test_of_former_passwords_each_user_keeps_the_newest_24(command, database):
+def test_of_former_passwords_each_user_keeps_the_newest_24(
+    command: Callable[..., Result], database: ProvisionedDatabase
+) -> None:
     database.sql(
         "INSERT INTO password_history (user_id, password_hash, created_at)"
         " SELECT users.id, n, now() - n * interval '1 year'"
@@ -138,7 +160,9 @@ KNOWN = (
 
 
 @pytest.mark.parametrize(("days", "is_erased"), [(89, False), (91, True)])
-def test_of_a_deleted_user_only_the_id_stays_after_90_days(command, database, days, is_erased):
+def test_of_a_deleted_user_only_the_id_stays_after_90_days(
+    command: Callable[..., Result], database: ProvisionedDatabase, days: int, is_erased: bool
+) -> None:
     database.sql(DELETED.format(days=days))
     add_sessions(database, "now()")
     before = database.sql(KNOWN)
@@ -151,26 +175,32 @@ def test_of_a_deleted_user_only_the_id_stays_after_90_days(command, database, da
     assert report(command("--json"))[database.population]["users"] == 0
 
 
-def test_how_long_is_a_setting(command, database, monkeypatch):
+def test_how_long_is_a_setting(
+    command: Callable[..., Result], database: ProvisionedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DELETED_USERS_KEPT_DAYS", "7")
     database.sql(DELETED.format(days=8))
     assert report(command("--json"))[database.population]["users"] == 1
 
 
-def test_a_user_who_is_not_deleted_is_never_erased(command, database):
+def test_a_user_who_is_not_deleted_is_never_erased(
+    command: Callable[..., Result], database: ProvisionedDatabase
+) -> None:
     database.sql("UPDATE users SET created_at = now() - interval '9 years'")
     assert report(command("--json"))[database.population]["users"] == 0
 
 
 @pytest.fixture
-def purge(command, database):
+def purge(command: Callable[..., Result], database: ProvisionedDatabase) -> Callable[[str], Result]:
     """Erase a deleted user by hand; the finished run."""
     assert command
     arguments = ["users", "purge", "-p", database.population, "--yes"]
     return lambda name: CliRunner().invoke(app, [*arguments, name])
 
 
-def test_who_asks_for_it_is_erased_at_once(purge, database):
+def test_who_asks_for_it_is_erased_at_once(
+    purge: Callable[[str], Result], database: ProvisionedDatabase
+) -> None:
     assert "There is no user eve, nor was there one" in purge("eve").stderr
     assert "ada is not deleted. Delete the user first" in purge("ada").stderr
     database.sql(DELETED.format(days=0))
@@ -181,7 +211,9 @@ def test_who_asks_for_it_is_erased_at_once(purge, database):
     database.sql("INSERT INTO users (username, email) VALUES ('ada', 'ada@autobot.local')")
 
 
-def test_several_who_had_the_name_are_told_apart_by_their_ids(purge, database):
+def test_several_who_had_the_name_are_told_apart_by_their_ids(
+    purge: Callable[[str], Result], database: ProvisionedDatabase
+) -> None:
     database.sql(DELETED.format(days=0))
     database.sql("INSERT INTO users (username, email, deleted_at) VALUES ('ada', 'ada2@x', now())")
     done = purge("ada")
@@ -190,7 +222,12 @@ def test_several_who_had_the_name_are_told_apart_by_their_ids(purge, database):
     assert database.sql("SELECT count(*) FROM users WHERE username = 'ada'") == "2"
 
 
-def test_many_rows_go_batch_by_batch(command, database, monkeypatch, statements):
+def test_many_rows_go_batch_by_batch(
+    command: Callable[..., Result],
+    database: ProvisionedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    statements: list[str],
+) -> None:
     monkeypatch.setattr(housekeeping, "BATCH", 10)
     add_sessions(database, "now() - interval '31 days'", number=25)
     add_sessions(database, "now()", number=3)
@@ -201,14 +238,16 @@ def test_many_rows_go_batch_by_batch(command, database, monkeypatch, statements)
     assert statements.count("COMMIT") == 5
 
 
-def test_the_next_run_finds_nothing(command, database):
+def test_the_next_run_finds_nothing(
+    command: Callable[..., Result], database: ProvisionedDatabase
+) -> None:
     add_sessions(database, "now() - interval '31 days'")
     assert report(command("--json"))[database.population]["auth_sessions"] == 1
     nothing = dict.fromkeys(TABLES, 0)
     assert report(command("--json")) == {"slm": nothing, "autobot": nothing}
 
 
-async def test_a_row_in_use_is_neither_removed_nor_waited_for(site):
+async def test_a_row_in_use_is_neither_removed_nor_waited_for(site: Site) -> None:
     database = site.resources.databases[Population.SLM]
     expired = datetime.now(UTC) - timedelta(minutes=1)
     async with database.session() as session:
@@ -221,7 +260,9 @@ async def test_a_row_in_use_is_neither_removed_nor_waited_for(site):
         assert (await HousekeepingService(session, KEPT).run())["rate_limits"] == 1
 
 
-def test_people_read_one_line_for_each_database(command, database):
+def test_people_read_one_line_for_each_database(
+    command: Callable[..., Result], database: ProvisionedDatabase
+) -> None:
     add_sessions(database, "now() - interval '31 days'")
     lines = command().stdout.splitlines()
     nothing = ", ".join(f"{table} 0" for table in TABLES[1:])
@@ -232,7 +273,9 @@ def test_people_read_one_line_for_each_database(command, database):
 
 
 @pytest.mark.parametrize(("age", "told"), [("4 minutes", False), ("6 minutes", True)])
-def test_rows_of_the_audit_log_that_nobody_seals_are_told(command, database, age, told):
+def test_rows_of_the_audit_log_that_nobody_seals_are_told(
+    command: Callable[..., Result], database: ProvisionedDatabase, age: str, told: bool
+) -> None:
     database.sql(
         "INSERT INTO audit_logs (action, resource_type, created_at)"
         f" VALUES ('logout', 'session', now() - interval '{age}')"
@@ -249,8 +292,12 @@ def test_rows_of_the_audit_log_that_nobody_seals_are_told(command, database, age
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_database_that_is_away_does_not_keep_the_other_waiting(
-    command, database, monkeypatch, tmp_path, form
-):
+    command: Callable[..., Result],
+    database: ProvisionedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    form: list[Any] | list[str],
+) -> None:
     add_sessions(database, "now() - interval '31 days'")
     away = next(population for population in Population if population is not database.population)
     monkeypatch.setenv(f"{away.upper()}_POSTGRES_HOST", str(tmp_path))
@@ -262,7 +309,9 @@ def test_a_database_that_is_away_does_not_keep_the_other_waiting(
     assert f"The database of the {away} users is unavailable" in done.stderr
 
 
-def test_a_missing_setting_is_named(command, monkeypatch):
+def test_a_missing_setting_is_named(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AUTOBOT_POSTGRES_HOST")
     done = command()
     assert done.exit_code == 1

@@ -1,9 +1,13 @@
 """A team that has an owner keeps one, whichever way somebody goes."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+import httpx2
 import pytest
-from typer.testing import CliRunner
+from applications import Databases, Site
+from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from user_management.population import Population
@@ -17,13 +21,13 @@ ORGANIZATIONS = "/api/organizations"
 class Acme:
     """An organization with people and teams."""
 
-    def __init__(self, client, site, org_id):
+    def __init__(self, client: httpx2.AsyncClient, site: Site, org_id: object) -> None:
         self.client, self.site, self.org_id = client, site, org_id
 
-    async def user(self, name) -> str:
+    async def user(self, name: str) -> str:
         return str(await self.site.add_user(AUTOBOT, name, org_id=self.org_id, password=None))
 
-    async def team(self, name, **members) -> str:
+    async def team(self, name: str, **members: str) -> str:
         """A team; members are roles by user id."""
         body = {"name": name, "organization_id": str(self.org_id)}
         made = await self.client.post(TEAMS, json=body)
@@ -35,37 +39,45 @@ class Acme:
             assert answer.status_code == 201, answer.text
         return team
 
-    async def roles(self, team) -> dict[str, str]:
+    async def roles(self, team: str) -> dict[str, str]:
         listed = (await self.client.get(f"{team}/members")).json()["members"]
         return {member["username"]: member["role"] for member in listed}
 
 
 @pytest.fixture
-def acme(admin, site) -> Acme:
+def acme(admin: httpx2.AsyncClient, site: Site) -> Acme:
     return Acme(admin, site, site.add_organization("acme"))
 
 
-def delete(client, user_id, **params):
+def delete(
+    client: httpx2.AsyncClient, user_id: object, **params: Any
+) -> Awaitable[httpx2.Response]:
     return client.delete(f"{USERS}/{user_id}", params=params)
 
 
-def disable(client, user_id, **params):
+def disable(
+    client: httpx2.AsyncClient, user_id: object, **params: Any
+) -> Awaitable[httpx2.Response]:
     return client.patch(f"{USERS}/{user_id}", json={"is_active": False}, params=params)
 
 
+Go = Callable[..., Awaitable[httpx2.Response]]
 GOING = pytest.mark.parametrize("go", [delete, disable])
 
 
-def refused(answer, *names, status=409, code="last_owner") -> str:
+def refused(
+    answer: httpx2.Response, *names: str, status: int = 409, code: str = "last_owner"
+) -> str:
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (status, code), answer.text
     for name in names:
         assert name in problem["detail"]
-    return problem["detail"]
+    found: str = problem["detail"]
+    return found
 
 
 @GOING
-async def test_who_is_the_only_owner_of_teams_stays(acme, go):
+async def test_who_is_the_only_owner_of_teams_stays(acme: Acme, go: Go) -> None:
     marta, omar = await acme.user("marta"), await acme.user("omar")
     ops = await acme.team("Night Ops", **{marta: "owner", omar: "admin"})
     await acme.team("Crew", **{marta: "owner"})
@@ -84,7 +96,7 @@ async def test_who_is_the_only_owner_of_teams_stays(acme, go):
     refused(await go(acme.client, marta), "the team Crew")
 
 
-async def test_of_many_teams_some_are_named(acme):
+async def test_of_many_teams_some_are_named(acme: Acme) -> None:
     marta = await acme.user("marta")
     for number in range(12):
         await acme.team(f"team {number:02}", **{marta: "owner"})
@@ -92,7 +104,7 @@ async def test_of_many_teams_some_are_named(acme):
 
 
 @GOING
-async def test_teams_are_handed_to_who_is_named(acme, go):
+async def test_teams_are_handed_to_who_is_named(acme: Acme, go: Go) -> None:
     marta, omar = await acme.user("marta"), await acme.user("omar")
     ops = await acme.team("Ops", **{marta: "owner", omar: "member"})
     crew = await acme.team("Crew", **{marta: "owner"})
@@ -110,7 +122,7 @@ async def test_teams_are_handed_to_who_is_named(acme, go):
 
 
 @GOING
-async def test_who_cannot_take_over(acme, go):
+async def test_who_cannot_take_over(acme: Acme, go: Go) -> None:
     marta, disabled = await acme.user("marta"), await acme.user("disabled")
     await disable(acme.client, disabled)
     stranger = await acme.site.add_user(AUTOBOT, "stranger", password=None)
@@ -124,7 +136,7 @@ async def test_who_cannot_take_over(acme, go):
 
 
 @GOING
-async def test_only_who_manages_teams_hands_them_over(acme, site, go):
+async def test_only_who_manages_teams_hands_them_over(acme: Acme, site: Site, go: Go) -> None:
     marta, omar = await acme.user("marta"), await acme.user("omar")
     await acme.team("Ops", **{marta: "owner"})
     await site.add_user(
@@ -136,7 +148,7 @@ async def test_only_who_manages_teams_hands_them_over(acme, site, go):
     refused(answer, "teams:manage", status=403, code="permission_denied")
 
 
-async def test_who_cannot_log_in_is_no_owner_that_suffices(acme):
+async def test_who_cannot_log_in_is_no_owner_that_suffices(acme: Acme) -> None:
     marta, omar = await acme.user("marta"), await acme.user("omar")
     ops = await acme.team("Ops", **{marta: "owner", omar: "owner"})
     assert (await disable(acme.client, omar)).status_code == 200
@@ -149,7 +161,7 @@ async def test_who_cannot_log_in_is_no_owner_that_suffices(acme):
     assert (await delete(acme.client, omar)).status_code == 204
 
 
-async def test_an_owner_on_paper_stays_where_there_is_no_other(acme, site):
+async def test_an_owner_on_paper_stays_where_there_is_no_other(acme: Acme, site: Site) -> None:
     marta = await acme.user("marta")
     await acme.team("Ops", **{marta: "owner"})
     # As programs of AutoBot do it.
@@ -159,7 +171,7 @@ async def test_an_owner_on_paper_stays_where_there_is_no_other(acme, site):
 
 
 @GOING
-async def test_of_two_owners_who_go_at_once_one_stays(acme, go):
+async def test_of_two_owners_who_go_at_once_one_stays(acme: Acme, go: Go) -> None:
     for number in range(4):
         people = [await acme.user(f"user_{number}_{letter}") for letter in "ab"]
         team = await acme.team(f"Ops {number}", **dict.fromkeys(people, "owner"))
@@ -171,7 +183,7 @@ async def test_of_two_owners_who_go_at_once_one_stays(acme, go):
         refused(next(answer for answer in answers if not answer.is_success))
 
 
-async def test_each_hands_over_to_the_other_at_once(acme):
+async def test_each_hands_over_to_the_other_at_once(acme: Acme) -> None:
     for number in range(3):
         one, two = [await acme.user(f"user_{number}_{letter}") for letter in "ab"]
         await acme.team(f"First {number}", **{one: "owner"})
@@ -182,16 +194,20 @@ async def test_each_hands_over_to_the_other_at_once(acme):
         assert sorted(answer.status_code for answer in answers) == [204, 422]
 
 
-def deactivate(client, org_id, **params):
+def deactivate(
+    client: httpx2.AsyncClient, org_id: object, **params: Any
+) -> Awaitable[httpx2.Response]:
     return client.post(f"{ORGANIZATIONS}/{org_id}/deactivate", params=params)
 
 
-def patch(client, org_id, **params):
+def patch(client: httpx2.AsyncClient, org_id: object, **params: Any) -> Awaitable[httpx2.Response]:
     return client.patch(f"{ORGANIZATIONS}/{org_id}", json={"is_active": False}, params=params)
 
 
 @pytest.mark.parametrize("close", [deactivate, patch])
-async def test_an_organization_with_teams_is_deactivated_together_with_them(acme, close):
+async def test_an_organization_with_teams_is_deactivated_together_with_them(
+    acme: Acme, close: Go
+) -> None:
     marta, omar = await acme.user("marta"), await acme.user("omar")
     ops = await acme.team("Ops", **{marta: "owner"})
     await acme.team("Nobody's", **{omar: "member"})
@@ -205,7 +221,7 @@ async def test_an_organization_with_teams_is_deactivated_together_with_them(acme
     assert await acme.roles(ops) == {"marta": "owner"}
 
 
-async def test_only_who_manages_teams_deactivates_them(acme, site):
+async def test_only_who_manages_teams_deactivates_them(acme: Acme, site: Site) -> None:
     await acme.team("Ops", **{await acme.user("marta"): "owner"})
     await site.add_user(Population.SLM, "clerk", permissions=["admin:organization"])
     acme.client.headers.update(await site.login("clerk"))
@@ -213,7 +229,7 @@ async def test_only_who_manages_teams_deactivates_them(acme, site):
     refused(answer, "teams:manage", status=403, code="permission_denied")
 
 
-async def test_a_team_of_another_organization_is_never_left_alone(acme, site):
+async def test_a_team_of_another_organization_is_never_left_alone(acme: Acme, site: Site) -> None:
     """In AutoBot's data an owner may be of another organization than the team."""
     other = site.add_organization("other")
     guest = await site.add_user(AUTOBOT, "guest", org_id=other, password=None)
@@ -225,7 +241,9 @@ async def test_a_team_of_another_organization_is_never_left_alone(acme, site):
     refused(await deactivate(acme.client, other, with_teams="true"), "Ops")
 
 
-def test_the_command_line_says_the_same(databases, monkeypatch):
+def test_the_command_line_says_the_same(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
@@ -239,7 +257,7 @@ def test_the_command_line_says_the_same(databases, monkeypatch):
         " SELECT team.id, people.id, 'owner' FROM team, people WHERE username = 'marta'"
     )
 
-    def slm(*arguments):
+    def slm(*arguments: str) -> Result:
         return CliRunner().invoke(app, ["users", *arguments, "-p", "autobot"])
 
     for command in (["delete", "marta", "--yes"], ["disable", "marta"]):

@@ -1,6 +1,10 @@
 """What AutoBot's clients of the SLM server call, as they send and read it."""
 
+from pathlib import Path
+
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
 
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -8,7 +12,7 @@ from user_management.population import Population
 NEW = {"username": "Marta", "password": "violet-anchor-77-meadow", "is_admin": False}
 
 
-async def test_the_playbooks_log_in_and_ask_who_they_are(site):
+async def test_the_playbooks_log_in_and_ask_who_they_are(site: Site) -> None:
     await site.add_user(Population.SLM, "admin", is_admin=True)
     body = {"username": "admin", "password": site.password}
     token = (await site.client.post("/api/auth/login", json=body)).json()["access_token"]
@@ -17,7 +21,7 @@ async def test_the_playbooks_log_in_and_ask_who_they_are(site):
     assert (await site.client.get("/api/auth/me")).status_code == 401
 
 
-async def test_a_user_without_an_e_mail_address(admin, site):
+async def test_a_user_without_an_e_mail_address(admin: httpx2.AsyncClient, site: Site) -> None:
     response = await admin.post("/api/auth/users", json=NEW)
     assert response.status_code == 200, response.text
     user = response.json()
@@ -37,7 +41,7 @@ async def test_a_user_without_an_e_mail_address(admin, site):
     assert (again.status_code, again.json()["detail"]) == (409, "Username already exists.")
 
 
-async def test_the_same_request_twice_creates_once(admin, site):
+async def test_the_same_request_twice_creates_once(admin: httpx2.AsyncClient, site: Site) -> None:
     answers = [
         await admin.post("/api/auth/users", json=NEW, headers={"Idempotency-Key": "one"})
         for _ in range(2)
@@ -46,7 +50,7 @@ async def test_the_same_request_twice_creates_once(admin, site):
     assert site.databases[Population.SLM].sql("SELECT count(*) FROM users") == "2"
 
 
-async def test_who_may_create_administrators_this_way(site):
+async def test_who_may_create_administrators_this_way(site: Site) -> None:
     await site.add_user(Population.SLM, "helper", permissions=[Permission.USERS_CREATE])
     headers = await site.login("helper")
     body = NEW | {"is_admin": True}
@@ -60,11 +64,11 @@ async def test_who_may_create_administrators_this_way(site):
     "change",
     [{"username": "x" * 65}, {"username": "ab"}, {"password": "short"}, {"email": "m@x.y"}],
 )
-async def test_another_form_is_refused(admin, change):
+async def test_another_form_is_refused(admin: httpx2.AsyncClient, change: dict[str, str]) -> None:
     assert (await admin.post("/api/auth/users", json=NEW | change)).status_code == 422
 
 
-async def test_health(site):
+async def test_health(site: Site) -> None:
     alive = await site.client.get("/api/health")
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
     databases = await site.client.get("/api/health/database")
@@ -72,7 +76,9 @@ async def test_health(site):
     assert databases.json()["status"] == "ready"
 
 
-async def test_health_of_a_database_that_is_away(databases, run_site, tmp_path):
+async def test_health_of_a_database_that_is_away(
+    databases: Databases, run_site: RunSite, tmp_path: Path
+) -> None:
     async with run_site(databases, autobot_postgres_host=str(tmp_path)) as site:
         response = await site.client.get("/api/health/database")
         assert response.status_code == 503

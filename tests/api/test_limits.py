@@ -1,10 +1,15 @@
 """Failures slow down whoever causes them: what counts together, for how long, and for whom not."""
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
+from applications import Databases, Door, RunDoor, RunSite, Site
 
 from user_management.population import Population
 from user_management.security.devices import DeviceKeys, new_device
@@ -24,29 +29,30 @@ GENEROUS = {
 }
 
 
-def move(site, address) -> None:
+def move(site: Door, address: str) -> None:
     """From now on requests come from there, and from another browser."""
     site.client.cookies.clear()
     site.client._transport.client = (address, 1234)
 
 
-async def fail(site, times, name="marta", password=WRONG) -> list[int]:
+async def fail(site: Door, times: int, name: str = "marta", password: str = WRONG) -> list[int]:
     return [(await site.try_login(name, password)).status_code for _ in range(times)]
 
 
-async def status(site, name="marta") -> int:
+async def status(site: Door, name: str = "marta") -> int:
     """Of a login with the right password."""
     return (await site.try_login(name)).status_code
 
 
-def limits(site, scope) -> list[str]:
+def limits(site: Site, scope: str) -> list[str]:
     found = site.databases[Population.SLM].sql(
         f"SELECT failures FROM rate_limits WHERE scope = '{scope}' ORDER BY failures"
     )
-    return found.split()
+    value: list[str] = found.split()
+    return value
 
 
-def pass_time(site, seconds) -> None:
+def pass_time(site: Site, seconds: float) -> None:
     """All that was counted was counted so much earlier."""
     site.databases[Population.SLM].sql(
         "UPDATE rate_limits SET"
@@ -56,7 +62,7 @@ def pass_time(site, seconds) -> None:
     )
 
 
-def assert_blocked(response, seconds) -> None:
+def assert_blocked(response: httpx2.Response, seconds: float) -> None:
     assert response.status_code == 429, response.text
     problem = response.json()
     assert (problem["code"], problem["detail"]) == (
@@ -67,18 +73,20 @@ def assert_blocked(response, seconds) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clock(held_clock) -> datetime:
+def clock(held_clock: datetime) -> datetime:
     """Time passes by `pass_time` only, however slow the machine is."""
     return held_clock
 
 
 @pytest.fixture
-async def marta(site):
+async def marta(site: Site) -> UUID:
     return await site.add_user(Population.SLM, "marta")
 
 
 @pytest.mark.usefixtures("marta")
-async def test_after_five_failures_from_one_address_even_the_right_password_waits(site):
+async def test_after_five_failures_from_one_address_even_the_right_password_waits(
+    site: Site,
+) -> None:
     assert await fail(site, PER_PAIR) == [401] * PER_PAIR
     assert_blocked(await site.try_login("marta"), 30)
     assert await status(site, "MARTA") == 429, "another way to write the same name"
@@ -87,7 +95,7 @@ async def test_after_five_failures_from_one_address_even_the_right_password_wait
 
 
 @pytest.mark.usefixtures("marta")
-async def test_nobody_is_locked_out_by_somebody_elsewhere(site):
+async def test_nobody_is_locked_out_by_somebody_elsewhere(site: Site) -> None:
     move(site, ELSEWHERE)
     assert await fail(site, 20) == [401] * PER_PAIR + [429] * 15
     move(site, HOME)
@@ -97,7 +105,7 @@ async def test_nobody_is_locked_out_by_somebody_elsewhere(site):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_each_further_failure_doubles_the_block_up_to_an_hour(site):
+async def test_each_further_failure_doubles_the_block_up_to_an_hour(site: Site) -> None:
     await fail(site, PER_PAIR - 1)
     for seconds in (30, 60, 120, 240, 480, 960, 1920, 3600, 3600):
         assert await fail(site, 1) == [401]
@@ -109,7 +117,7 @@ async def test_each_further_failure_doubles_the_block_up_to_an_hour(site):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_a_success_forgives(site):
+async def test_a_success_forgives(site: Site) -> None:
     for _ in range(3):
         assert await fail(site, PER_PAIR - 1) == [401] * (PER_PAIR - 1)
         assert await status(site) == 200
@@ -119,7 +127,7 @@ async def test_a_success_forgives(site):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_failures_of_yesterday_do_not_count(site):
+async def test_failures_of_yesterday_do_not_count(site: Site) -> None:
     await fail(site, PER_PAIR - 1)
     pass_time(site, 24 * 3600)
     assert await fail(site, PER_PAIR) == [401] * PER_PAIR
@@ -127,7 +135,7 @@ async def test_failures_of_yesterday_do_not_count(site):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_what_is_refused_is_not_counted(site):
+async def test_what_is_refused_is_not_counted(site: Site) -> None:
     await fail(site, PER_PAIR)
     before = limits(site, "pair") + limits(site, "address")
     await fail(site, 10)
@@ -137,10 +145,12 @@ async def test_what_is_refused_is_not_counted(site):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_nothing_is_hashed_for_what_is_refused(site, monkeypatch):
+async def test_nothing_is_hashed_for_what_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await fail(site, PER_PAIR)
 
-    async def hash_anew(*_):
+    async def hash_anew(*_: object) -> None:
         raise AssertionError("hashed")
 
     monkeypatch.setattr(site.resources.hasher, "hash_anew", hash_anew)
@@ -148,7 +158,7 @@ async def test_nothing_is_hashed_for_what_is_refused(site, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["marta", "nobody", "nobody@example.org", "'; DROP TABLE users"])
-async def test_unknown_users_are_treated_exactly_alike(site, marta, name):
+async def test_unknown_users_are_treated_exactly_alike(site: Site, marta: UUID, name: str) -> None:
     del marta
     assert await fail(site, PER_PAIR, name) == [401] * PER_PAIR
     assert_blocked(await site.try_login(name, WRONG), 30)
@@ -158,7 +168,7 @@ async def test_unknown_users_are_treated_exactly_alike(site, marta, name):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_no_name_is_stored_in_plain_text(site):
+async def test_no_name_is_stored_in_plain_text(site: Site) -> None:
     await fail(site, 1)
     await fail(site, 1, "a password typed into the wrong field")
     keys = site.databases[Population.SLM].sql(
@@ -177,7 +187,9 @@ async def test_no_name_is_stored_in_plain_text(site):
         ("login_failures_global", "global", 900),
     ],
 )
-async def test_windows(databases, run_site, setting, scope, seconds):
+async def test_windows(
+    databases: Databases, run_site: RunSite, setting: str, scope: str, seconds: int
+) -> None:
     async with run_site(databases, **GENEROUS | {setting: 3}) as site:
         await site.add_user(Population.SLM, "marta")
         assert await fail(site, 2) == [401, 401]
@@ -191,13 +203,15 @@ async def test_windows(databases, run_site, setting, scope, seconds):
         assert limits(site, scope) == ["3"]
 
 
-async def test_the_limit_per_pair_is_a_setting(databases, run_site):
+async def test_the_limit_per_pair_is_a_setting(databases: Databases, run_site: RunSite) -> None:
     async with run_site(databases, login_failures_per_pair=1) as site:
         await site.add_user(Population.SLM, "marta")
         assert await fail(site, 2) == [401, 429]
 
 
-async def test_an_account_that_is_guessed_from_everywhere(site, databases, run_door):
+async def test_an_account_that_is_guessed_from_everywhere(
+    site: Site, databases: Databases, run_door: RunDoor
+) -> None:
     """Strangers are kept out; addresses that the user comes from are not."""
     limits = GENEROUS | {"login_failures_per_account": 10}
     async with run_door(databases, **limits) as door:
@@ -221,7 +235,7 @@ async def test_an_account_that_is_guessed_from_everywhere(site, databases, run_d
         assert await status(door) == 429, "the address was the user's own a month ago"
 
 
-async def test_an_attack_on_everybody(databases, run_site):
+async def test_an_attack_on_everybody(databases: Databases, run_site: RunSite) -> None:
     async with run_site(databases, **GENEROUS | {"login_failures_global": 10}) as site:
         await site.add_user(Population.SLM, "marta")
         assert await status(site) == 200
@@ -233,7 +247,7 @@ async def test_an_attack_on_everybody(databases, run_site):
         assert await status(site) == 200
 
 
-async def test_an_address_that_tries_many_accounts(databases, run_site):
+async def test_an_address_that_tries_many_accounts(databases: Databases, run_site: RunSite) -> None:
     async with run_site(databases, **GENEROUS | {"login_failures_per_address": 10}) as site:
         await site.add_user(Population.SLM, "marta")
         for number in range(10):
@@ -243,7 +257,7 @@ async def test_an_address_that_tries_many_accounts(databases, run_site):
         assert await status(site) == 200
 
 
-async def test_one_network_of_ipv6_is_one_address(databases, run_site):
+async def test_one_network_of_ipv6_is_one_address(databases: Databases, run_site: RunSite) -> None:
     async with run_site(databases, **GENEROUS | {"login_failures_per_address": 3}) as site:
         await site.add_user(Population.SLM, "marta")
         for number in range(3):
@@ -267,14 +281,14 @@ ALL_AT_ONCE = {
 class Browser:
     """One browser of many at an address, at the door of one application."""
 
-    def __init__(self, door) -> None:
+    def __init__(self, door: Door) -> None:
         self.door = door
         is_slm = door.resources.callers is Population.SLM
         self.path = "/api/slm-auth/browser/login" if is_slm else "/api/auth/login"
         self.cookie = f"__Host-{door.resources.callers}-device"
         self.value: str | None = None
 
-    async def try_login(self, name, password=PASSWORD) -> httpx2.Response:
+    async def try_login(self, name: str, password: str = PASSWORD) -> httpx2.Response:
         self.door.client.cookies.clear()
         kept = {} if self.value is None else {"Cookie": f"{self.cookie}={self.value}"}
         response = await self.door.client.post(
@@ -286,15 +300,15 @@ class Browser:
         self.door.client.cookies.clear()
         return response
 
-    async def login(self, name="marta") -> int:
+    async def login(self, name: str = "marta") -> int:
         return (await self.try_login(name)).status_code
 
-    async def fail(self, times, name="marta") -> list[int]:
+    async def fail(self, times: int, name: str = "marta") -> list[int]:
         return [(await self.try_login(name, WRONG)).status_code for _ in range(times)]
 
 
 @pytest.fixture
-async def office(databases, run_door, site):
+async def office(databases: Databases, run_door: RunDoor, site: Site) -> AsyncIterator[Door]:
     """An application whose people share one address, with small limits; marta is one of them."""
     async with run_door(databases, **ALL_AT_ONCE) as door:
         for name in ("marta", "other", "newcomer"):
@@ -302,7 +316,7 @@ async def office(databases, run_door, site):
         yield door
 
 
-async def block_address(door) -> None:
+async def block_address(door: Door) -> None:
     """A neighbour fails under names that nobody has, and everybody new is kept out."""
     neighbour = Browser(door)
     for number in range(20):
@@ -310,7 +324,9 @@ async def block_address(door) -> None:
     assert_blocked(await neighbour.try_login("newcomer"), 900)
 
 
-async def test_a_neighbour_who_fails_under_other_names_locks_out_nobody_known_there(office):
+async def test_a_neighbour_who_fails_under_other_names_locks_out_nobody_known_there(
+    office: Door,
+) -> None:
     """Neither by their browser, nor by having logged in from the address without a cookie."""
     browser = Browser(office)
     assert await browser.login() == 200
@@ -322,7 +338,9 @@ async def test_a_neighbour_who_fails_under_other_names_locks_out_nobody_known_th
     assert (await office.try_login("other")).status_code == 200
 
 
-async def test_a_neighbour_who_fails_under_ones_own_name_does_not_lock_ones_browser_out(office):
+async def test_a_neighbour_who_fails_under_ones_own_name_does_not_lock_ones_browser_out(
+    office: Door,
+) -> None:
     browser, neighbour = Browser(office), Browser(office)
     assert await browser.login() == 200
     assert await neighbour.fail(PER_PAIR + 3) == [401] * PER_PAIR + [429] * 3
@@ -331,7 +349,7 @@ async def test_a_neighbour_who_fails_under_ones_own_name_does_not_lock_ones_brow
     assert await neighbour.fail(1) == [429]
 
 
-async def test_a_browser_is_known_from_every_address_and_past_all_blocks(office):
+async def test_a_browser_is_known_from_every_address_and_past_all_blocks(office: Door) -> None:
     browser = Browser(office)
     assert await browser.login() == 200
     for number in range(20):
@@ -342,7 +360,7 @@ async def test_a_browser_is_known_from_every_address_and_past_all_blocks(office)
     assert await browser.login() == 200
 
 
-async def test_a_known_browser_has_a_limit_of_its_own(office, databases):
+async def test_a_known_browser_has_a_limit_of_its_own(office: Door, databases: Databases) -> None:
     """Who has taken the cookie guesses no more than anybody else."""
     browser = Browser(office)
     assert await browser.login() == 200
@@ -356,14 +374,14 @@ async def test_a_known_browser_has_a_limit_of_its_own(office, databases):
     assert await Browser(office).login() == 200
 
 
-async def test_a_success_forgives_the_failures_of_the_browser(office):
+async def test_a_success_forgives_the_failures_of_the_browser(office: Door) -> None:
     browser = Browser(office)
     for _ in range(3):
         assert await browser.login() == 200
         assert await browser.fail(PER_PAIR - 1) == [401] * (PER_PAIR - 1)
 
 
-async def test_a_browser_is_known_for_those_who_have_logged_in_with_it(office):
+async def test_a_browser_is_known_for_those_who_have_logged_in_with_it(office: Door) -> None:
     """An attacker with an account gets no more guesses at others than without one."""
     browser = Browser(office)
     assert await browser.login("other") == 200
@@ -372,7 +390,7 @@ async def test_a_browser_is_known_for_those_who_have_logged_in_with_it(office):
     assert await browser.login("other") == 200
 
 
-async def test_several_people_may_share_a_browser(office):
+async def test_several_people_may_share_a_browser(office: Door) -> None:
     browser = Browser(office)
     assert [await browser.login(name) for name in ("marta", "other")] == [200, 200]
     await block_address(office)
@@ -381,7 +399,7 @@ async def test_several_people_may_share_a_browser(office):
 
 
 @pytest.mark.parametrize("change", ["forged", "cut", "of the other", "too long", "no base64", ""])
-async def test_a_cookie_that_was_not_made_here_is_none(office, change):
+async def test_a_cookie_that_was_not_made_here_is_none(office: Door, change: str) -> None:
     browser = Browser(office)
     assert await browser.login() == 200
     good = browser.value
@@ -399,7 +417,7 @@ async def test_a_cookie_that_was_not_made_here_is_none(office, change):
     assert await browser.login() == 429
 
 
-async def test_a_browser_is_forgotten_after_a_month(office, databases):
+async def test_a_browser_is_forgotten_after_a_month(office: Door, databases: Databases) -> None:
     browser = Browser(office)
     assert await browser.login() == 200
     move(office, ELSEWHERE)
@@ -415,7 +433,9 @@ async def test_a_browser_is_forgotten_after_a_month(office, databases):
     assert await browser.login() == 429
 
 
-async def test_a_refused_login_sets_no_cookie_and_is_the_same_for_everybody(office, statements):
+async def test_a_refused_login_sets_no_cookie_and_is_the_same_for_everybody(
+    office: Door, statements: list[str]
+) -> None:
     """A known browser's refusal tells no more of a name than a strange one's."""
     browser, seen = Browser(office), []
     assert await browser.login("other") == 200
@@ -429,7 +449,7 @@ async def test_a_refused_login_sets_no_cookie_and_is_the_same_for_everybody(offi
     assert seen[0] == seen[1]
 
 
-async def test_programs_get_no_cookie(site, marta):
+async def test_programs_get_no_cookie(site: Site, marta: UUID) -> None:
     del marta
     for path in ("/api/slm-auth/login", "/api/auth/login"):
         response = await site.try_login("marta", path=path)
@@ -438,7 +458,7 @@ async def test_programs_get_no_cookie(site, marta):
     assert site.databases[Population.SLM].sql("SELECT count(*) FROM known_devices") == "0"
 
 
-async def test_unlocking_clears_the_browsers_too(site, marta):
+async def test_unlocking_clears_the_browsers_too(site: Site, marta: UUID) -> None:
     headers = await site.administrate()
     browser = Browser(site)
     assert await browser.login() == 200
@@ -460,11 +480,11 @@ async def test_unlocking_clears_the_browsers_too(site, marta):
         ("nowhere", ""),
     ],
 )
-def test_networks(address, network):
+def test_networks(address: str | None, network: str) -> None:
     assert network_of(address) == network
 
 
-def begin_block(database, scope, now) -> None:
+def begin_block(database: ProvisionedDatabase, scope: str, now: datetime) -> None:
     """As if others had failed just now."""
     database.sql(
         f"UPDATE rate_limits SET blocked_until = timestamptz '{now}' + interval '30 s' "
@@ -473,8 +493,8 @@ def begin_block(database, scope, now) -> None:
 
 
 async def test_guesses_at_once_get_no_more_tries_than_one_after_the_other(
-    site, marta, held_hashing
-):
+    site: Site, marta: UUID, held_hashing: threading.Event
+) -> None:
     del marta
     guesses = [asyncio.create_task(site.try_login("marta", WRONG)) for _ in range(20)]
     await site.queued(20)
@@ -488,8 +508,8 @@ async def test_guesses_at_once_get_no_more_tries_than_one_after_the_other(
 
 @pytest.mark.parametrize("right", [False, True])
 async def test_of_what_is_hashed_when_a_block_begins_nobody_learns_whether_it_was_right(
-    site, marta, clock, held_hashing, right
-):
+    site: Site, marta: UUID, clock: datetime, held_hashing: threading.Event, right: bool
+) -> None:
     del marta
     held_hashing.set()
     await fail(site, 1)
@@ -505,7 +525,7 @@ async def test_of_what_is_hashed_when_a_block_begins_nobody_learns_whether_it_wa
 
 
 @pytest.mark.usefixtures("marta")
-async def test_a_hundred_guesses_at_once(site):
+async def test_a_hundred_guesses_at_once(site: Site) -> None:
     """Without holding anything back: whatever the order, no more than the limit is evaluated."""
     guesses = (site.try_login("marta", WRONG) for _ in range(100))
     statuses = [response.status_code for response in await asyncio.gather(*guesses)]
@@ -513,7 +533,9 @@ async def test_a_hundred_guesses_at_once(site):
     assert set(statuses) <= {401, 429, 503}
 
 
-async def test_failures_of_many_at_once_do_not_stand_in_each_others_way(databases, run_site):
+async def test_failures_of_many_at_once_do_not_stand_in_each_others_way(
+    databases: Databases, run_site: RunSite
+) -> None:
     """Rows are locked in one order: no deadlock, and nothing is lost."""
     async with run_site(databases, **GENEROUS) as site:
         names = [f"user{number % 5}" for number in range(15)]
@@ -523,7 +545,9 @@ async def test_failures_of_many_at_once_do_not_stand_in_each_others_way(database
         assert limits(site, "account") == ["3"] * 5
 
 
-async def test_all_workers_count_together(databases, run_site, site, marta):
+async def test_all_workers_count_together(
+    databases: Databases, run_site: RunSite, site: Site, marta: UUID
+) -> None:
     del marta
     async with run_site(databases) as second:
         assert await fail(site, 3) + await fail(second, 2) == [401] * PER_PAIR
@@ -531,13 +555,13 @@ async def test_all_workers_count_together(databases, run_site, site, marta):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_logins_that_succeed_are_never_limited(site):
+async def test_logins_that_succeed_are_never_limited(site: Site) -> None:
     answers = await asyncio.gather(*(site.try_login("marta") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert site.databases[Population.SLM].sql("SELECT count(*) FROM rate_limits") == "0"
 
 
-async def test_one_row_tells_that_a_block_began(site, marta, clock):
+async def test_one_row_tells_that_a_block_began(site: Site, marta: UUID, clock: datetime) -> None:
     await fail(site, 30)
     [row] = site.audit(Population.SLM, "account_locked")
     until = datetime.fromisoformat(row["details"].pop("until"))
@@ -547,7 +571,9 @@ async def test_one_row_tells_that_a_block_began(site, marta, clock):
     assert len(site.audit(Population.SLM)) == 1 + PER_PAIR + 1, "created, failures, the block"
 
 
-async def test_one_row_tells_that_an_address_is_blocked(databases, run_site):
+async def test_one_row_tells_that_an_address_is_blocked(
+    databases: Databases, run_site: RunSite
+) -> None:
     async with run_site(databases, **GENEROUS | {"login_failures_per_address": 3}) as site:
         await fail(site, 10, "nobody")
         [row] = site.audit(Population.SLM, "suspicious_activity")
@@ -556,7 +582,9 @@ async def test_one_row_tells_that_an_address_is_blocked(databases, run_site):
 
 
 @pytest.mark.parametrize("population", Population)
-async def test_an_administrator_unlocks(admin, site, population):
+async def test_an_administrator_unlocks(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     user_id = await site.add_user(population, "marta")
     response = await admin.post(f"/api/{population}-users/{user_id}/unlock")
     assert (response.status_code, response.content) == (204, b"")
@@ -564,14 +592,21 @@ async def test_an_administrator_unlocks(admin, site, population):
     assert (row["resource_id"], row["outcome"]) == (str(user_id), "success")
 
 
-async def lock(client, user_id, population=Population.SLM, headers=None):
+async def lock(
+    client: httpx2.AsyncClient,
+    user_id: object,
+    population: Population = Population.SLM,
+    headers: dict[str, str] | None = None,
+) -> Any:
     response = await client.get(f"/api/{population}-users/{user_id}/lock", headers=headers)
     assert response.status_code == 200, response.text
     return response.json()
 
 
 @pytest.mark.parametrize("name", ["marta", "marta@autobot.local"])
-async def test_a_lock_is_shown_until_it_ends_or_is_lifted(site, marta, clock, name):
+async def test_a_lock_is_shown_until_it_ends_or_is_lifted(
+    site: Site, marta: UUID, clock: datetime, name: str
+) -> None:
     headers = await site.administrate()
     free = {"locked_until": None, "failures": 0}
     assert await lock(site.client, marta, headers=headers) == free
@@ -593,7 +628,9 @@ async def test_a_lock_is_shown_until_it_ends_or_is_lifted(site, marta, clock, na
     assert await lock(site.client, marta, headers=headers) == free
 
 
-async def test_a_lock_of_all_strangers_is_shown(databases, run_site, clock):
+async def test_a_lock_of_all_strangers_is_shown(
+    databases: Databases, run_site: RunSite, clock: datetime
+) -> None:
     async with run_site(databases, **GENEROUS | {"login_failures_per_account": 3}) as site:
         marta = await site.add_user(Population.SLM, "marta")
         headers = await site.administrate()
@@ -607,7 +644,7 @@ async def test_a_lock_of_all_strangers_is_shown(databases, run_site, clock):
         assert await lock(site.client, marta, headers=headers) == free
 
 
-async def test_what_others_did_is_no_lock_of_a_user(site, marta):
+async def test_what_others_did_is_no_lock_of_a_user(site: Site, marta: UUID) -> None:
     headers = await site.administrate()
     await site.add_user(Population.SLM, "other")
     await fail(site, PER_PAIR, "other")
@@ -615,14 +652,18 @@ async def test_what_others_did_is_no_lock_of_a_user(site, marta):
     assert await lock(site.client, marta, headers=headers) == free
 
 
-async def test_the_locks_of_the_populations_are_apart(admin, site, marta):
+async def test_the_locks_of_the_populations_are_apart(
+    admin: httpx2.AsyncClient, site: Site, marta: UUID
+) -> None:
     namesake = await site.add_user(Population.AUTOBOT, "marta")
     await fail(site, PER_PAIR)
     assert (await lock(admin, marta))["locked_until"]
     assert (await lock(admin, namesake, Population.AUTOBOT))["locked_until"] is None
 
 
-async def test_unlocking_clears_both_names_from_all_addresses_and_nobody_elses(site, marta):
+async def test_unlocking_clears_both_names_from_all_addresses_and_nobody_elses(
+    site: Site, marta: UUID
+) -> None:
     headers = await site.administrate()
     await site.add_user(Population.SLM, "other")
     addresses = (HOME, ELSEWHERE, "2001:db8::1")
@@ -639,7 +680,9 @@ async def test_unlocking_clears_both_names_from_all_addresses_and_nobody_elses(s
     assert limits(site, "account") == [str(3 * PER_PAIR)]
 
 
-async def change(site, headers, current, new=NEW_PASSWORD) -> httpx2.Response:
+async def change(
+    site: Site, headers: dict[str, str], current: str, new: str = NEW_PASSWORD
+) -> httpx2.Response:
     return await site.client.post(
         "/api/slm-auth/change-password",
         headers=headers,
@@ -647,7 +690,9 @@ async def change(site, headers, current, new=NEW_PASSWORD) -> httpx2.Response:
     )
 
 
-async def test_the_current_password_cannot_be_guessed_with_a_stolen_token(site, marta):
+async def test_the_current_password_cannot_be_guessed_with_a_stolen_token(
+    site: Site, marta: UUID
+) -> None:
     headers = await site.login("marta")
     statuses = [(await change(site, headers, WRONG)).status_code for _ in range(PER_PAIR)]
     assert statuses == [403] * PER_PAIR
@@ -661,7 +706,9 @@ async def test_the_current_password_cannot_be_guessed_with_a_stolen_token(site, 
     assert limits(site, "password") == []
 
 
-async def test_whoever_guesses_with_a_stolen_token_locks_out_nobody_but_that_session(site, marta):
+async def test_whoever_guesses_with_a_stolen_token_locks_out_nobody_but_that_session(
+    site: Site, marta: UUID
+) -> None:
     del marta
     stolen, own = await site.login("marta"), await site.login("marta")
     for _ in range(PER_PAIR):
@@ -670,7 +717,9 @@ async def test_whoever_guesses_with_a_stolen_token_locks_out_nobody_but_that_ses
     assert (await change(site, own, site.password)).status_code == 204
 
 
-async def test_guesses_of_the_current_password_at_once(site, marta, held_hashing):
+async def test_guesses_of_the_current_password_at_once(
+    site: Site, marta: UUID, held_hashing: threading.Event
+) -> None:
     del marta
     held_hashing.set()
     headers = await site.login("marta")
@@ -684,8 +733,8 @@ async def test_guesses_of_the_current_password_at_once(site, marta, held_hashing
 
 @pytest.mark.parametrize("current", [PASSWORD, WRONG])
 async def test_a_block_that_begins_during_a_change_says_nothing_about_the_current_password(
-    site, marta, clock, held_hashing, current
-):
+    site: Site, marta: UUID, clock: datetime, held_hashing: threading.Event, current: str
+) -> None:
     del marta
     held_hashing.set()
     headers = await site.login("marta")
@@ -699,7 +748,7 @@ async def test_a_block_that_begins_during_a_change_says_nothing_about_the_curren
     assert_blocked(await guess, 30)
 
 
-async def test_unlocking_lets_change_the_password_again(site, marta):
+async def test_unlocking_lets_change_the_password_again(site: Site, marta: UUID) -> None:
     administrator = await site.administrate()
     headers = await site.login("marta")
     for _ in range(PER_PAIR):
@@ -708,12 +757,12 @@ async def test_unlocking_lets_change_the_password_again(site, marta):
     assert (await change(site, headers, site.password)).status_code == 204
 
 
-async def test_unknown_refresh_tokens(databases, run_site):
+async def test_unknown_refresh_tokens(databases: Databases, run_site: RunSite) -> None:
     async with run_site(databases, **GENEROUS | {"login_failures_per_address": 3}) as site:
         await site.add_user(Population.SLM, "marta")
         good = (await site.try_login("marta")).json()["refresh_token"]
 
-        async def refresh(token):
+        async def refresh(token: str) -> httpx2.Response:
             path = "/api/slm-auth/refresh"
             return await site.client.post(path, json={"refresh_token": token})
 
@@ -726,7 +775,7 @@ async def test_unknown_refresh_tokens(databases, run_site):
 
 
 @pytest.mark.usefixtures("marta")
-async def test_what_a_client_says_about_its_address_counts_for_nothing(site):
+async def test_what_a_client_says_about_its_address_counts_for_nothing(site: Site) -> None:
     claims = {"X-Forwarded-For": FAR, "X-Real-IP": FAR, "Forwarded": f"for={FAR}"}
     site.client.headers.update(claims)
     assert await fail(site, PER_PAIR) == [401] * PER_PAIR
@@ -738,7 +787,9 @@ async def test_what_a_client_says_about_its_address_counts_for_nothing(site):
     assert await status(site) == 200
 
 
-async def test_a_blocked_login_is_the_same_for_known_and_unknown(site, door, clock, statements):
+async def test_a_blocked_login_is_the_same_for_known_and_unknown(
+    site: Site, door: Door, clock: datetime, statements: list[str]
+) -> None:
     await site.add_user(door.resources.callers, "marta")
     seen = {}
     for name, password in {"marta": site.password, "MARTA": WRONG, "nobody": WRONG}.items():

@@ -3,9 +3,13 @@
 import asyncio
 import base64
 import uuid
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
 
 from user_management.population import Population
 from user_management.services import user_search
@@ -13,14 +17,14 @@ from user_management.services import user_search
 PATH = "/api/autobot-users"
 
 
-def add_users(site, count, moment="timestamptz '2020-01-01'"):
+def add_users(site: Site, count: int, moment: str = "timestamptz '2020-01-01'") -> None:
     site.databases[Population.AUTOBOT].sql(
         "INSERT INTO users (username, email, created_at) SELECT 'user' || n, 'u' || n || '@x.y', "
         f"{moment} FROM generate_series(1, {count}) n"
     )
 
 
-async def pages(client, **params):
+async def pages(client: httpx2.AsyncClient, **params: Any) -> AsyncIterator[dict[str, Any]]:
     """All pages, following the cursors."""
     while True:
         response = await client.get(PATH, params=params)
@@ -33,7 +37,9 @@ async def pages(client, **params):
 
 
 @pytest.mark.parametrize("moment", ["timestamptz '2020-01-01'", "now() - n * interval '1 day'"])
-async def test_cursors_lead_through_the_whole_list_once(admin, site, moment):
+async def test_cursors_lead_through_the_whole_list_once(
+    admin: httpx2.AsyncClient, site: Site, moment: str
+) -> None:
     add_users(site, 23, moment)
     whole = (await admin.get(PATH)).json()
     assert whole["next_cursor"] is None
@@ -42,7 +48,9 @@ async def test_cursors_lead_through_the_whole_list_once(admin, site, moment):
     assert [user for users in seen for user in users] == whole["users"]
 
 
-async def test_a_list_shows_of_a_user_what_is_shown_of_them_alone(admin, site):
+async def test_a_list_shows_of_a_user_what_is_shown_of_them_alone(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     site.databases[Population.AUTOBOT].sql(
         """
         INSERT INTO organizations (name, slug) VALUES ('Books', 'books');
@@ -70,13 +78,15 @@ async def test_a_list_shows_of_a_user_what_is_shown_of_them_alone(admin, site):
     assert [role["name"] for role in whole["roles"]] == ["z", "a", "b"]
 
 
-async def test_a_full_last_page_leads_nowhere(admin, site):
+async def test_a_full_last_page_leads_nowhere(admin: httpx2.AsyncClient, site: Site) -> None:
     add_users(site, 4)
     answer = (await admin.get(PATH, params={"limit": 4})).json()
     assert (len(answer["users"]), answer["next_cursor"]) == (4, None)
 
 
-async def test_what_is_added_or_removed_meanwhile_moves_no_page(admin, site):
+async def test_what_is_added_or_removed_meanwhile_moves_no_page(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     add_users(site, 6, "now() - n * interval '1 day'")
     first = (await admin.get(PATH, params={"limit": 3})).json()
     site.databases[Population.AUTOBOT].sql(
@@ -88,7 +98,7 @@ async def test_what_is_added_or_removed_meanwhile_moves_no_page(admin, site):
     assert [user["username"] for user in second["users"]] == ["user4", "user5", "user6"]
 
 
-def forged(cursor):
+def forged(cursor: str) -> Iterator[str]:
     yield "x"
     yield cursor[:-4]
     yield cursor + "AAAA"
@@ -101,7 +111,7 @@ def forged(cursor):
     yield "é" * 8
 
 
-async def test_forged_cursors_are_refused(admin, site):
+async def test_forged_cursors_are_refused(admin: httpx2.AsyncClient, site: Site) -> None:
     add_users(site, 3)
     cursor = (await admin.get(PATH, params={"limit": 1})).json()["next_cursor"]
     for wrong in forged(cursor):
@@ -111,7 +121,9 @@ async def test_forged_cursors_are_refused(admin, site):
         assert (fault["in"], fault["pointer"]) == ("query", "/cursor")
 
 
-async def test_a_cursor_of_another_installation_is_refused(admin, site, databases, run_site):
+async def test_a_cursor_of_another_installation_is_refused(
+    admin: httpx2.AsyncClient, site: Site, databases: Databases, run_site: RunSite
+) -> None:
     add_users(site, 3)
     cursor = (await admin.get(PATH, params={"limit": 1})).json()["next_cursor"]
     async with run_site(databases) as other:
@@ -128,7 +140,7 @@ each_sort = pytest.mark.parametrize("sort", SORTS)
 EARLY = datetime.min.replace(tzinfo=UTC)
 
 
-def add_people(site):
+def add_people(site: Site) -> None:
     """Thirty people: neither names nor moments are in the order of the others, three share each
     moment, every fifth never logged in, every seventh is deleted.
     """
@@ -141,11 +153,11 @@ def add_people(site):
     )
 
 
-def in_order(users, sort):
+def in_order(users: str, sort: str) -> list[dict[str, Any]]:
     """What the documentation says of the order."""
     column = sort.removeprefix("-")
 
-    def place(user):
+    def place(user: dict[str, Any]) -> tuple[Any, uuid.UUID]:
         value = user[column]
         if column.endswith("_at"):
             value = EARLY if value is None else datetime.fromisoformat(value)
@@ -155,7 +167,9 @@ def in_order(users, sort):
 
 
 @each_sort
-async def test_each_order_is_whole_by_cursors_and_by_skip(admin, site, sort):
+async def test_each_order_is_whole_by_cursors_and_by_skip(
+    admin: httpx2.AsyncClient, site: Site, sort: str
+) -> None:
     add_people(site)
     everybody = (await admin.get(PATH)).json()["users"]
     assert len(everybody) == 26
@@ -168,7 +182,9 @@ async def test_each_order_is_whole_by_cursors_and_by_skip(admin, site, sort):
 
 
 @each_sort
-async def test_each_order_goes_with_each_filter(admin, site, monkeypatch, sort):
+async def test_each_order_goes_with_each_filter(
+    admin: httpx2.AsyncClient, site: Site, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
     """Of the window alone, and beyond it."""
     add_people(site)
     site.databases[Population.AUTOBOT].sql(
@@ -185,7 +201,9 @@ async def test_each_order_goes_with_each_filter(admin, site, monkeypatch, sort):
 
 
 @each_sort
-async def test_whoever_comes_in_between_moves_nobody(admin, site, sort):
+async def test_whoever_comes_in_between_moves_nobody(
+    admin: httpx2.AsyncClient, site: Site, sort: str
+) -> None:
     add_people(site)
     expected = in_order((await admin.get(PATH)).json()["users"], sort)
     first = (await admin.get(PATH, params={"sort": sort, "limit": 10})).json()
@@ -210,7 +228,9 @@ async def test_whoever_comes_in_between_moves_nobody(admin, site, sort):
 
 
 @each_sort
-async def test_a_cursor_belongs_to_its_order(admin, site, sort):
+async def test_a_cursor_belongs_to_its_order(
+    admin: httpx2.AsyncClient, site: Site, sort: str
+) -> None:
     add_people(site)
     params = {"sort": sort, "limit": 1}
     cursor = (await admin.get(PATH, params=params)).json()["next_cursor"]
@@ -225,7 +245,7 @@ async def test_a_cursor_belongs_to_its_order(admin, site, sort):
 
 
 @pytest.mark.parametrize("sort", ["display_name", "USERNAME", "--email", "", "username,email"])
-async def test_an_unknown_order_is_refused(admin, sort):
+async def test_an_unknown_order_is_refused(admin: httpx2.AsyncClient, sort: str) -> None:
     response = await admin.get(PATH, params={"sort": sort})
     assert response.status_code == 422
     [fault] = response.json()["errors"]
@@ -233,7 +253,9 @@ async def test_an_unknown_order_is_refused(admin, sort):
 
 
 @pytest.mark.parametrize("name", ["é" * 255, "", "a:b", "\U0001f600" * 255])
-async def test_a_cursor_holds_whatever_is_stored_as_an_address(admin, site, name):
+async def test_a_cursor_holds_whatever_is_stored_as_an_address(
+    admin: httpx2.AsyncClient, site: Site, name: str
+) -> None:
     site.databases[Population.AUTOBOT].sql(
         "INSERT INTO users (username, email) VALUES"
         f" ('one', '{name}'), ('two', '{name[:-1]}\U0001f601')"
@@ -243,7 +265,7 @@ async def test_a_cursor_holds_whatever_is_stored_as_an_address(admin, site, name
 
 
 @each_sort
-async def test_who_is_limited_to_an_organization_sorts_its_users(site, sort):
+async def test_who_is_limited_to_an_organization_sorts_its_users(site: Site, sort: str) -> None:
     add_people(site)
     org_id = site.add_organization("acme")
     site.databases[Population.AUTOBOT].sql(
@@ -258,14 +280,16 @@ async def test_who_is_limited_to_an_organization_sorts_its_users(site, sort):
     assert [user for users in found for user in users] == in_order(everybody, sort)
 
 
-async def test_either_a_cursor_or_skip(admin, site):
+async def test_either_a_cursor_or_skip(admin: httpx2.AsyncClient, site: Site) -> None:
     add_users(site, 3)
     cursor = (await admin.get(PATH, params={"limit": 1})).json()["next_cursor"]
     response = await admin.get(PATH, params={"cursor": cursor, "skip": 1})
     assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "/skip")
 
 
-async def test_nothing_is_counted_unless_asked_for(admin, site, statements):
+async def test_nothing_is_counted_unless_asked_for(
+    admin: httpx2.AsyncClient, site: Site, statements: list[str]
+) -> None:
     add_users(site, 3)
     await admin.get(PATH, params={"search": "user"})
     assert not any("count(" in statement.lower() for statement in statements)
@@ -273,13 +297,13 @@ async def test_nothing_is_counted_unless_asked_for(admin, site, statements):
     assert any("count(" in statement.lower() for statement in statements)
 
 
-async def names(client, **params):
+async def names(client: httpx2.AsyncClient, **params: Any) -> set[str]:
     response = await client.get(PATH, params=params)
     assert response.status_code == 200, response.text
     return {user["username"] for user in response.json()["users"]}
 
 
-async def test_filters(admin, site):
+async def test_filters(admin: httpx2.AsyncClient, site: Site) -> None:
     ids = {name: str(uuid.uuid4()) for name in ("ada", "bob", "cay", "org", "team", "role")}
     now = datetime.now(UTC)
     site.databases[Population.AUTOBOT].sql(
@@ -320,13 +344,15 @@ async def test_filters(admin, site):
         {"include_total": "maybe"},
     ],
 )
-async def test_filters_that_make_no_sense_are_refused(admin, query):
+async def test_filters_that_make_no_sense_are_refused(
+    admin: httpx2.AsyncClient, query: dict[str, str]
+) -> None:
     response = await admin.get(PATH, params=query)
     assert response.status_code == 422, response.text
     assert response.json()["errors"][0]["pointer"] == f"/{next(iter(query))}"
 
 
-async def test_fifty_creations_of_one_name_make_one_user(admin):
+async def test_fifty_creations_of_one_name_make_one_user(admin: httpx2.AsyncClient) -> None:
     new = {"username": "marta", "email": "marta@autobot.local"}
     answers = await asyncio.gather(*(admin.post(PATH, json=new) for _ in range(50)))
     statuses = sorted(answer.status_code for answer in answers)

@@ -6,8 +6,12 @@ different orders, each then waits for the other, and the server ends one of them
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
+import httpx2
+from applications import Site
 from sqlalchemy import text
 
 from user_management.population import Population
@@ -19,14 +23,16 @@ TEAMS = "/api/autobot-teams"
 
 
 @asynccontextmanager
-async def held(site, statement):
+async def held(site: Site, statement: str) -> AsyncIterator[None]:
     """Hold what the statement locks."""
     async with site.resources.databases[AUTOBOT].session() as session:
         await session.execute(text(statement))
         yield
 
 
-async def stopped_by(site, lock, *requests):
+async def stopped_by(
+    site: Site, lock: str, *requests: Coroutine[Any, Any, httpx2.Response]
+) -> list[httpx2.Response]:
     """Send requests that each wait for something once `lock` is held; their answers."""
     async with held(site, lock):
         sent = []
@@ -36,7 +42,9 @@ async def stopped_by(site, lock, *requests):
     return await asyncio.gather(*sent)
 
 
-async def test_a_new_role_and_a_new_user_of_the_same_organization(admin, site):
+async def test_a_new_role_and_a_new_user_of_the_same_organization(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     org_id = site.add_organization("acme")
     role_id = site.add_role(AUTOBOT, "watch", org_id=org_id)
     user = {
@@ -54,7 +62,9 @@ async def test_a_new_role_and_a_new_user_of_the_same_organization(admin, site):
     assert [answer.status_code for answer in answers] == [201, 201]
 
 
-async def test_a_role_that_is_deleted_and_one_of_its_holders(admin, site):
+async def test_a_role_that_is_deleted_and_one_of_its_holders(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     role_id = site.add_role(AUTOBOT, "watch", ["users:read"])
     users = [
         await site.add_user(AUTOBOT, f"captain{n}", is_admin=True, roles=["watch"])
@@ -73,7 +83,9 @@ async def test_a_role_that_is_deleted_and_one_of_its_holders(admin, site):
     assert [answer.status_code for answer in answers] == [204, 200]
 
 
-async def test_users_who_join_a_team_and_one_of_them_who_is_deleted(admin, site):
+async def test_users_who_join_a_team_and_one_of_them_who_is_deleted(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     org_id = site.add_organization("acme")
     users = [await site.add_user(AUTOBOT, f"user{n}", org_id=org_id) for n in range(3)]
     low, middle, high = sorted(users)
@@ -91,10 +103,10 @@ async def test_users_who_join_a_team_and_one_of_them_who_is_deleted(admin, site)
     assert [answer.status_code for answer in answers] == [204, 422]
 
 
-async def test_whoever_waits_for_ever_all_the_same_is_told_to_try_again(site):
+async def test_whoever_waits_for_ever_all_the_same_is_told_to_try_again(site: Site) -> None:
     database = site.resources.databases[AUTOBOT]
 
-    async def lock(first, second):
+    async def lock(first: int, second: int) -> None:
         async with database.session() as session:
             for key in (first, second):
                 await session.execute(text(f"SELECT pg_advisory_xact_lock({key})"))
@@ -107,7 +119,9 @@ async def test_whoever_waits_for_ever_all_the_same_is_told_to_try_again(site):
     ]
 
 
-async def test_a_user_who_joins_an_organization_with_its_team_while_it_is_deleted(admin, site):
+async def test_a_user_who_joins_an_organization_with_its_team_while_it_is_deleted(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     org_id = site.add_organization("acme")
     user_id = await site.add_user(AUTOBOT, "marta")
     team = await admin.post(TEAMS, json={"name": "crew", "organization_id": str(org_id)})

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import bcrypt
+import httpx2
 import pytest
+from applications import Databases, Door, RunDoor, RunSite, Site
 
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -17,7 +21,9 @@ NEW_PASSWORD = "granite-otter-quilt-52"
 @pytest.mark.parametrize("path", ["/api/slm-auth/login", "/api/auth/login"])
 @pytest.mark.parametrize("field", ["username", "username_or_email"])
 @pytest.mark.parametrize("name", ["marta", "MARTA", "Marta@AutoBot.Local"])
-async def test_login_by_name_or_address_in_any_case(site, path, field, name):
+async def test_login_by_name_or_address_in_any_case(
+    site: Site, path: str, field: str, name: str
+) -> None:
     await site.add_user(Population.SLM, "marta")
     response = await site.client.post(path, json={field: name, "password": site.password})
     assert response.status_code == 200, response.text
@@ -48,7 +54,9 @@ async def test_login_by_name_or_address_in_any_case(site, path, field, name):
         None,
     ],
 )
-async def test_a_login_of_another_form_is_not_valid(site, body):
+async def test_a_login_of_another_form_is_not_valid(
+    site: Site, body: dict[str, Any] | list[str] | None
+) -> None:
     response = await site.client.post(
         "/api/slm-auth/login",
         content=json.dumps(body),
@@ -58,7 +66,7 @@ async def test_a_login_of_another_form_is_not_valid(site, body):
     assert response.json()["code"] == "validation_error"
 
 
-async def test_me_shows_the_caller(admin, site):
+async def test_me_shows_the_caller(admin: httpx2.AsyncClient, site: Site) -> None:
     answer = (await admin.get("/api/slm-auth/me")).json()
     assert datetime.now(UTC) - datetime.fromisoformat(answer.pop("last_login_at")) < timedelta(
         minutes=1
@@ -75,18 +83,18 @@ async def test_me_shows_the_caller(admin, site):
     }
 
 
-async def test_a_user_who_is_no_administrator_is_told_so(site):
+async def test_a_user_who_is_no_administrator_is_told_so(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     answer = await site.client.get("/api/slm-auth/me", headers=await site.login("marta"))
     assert answer.json()["is_admin"] is False
 
 
-async def test_application_users_do_not_log_in_here(site):
+async def test_application_users_do_not_log_in_here(site: Site) -> None:
     await site.add_user(Population.AUTOBOT, "marta")
     assert (await site.try_login("marta")).status_code == 401
 
 
-async def test_a_login_is_no_change_to_the_account(site):
+async def test_a_login_is_no_change_to_the_account(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     sql = site.databases[Population.SLM].sql
     before = sql("SELECT updated_at FROM users")
@@ -95,12 +103,14 @@ async def test_a_login_is_no_change_to_the_account(site):
     assert sql("SELECT last_login_at > created_at FROM users") == "t"
 
 
-def headers_of(response) -> list[tuple[str, str]]:
+def headers_of(response: httpx2.Response) -> list[tuple[str, str]]:
     """All but the one that no two answers share."""
     return sorted(item for item in response.headers.items() if item[0] != "x-request-id")
 
 
-async def test_a_refused_login_gives_nothing_away(site, door, statements, monkeypatch):
+async def test_a_refused_login_gives_nothing_away(
+    site: Site, door: Door, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashes: list[bytes] = []
     compute = bcrypt.hashpw
 
@@ -135,7 +145,7 @@ async def test_a_refused_login_gives_nothing_away(site, door, statements, monkey
     assert {reason: value for reason, value in seen.items() if value != expected} == {}
 
 
-async def test_the_audit_log_keeps_each_refusal_and_its_reason(site, door):
+async def test_the_audit_log_keeps_each_refusal_and_its_reason(site: Site, door: Door) -> None:
     ways = await site.ways_not_in(door.resources.callers)
     for name, password in ways.values():
         await door.try_login(name, password)
@@ -156,7 +166,7 @@ async def test_the_audit_log_keeps_each_refusal_and_its_reason(site, door):
         assert (row["ip_address"], row["user_agent"]) == ("203.0.113.7", "pytest")
 
 
-async def test_a_login_is_in_the_audit_log(site):
+async def test_a_login_is_in_the_audit_log(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     await site.client.post(
         "/api/slm-auth/login",
@@ -180,7 +190,9 @@ async def test_a_login_is_in_the_audit_log(site):
         "UPDATE users SET password_hash = 'x'",
     ],
 )
-async def test_a_user_who_changes_during_the_hash_does_not_get_in(site, held_hashing, change):
+async def test_a_user_who_changes_during_the_hash_does_not_get_in(
+    site: Site, held_hashing: threading.Event, change: str
+) -> None:
     await site.add_user(Population.SLM, "marta")
     attempt = asyncio.create_task(site.try_login("marta"))
     await site.queued(1)
@@ -191,7 +203,7 @@ async def test_a_user_who_changes_during_the_hash_does_not_get_in(site, held_has
     assert len(site.audit(Population.SLM, "login_failed")) == 1
 
 
-async def test_a_weak_hash_is_replaced_at_login(databases, run_site):
+async def test_a_weak_hash_is_replaced_at_login(databases: Databases, run_site: RunSite) -> None:
     async with run_site(databases, bcrypt_cost=6) as site:
         await site.add_user(Population.SLM, "marta")
         sql = databases[Population.SLM].sql
@@ -204,7 +216,7 @@ async def test_a_weak_hash_is_replaced_at_login(databases, run_site):
         assert sql("SELECT password_hash FROM users") == stored
 
 
-async def test_hashing_holds_no_connection(site, held_hashing):
+async def test_hashing_holds_no_connection(site: Site, held_hashing: threading.Event) -> None:
     held_hashing.set()
     headers = await site.administrate()
     held_hashing.clear()
@@ -220,7 +232,9 @@ async def test_hashing_holds_no_connection(site, held_hashing):
     assert {(await login).status_code for login in logins} == {200}
 
 
-async def test_a_full_queue_is_said_at_once(site, databases, run_door, held_hashing):
+async def test_a_full_queue_is_said_at_once(
+    site: Site, databases: Databases, run_door: RunDoor, held_hashing: threading.Event
+) -> None:
     async with run_door(databases, hash_threads=1) as door:
         await site.add_user(door.resources.callers, "marta")
         logins = []
@@ -236,7 +250,9 @@ async def test_a_full_queue_is_said_at_once(site, databases, run_door, held_hash
         assert {(await login).status_code for login in logins} == {200}
 
 
-async def test_passwords_of_128_characters_and_shared_beginnings(admin, site):
+async def test_passwords_of_128_characters_and_shared_beginnings(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     beginning = "é" * 36  # 72 bytes
     passwords = [beginning + ending for ending in ("-first-ending", "-other-ending")]
     long = "".join(chr(0x4E00 + number) for number in range(128))
@@ -254,7 +270,7 @@ async def test_passwords_of_128_characters_and_shared_beginnings(admin, site):
     assert (await site.try_login("long", long[:-1])).status_code == 401
 
 
-async def test_logout_ends_the_session_at_once_and_no_other(site):
+async def test_logout_ends_the_session_at_once_and_no_other(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     first, second = await site.login("marta"), await site.login("marta")
     response = await site.client.post("/api/slm-auth/logout", headers=first)
@@ -269,18 +285,20 @@ async def test_logout_ends_the_session_at_once_and_no_other(site):
     assert row["ip_address"] == "203.0.113.7"
 
 
-async def test_a_session_expires(site):
+async def test_a_session_expires(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     headers = await site.login("marta")
     site.databases[Population.SLM].sql("UPDATE auth_sessions SET expires_at = now()")
     assert (await site.client.get("/api/slm-auth/me", headers=headers)).status_code == 401
 
 
-async def test_who_is_calling_is_one_statement(admin, statements, monkeypatch):
+async def test_who_is_calling_is_one_statement(
+    admin: httpx2.AsyncClient, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = []
     fetch = asyncpg.Connection.fetchrow
 
-    async def fetchrow(connection, statement, *arguments):
+    async def fetchrow(connection: Any, statement: str, *arguments: object) -> Any:
         plain.append(statement)
         return await fetch(connection, statement, *arguments)
 
@@ -289,7 +307,9 @@ async def test_who_is_calling_is_one_statement(admin, statements, monkeypatch):
     assert (len(plain), statements) == (1, [])
 
 
-async def change_password(site, headers, current, new):
+async def change_password(
+    site: Site, headers: dict[str, str], current: str, new: str
+) -> httpx2.Response:
     return await site.client.post(
         "/api/slm-auth/change-password",
         headers=headers,
@@ -297,7 +317,7 @@ async def change_password(site, headers, current, new):
     )
 
 
-async def test_changing_the_password_ends_all_other_sessions(site):
+async def test_changing_the_password_ends_all_other_sessions(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     other, own = await site.login("marta"), await site.login("marta")
     changed = await change_password(site, own, site.password, NEW_PASSWORD)
@@ -311,7 +331,7 @@ async def test_changing_the_password_ends_all_other_sessions(site):
     assert "hash" not in str(row["details"])
 
 
-async def test_a_wrong_current_password_changes_nothing_and_is_recorded(site):
+async def test_a_wrong_current_password_changes_nothing_and_is_recorded(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     headers = await site.login("marta")
     refused = await change_password(site, headers, "not-the-password-11", NEW_PASSWORD)
@@ -325,7 +345,7 @@ async def test_a_wrong_current_password_changes_nothing_and_is_recorded(site):
 @pytest.mark.parametrize(
     "new", ["violet-anchor-77-meadow", "short", "ChangeMe123!", "marta-marta-1", "x" * 200]
 )
-async def test_a_new_password_must_be_new_and_good(site, new):
+async def test_a_new_password_must_be_new_and_good(site: Site, new: str) -> None:
     await site.add_user(Population.SLM, "marta")
     headers = await site.login("marta")
     refused = await change_password(site, headers, site.password, new)
@@ -334,7 +354,7 @@ async def test_a_new_password_must_be_new_and_good(site, new):
     assert (await site.try_login("marta")).status_code == 200
 
 
-async def test_two_changes_at_once_do_not_both_succeed(site):
+async def test_two_changes_at_once_do_not_both_succeed(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     headers = await site.login("marta")
     answers = await asyncio.gather(
@@ -344,7 +364,7 @@ async def test_two_changes_at_once_do_not_both_succeed(site):
     assert sorted(answer.status_code for answer in answers) == [204, 403]
 
 
-async def test_a_one_time_password_allows_nothing_but_its_change(site):
+async def test_a_one_time_password_allows_nothing_but_its_change(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta", is_admin=True)
     site.give_one_time_password(user_id)
     response = await site.try_login("marta")
@@ -369,7 +389,7 @@ async def test_a_one_time_password_allows_nothing_but_its_change(site):
     assert again.json()["must_change_password"] is False
 
 
-async def test_a_session_of_a_one_time_password_ends_with_it(site):
+async def test_a_session_of_a_one_time_password_ends_with_it(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     site.give_one_time_password(user_id)
     headers = await site.login("marta")

@@ -3,8 +3,12 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Backend, Databases, Door, RunDoor, Site
 
 from user_management.population import Population
 from user_management.security.refresh_tokens import RefreshTokenKeys
@@ -15,7 +19,7 @@ NEW_PASSWORD = "granite-otter-quilt-52"
 class Doors:
     """The way out of one application, and what is left of somebody's session there."""
 
-    def __init__(self, door, site) -> None:
+    def __init__(self, door: Door, site: Site) -> None:
         self.door = door
         self.population = door.resources.callers
         self.sql = site.databases[self.population].sql
@@ -23,13 +27,16 @@ class Doors:
         self.is_slm = self.population is Population.SLM
         self.base = "/api/slm-auth" if self.is_slm else "/api/auth"
 
-    async def enter(self, name="marta") -> dict[str, str]:
+    async def enter(self, name: str = "marta") -> dict[str, str]:
         response = await self.door.try_login(name)
         assert response.status_code == 200, response.text
         answer = response.json()
-        return answer | {"token": answer["access_token" if self.is_slm else "token"]}
+        found: dict[str, str] = answer | {
+            "token": answer["access_token" if self.is_slm else "token"]
+        }
+        return found
 
-    def expired(self, session, user_id, *, days=0) -> str:
+    def expired(self, session: dict[str, str], user_id: UUID, *, days: int = 0) -> str:
         """The access token of a session, long past its time."""
         return self.door.resources.issuer.issue(
             subject="marta",
@@ -39,23 +46,24 @@ class Doors:
             issued_at=datetime.now(UTC) - timedelta(hours=2, days=days),
         )
 
-    async def leave(self, token=None, **body):
+    async def leave(self, token: str | None = None, **body: Any) -> httpx2.Response:
         headers = {} if token is None else self.door.bearer(token)
-        sent = {"json": body} if body else {}
+        sent: dict[str, Any] = {"json": body} if body else {}
         return await self.door.client.post(f"{self.base}/logout", headers=headers, **sent)
 
-    def says_that_it_ended(self, response) -> bool:
+    def says_that_it_ended(self, response: httpx2.Response) -> bool:
         if self.is_slm:
             assert response.status_code in (204, 401), response.text
             return response.status_code == 204
         assert response.status_code == 200, response.text
         assert response.json()["success"] is (response.json()["message"] == "Logged out")
-        return response.json()["success"]
+        answer: bool = response.json()["success"]
+        return answer
 
     def go_on(self) -> int:
         return int(self.sql("SELECT count(*) FROM auth_sessions WHERE ended_at IS NULL"))
 
-    async def refresh(self, session) -> int:
+    async def refresh(self, session: dict[str, str]) -> int:
         response = await self.door.client.post(
             f"{self.base}/refresh", json={"refresh_token": session["refresh_token"]}
         )
@@ -63,12 +71,12 @@ class Doors:
 
 
 @pytest.fixture
-def doors(door, site) -> Doors:
+def doors(door: Door, site: Site) -> Doors:
     return Doors(door, site)
 
 
 @pytest.fixture
-async def marta(doors, site) -> uuid.UUID:
+async def marta(doors: Doors, site: Site) -> uuid.UUID:
     return await site.add_user(doors.population, "marta")
 
 
@@ -85,7 +93,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_each_token_of_a_session_ends_it(doors, marta, way):
+async def test_each_token_of_a_session_ends_it(doors: Doors, marta: uuid.UUID, way: str) -> None:
     session = await doors.enter()
     other = await doors.enter()
     tokens = {
@@ -109,7 +117,9 @@ async def test_each_token_of_a_session_ends_it(doors, marta, way):
     assert (row["user_id"], row["resource_id"]) == (str(marta), session["session_id"])
 
 
-async def test_a_token_that_was_replaced_ends_the_session_too(doors, marta):
+async def test_a_token_that_was_replaced_ends_the_session_too(
+    doors: Doors, marta: uuid.UUID
+) -> None:
     del marta
     session = await doors.enter()
     assert await doors.refresh(session) == 200
@@ -117,7 +127,7 @@ async def test_a_token_that_was_replaced_ends_the_session_too(doors, marta):
     assert doors.go_on() == 0
 
 
-async def test_two_tokens_end_two_sessions(doors, site, marta):
+async def test_two_tokens_end_two_sessions(doors: Doors, site: Site, marta: uuid.UUID) -> None:
     """Possession is enough: they need not even be the same person's."""
     await site.add_user(doors.population, "other")
     mine, theirs = await doors.enter(), await doors.enter("other")
@@ -140,7 +150,9 @@ async def test_two_tokens_end_two_sessions(doors, site, marta):
         " SELECT id, true, now() - interval '1 hour' FROM users",
     ],
 )
-async def test_who_may_do_nothing_else_logs_out(doors, marta, change):
+async def test_who_may_do_nothing_else_logs_out(
+    doors: Doors, marta: uuid.UUID, change: str
+) -> None:
     """A session that is refused everywhere may come to count again."""
     del marta
     session = await doors.enter()
@@ -149,7 +161,7 @@ async def test_who_may_do_nothing_else_logs_out(doors, marta, change):
     assert doors.go_on() == 0
 
 
-async def forged(doors, session, user_id) -> dict[str, str | None]:
+async def forged(doors: Doors, session: dict[str, str], user_id: UUID) -> dict[str, str | None]:
     """What is no token of a session here."""
     resources = doors.door.resources
     head, body, signature = session["token"].split(".")
@@ -183,7 +195,9 @@ async def forged(doors, session, user_id) -> dict[str, str | None]:
     }
 
 
-async def test_no_answer_says_that_a_session_ended_which_did_not(doors, marta):
+async def test_no_answer_says_that_a_session_ended_which_did_not(
+    doors: Doors, marta: uuid.UUID
+) -> None:
     session = await doors.enter()
     for kind, token in (await forged(doors, session, marta)).items():
         for body in ({}, {"refresh_token": "x"}, {"refresh_token": session["token"][:200]}):
@@ -197,7 +211,7 @@ async def test_no_answer_says_that_a_session_ended_which_did_not(doors, marta):
     assert await doors.refresh(session) == 200
 
 
-async def test_tokens_of_the_other_population_end_nothing(site, backend):
+async def test_tokens_of_the_other_population_end_nothing(site: Site, backend: Backend) -> None:
     """Both have a user and a session of the same ids."""
     doors = [Doors(each, site) for each in (site, backend)]
     sessions = []
@@ -213,7 +227,7 @@ async def test_tokens_of_the_other_population_end_nothing(site, backend):
         assert each.go_on() == 1
 
 
-async def test_an_expired_token_opens_nothing_else(doors, marta):
+async def test_an_expired_token_opens_nothing_else(doors: Doors, marta: uuid.UUID) -> None:
     session = await doors.enter()
     headers = doors.door.bearer(doors.expired(session, marta))
     change = {"current_password": "violet-anchor-77-meadow", "new_password": NEW_PASSWORD}
@@ -230,7 +244,9 @@ async def test_an_expired_token_opens_nothing_else(doors, marta):
         assert doors.go_on() == 1
 
 
-async def test_unknown_refresh_tokens_are_counted(databases, run_door, site):
+async def test_unknown_refresh_tokens_are_counted(
+    databases: Databases, run_door: RunDoor, site: Site
+) -> None:
     async with run_door(databases, login_failures_per_address=2) as door:
         doors = Doors(door, site)
         await site.add_user(doors.population, "marta")
@@ -241,7 +257,7 @@ async def test_unknown_refresh_tokens_are_counted(databases, run_door, site):
         assert doors.go_on() == 0
 
 
-async def test_two_that_log_each_other_out_at_once(doors, marta):
+async def test_two_that_log_each_other_out_at_once(doors: Doors, marta: uuid.UUID) -> None:
     """Sessions are locked in one order."""
     for _ in range(20):
         one, two = await doors.enter(), await doors.enter()
@@ -253,7 +269,7 @@ async def test_two_that_log_each_other_out_at_once(doors, marta):
     assert doors.go_on() == 0
 
 
-async def test_a_cookie_logs_out_by_the_same_address_and_no_other_site_does(site):
+async def test_a_cookie_logs_out_by_the_same_address_and_no_other_site_does(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     doors = Doors(site, site)
     own = {"X-CSRF": "1", "Origin": "https://slm.example", "Sec-Fetch-Site": "same-origin"}
@@ -267,7 +283,7 @@ async def test_a_cookie_logs_out_by_the_same_address_and_no_other_site_does(site
     assert (left.status_code, doors.go_on()) == (204, 0)
 
 
-async def test_a_browser_ends_both_sessions_that_its_cookies_name(site):
+async def test_a_browser_ends_both_sessions_that_its_cookies_name(site: Site) -> None:
     """Two tabs that logged in at once may have left it with one token of each."""
     await site.add_user(Population.SLM, "marta")
     doors = Doors(site, site)
@@ -280,7 +296,7 @@ async def test_a_browser_ends_both_sessions_that_its_cookies_name(site):
     assert (left.status_code, doors.go_on()) == (204, 0)
 
 
-async def test_a_browser_whose_access_has_expired_and_whose_refresh_is_gone(site):
+async def test_a_browser_whose_access_has_expired_and_whose_refresh_is_gone(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     doors = Doors(site, site)
     site.client.headers.update({"X-CSRF": "1", "Sec-Fetch-Site": "same-origin"})

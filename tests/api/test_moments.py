@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
+from applications import Databases, Site
 from typer.testing import CliRunner
 
 from slm_server.cli import app
@@ -24,7 +27,7 @@ COLUMNS = ("created_at", "updated_at", "last_login_at", "email_verified_at")
 
 
 @pytest.fixture
-def strange(site) -> dict[str, str]:
+def strange(site: Site) -> dict[str, str]:
     """A user for each column and moment, and the name of each → the moment."""
     users = {}
     for column in COLUMNS:
@@ -37,7 +40,7 @@ def strange(site) -> dict[str, str]:
     return users
 
 
-async def walk(client, sort):
+async def walk(client: httpx2.AsyncClient, sort: str) -> AsyncIterator[str]:
     """All names in an order, three a page."""
     params = {"limit": 3, "sort": sort}
     while params.get("cursor", "") is not None:
@@ -49,7 +52,9 @@ async def walk(client, sort):
 
 
 @pytest.mark.parametrize("sort", ["created_at", "last_login_at"])
-async def test_pages_lead_through_all_of_them_once(admin, site, strange, sort):
+async def test_pages_lead_through_all_of_them_once(
+    admin: httpx2.AsyncClient, site: Site, strange: dict[str, str], sort: str
+) -> None:
     place = {"last_login_at": "coalesce(last_login_at, '-infinity')"}.get(sort, sort)
     expected = site.databases[Population.AUTOBOT].sql(
         f"SELECT username FROM users WHERE deleted_at IS NULL ORDER BY {place}, id"
@@ -60,7 +65,9 @@ async def test_pages_lead_through_all_of_them_once(admin, site, strange, sort):
     assert [name async for name in walk(admin, f"-{sort}")] == found[::-1]
 
 
-async def test_each_is_shown_changed_and_deleted(admin, strange):
+async def test_each_is_shown_changed_and_deleted(
+    admin: httpx2.AsyncClient, strange: dict[str, str]
+) -> None:
     users = (await admin.get(PATH, params={"limit": 100})).json()["users"]
     for user in users:
         if user["username"] not in strange:
@@ -78,7 +85,9 @@ async def test_each_is_shown_changed_and_deleted(admin, strange):
         assert (await admin.delete(path)).status_code == 204
 
 
-async def test_exports_leave_the_moment_out(admin, strange):
+async def test_exports_leave_the_moment_out(
+    admin: httpx2.AsyncClient, strange: dict[str, str]
+) -> None:
     answer = await admin.get(f"{PATH}/export")
     assert answer.status_code == 200
     rows = {row["username"]: row for row in csv.DictReader(io.StringIO(answer.text))}
@@ -91,7 +100,9 @@ async def test_exports_leave_the_moment_out(admin, strange):
             assert (rows[name][column], objects[name][column]) == ("", None)
 
 
-def test_the_command_shows_them(databases, monkeypatch, strange):
+def test_the_command_shows_them(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch, strange: dict[str, str]
+) -> None:
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
@@ -101,7 +112,9 @@ def test_the_command_shows_them(databases, monkeypatch, strange):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-async def test_an_event_breaks_neither_list_nor_export(admin, site, moment):
+async def test_an_event_breaks_neither_list_nor_export(
+    admin: httpx2.AsyncClient, site: Site, moment: str
+) -> None:
     site.databases[Population.SLM].sql(
         "INSERT INTO audit_logs (action, resource_type, created_at)"
         f" VALUES ('strange', 'session', '{moment}')"
@@ -119,7 +132,7 @@ async def test_an_event_breaks_neither_list_nor_export(admin, site, moment):
     assert (await admin.get("/api/security/audit-logs")).status_code == 200
 
 
-async def test_who_has_such_moments_logs_in_and_stays(site):
+async def test_who_has_such_moments_logs_in_and_stays(site: Site) -> None:
     await site.administrate()
     site.databases[Population.SLM].sql(
         "UPDATE users SET created_at = '-infinity', last_login_at = 'infinity',"

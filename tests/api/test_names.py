@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
-from typer.testing import CliRunner
+from applications import Databases, Door, Site
+from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from user_management.population import Population
-from user_management.transfer.target import Target
+from user_management.transfer.target import NewUser, Target
 
 FULLWIDTH_SEC = "\N{FULLWIDTH LATIN SMALL LETTER S}ec"
 # From before there was a rule.
@@ -16,33 +21,36 @@ OLD = ("stra\N{LATIN SMALL LETTER SHARP S}e", FULLWIDTH_SEC, "jose\N{COMBINING A
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture
-def path(population) -> str:
+def path(population: Population) -> str:
     return f"/api/{population}-users"
 
 
 @pytest.fixture
-def slm(databases, monkeypatch):
+def slm(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command on these databases; the finished run."""
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
 
-    def run(*arguments, typed=None):
+    def run(*arguments: object, typed: str | None = None) -> Result:
         return CliRunner().invoke(app, [*map(str, arguments)], input=typed)
 
     return run
 
 
 @pytest.fixture
-def bring(slm, population):
+def bring(
+    slm: Callable[..., Result], population: Population
+) -> Callable[..., list[tuple[str, str | None]]]:
     """Import rows; what became of them, as pairs of outcome and reason."""
 
-    def run(*rows):
+    def run(*rows: dict[str, Any]) -> list[tuple[str, str | None]]:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         source = ("--from", "ndjson", "--json", "--apply", "-")
         done = slm("import", "--population", population, *source, typed=lines)
@@ -53,19 +61,26 @@ def bring(slm, population):
     return run
 
 
-async def create(admin, path, name, email=None, **fields):
+async def create(
+    admin: httpx2.AsyncClient, path: str, name: str, email: str | None = None, **fields: Any
+) -> httpx2.Response:
     body = {"username": name, "email": email or f"{name}@x.y", **fields}
     return await admin.post(path, json=body)
 
 
-async def id_of(admin, path, name):
+async def id_of(admin: httpx2.AsyncClient, path: str, name: str) -> str:
     (found,) = (await admin.get(path, params={"search": name})).json()["users"]
-    return found["id"]
+    value: str = found["id"]
+    return value
 
 
 async def test_a_name_stays_its_users_when_their_address_changes(
-    admin, population, path, bring, slm
-):
+    admin: httpx2.AsyncClient,
+    population: Population,
+    path: str,
+    bring: Callable[..., list[tuple[str, str | None]]],
+    slm: Callable[..., Result],
+) -> None:
     """The case of which the rule is made, at every door."""
     own = {"username": "own@example.org", "roles": ["user"]}
     assert await asyncio.to_thread(bring, own) == [("created", None)]
@@ -98,8 +113,12 @@ async def test_a_name_stays_its_users_when_their_address_changes(
 
 
 async def test_a_word_that_means_two_is_refused_and_both_are_named(
-    admin, site, population, path, slm
-):
+    admin: httpx2.AsyncClient,
+    site: Site,
+    population: Population,
+    path: str,
+    slm: Callable[..., Result],
+) -> None:
     """Two users who clash since before there was a rule."""
     site.databases[population].sql(
         "ALTER TABLE users DISABLE TRIGGER USER;"
@@ -121,7 +140,9 @@ async def test_a_word_that_means_two_is_refused_and_both_are_named(
     ).exit_code == 0
 
 
-def test_a_slug_that_is_another_organizations_id(slm, databases):
+def test_a_slug_that_is_another_organizations_id(
+    slm: Callable[..., Result], databases: Databases
+) -> None:
     databases[Population.AUTOBOT].sql(
         "INSERT INTO organizations (id, name, slug) VALUES"
         " ('00000000-0000-0000-0000-000000000007', 'Seven', 'seven'),"
@@ -133,7 +154,7 @@ def test_a_slug_that_is_another_organizations_id(slm, databases):
     assert "Sham, id" in done.stderr
 
 
-async def test_who_clashes_logs_in_with_the_address(site):
+async def test_who_clashes_logs_in_with_the_address(site: Site) -> None:
     """Nobody is locked out by the rule; an address comes before a name."""
     for name in ("one", "two"):
         await site.add_user(Population.SLM, name)
@@ -153,7 +174,9 @@ async def test_who_clashes_logs_in_with_the_address(site):
 
 
 @pytest.mark.parametrize("name", OLD, ids=ascii)
-async def test_names_from_before_the_rule_log_in_as_before(site, door, name):
+async def test_names_from_before_the_rule_log_in_as_before(
+    site: Site, door: Door, name: str
+) -> None:
     await site.add_user(door.resources.callers, "old")
     site.databases[door.resources.callers].sql(
         f"UPDATE users SET username = '{name}' WHERE username = 'old'"
@@ -161,7 +184,7 @@ async def test_names_from_before_the_rule_log_in_as_before(site, door, name):
     assert (await door.try_login(name)).is_success
 
 
-async def test_names_that_look_alike_are_one_at_a_login(site):
+async def test_names_that_look_alike_are_one_at_a_login(site: Site) -> None:
     await site.add_user(Population.SLM, "sec")
     for typed in ("SEC", FULLWIDTH_SEC, "\N{LATIN SMALL LETTER LONG S}EC"):
         await site.login(typed)
@@ -171,13 +194,18 @@ async def test_names_that_look_alike_are_one_at_a_login(site):
     assert (await site.try_login("sec", "wrong-password-9")).status_code == 429
 
 
-def test_a_word_that_is_taken_meanwhile_costs_one_row(bring, databases, population, monkeypatch):
+def test_a_word_that_is_taken_meanwhile_costs_one_row(
+    bring: Callable[..., list[tuple[str, str | None]]],
+    databases: Databases,
+    population: Population,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """An address becomes somebody's name between the look-up and the writing."""
     database = databases[population]
     assert bring({"username": "own", "email": "z@x.y"}) == [("created", None)]
     create = Target.create
 
-    async def overtaken(self, users):
+    async def overtaken(self: Target, users: Sequence[NewUser]) -> set[UUID]:
         await asyncio.to_thread(database.sql, "UPDATE users SET username = 'own@x.y'")
         return await create(self, users)
 
@@ -198,7 +226,9 @@ def test_a_word_that_is_taken_meanwhile_costs_one_row(bring, databases, populati
         ("Stra\N{LATIN SMALL LETTER SHARP S}e", "strasse"),
     ],
 )
-def test_an_import_takes_names_that_look_alike_for_one(bring, first, second):
+def test_an_import_takes_names_that_look_alike_for_one(
+    bring: Callable[..., list[tuple[str, str | None]]], first: str, second: str
+) -> None:
     assert bring({"username": first, "email": "a@x.y"}, {"username": second, "email": "b@x.y"}) == [
         ("created", None),
         ("skipped", "An earlier row has the same username."),
@@ -206,7 +236,9 @@ def test_an_import_takes_names_that_look_alike_for_one(bring, first, second):
     assert bring({"username": second}) == [("unchanged", None)]
 
 
-def test_a_display_name_is_imported_without_what_cannot_be_seen(bring, databases, population):
+def test_a_display_name_is_imported_without_what_cannot_be_seen(
+    bring: Callable[..., list[tuple[str, str | None]]], databases: Databases, population: Population
+) -> None:
     name = "Jose\N{COMBINING ACUTE ACCENT}\N{ZERO WIDTH SPACE}"
     ((outcome, reason),) = bring({"username": "jose", "display_name": name})
     assert (outcome, reason) == (
@@ -216,7 +248,9 @@ def test_a_display_name_is_imported_without_what_cannot_be_seen(bring, databases
     assert databases[population].sql("SELECT display_name FROM users") == "José"
 
 
-def test_an_import_makes_nobody_who_looks_like_an_old_name(bring, databases, population):
+def test_an_import_makes_nobody_who_looks_like_an_old_name(
+    bring: Callable[..., list[tuple[str, str | None]]], databases: Databases, population: Population
+) -> None:
     databases[population].sql(
         "".join(f"INSERT INTO users (username, email) VALUES ('{n}', '{i}@x.y');"
                 for i, n in enumerate(OLD))
@@ -229,7 +263,9 @@ def test_an_import_makes_nobody_who_looks_like_an_old_name(bring, databases, pop
     assert told == [("unchanged", None)] * 3
 
 
-def test_who_would_be_refused_today_is_named(databases, population, slm):
+def test_who_would_be_refused_today_is_named(
+    databases: Databases, population: Population, slm: Callable[..., Result]
+) -> None:
     database = databases[population]
     database.sql(
         "ALTER TABLE users DISABLE TRIGGER words_added;"
@@ -266,7 +302,9 @@ def test_who_would_be_refused_today_is_named(databases, population, slm):
 @pytest.mark.parametrize(
     "name", ["\N{HANGUL FILLER}", "a\N{BRAILLE PATTERN BLANK}b", "a\N{ZERO WIDTH SPACE}", "a\tb"]
 )
-async def test_no_name_holds_what_cannot_be_seen(admin, site, path, name):
+async def test_no_name_holds_what_cannot_be_seen(
+    admin: httpx2.AsyncClient, site: Site, path: str, name: str
+) -> None:
     org_id = site.add_organization("acme")
     refused = [
         await create(admin, path, "marta", display_name=name),
@@ -281,7 +319,9 @@ async def test_no_name_holds_what_cannot_be_seen(admin, site, path, name):
         assert fault["detail"].startswith("A name cannot hold U+")
 
 
-async def test_names_are_stored_composed_and_compared_as_people_read_them(admin, site, path):
+async def test_names_are_stored_composed_and_compared_as_people_read_them(
+    admin: httpx2.AsyncClient, site: Site, path: str
+) -> None:
     org_id = str(site.add_organization("acme"))
     paths = {
         "/api/autobot-teams": {"organization_id": org_id},
@@ -310,7 +350,9 @@ async def test_names_are_stored_composed_and_compared_as_people_read_them(admin,
         assert "jose\N{COMBINING ACUTE ACCENT}" not in names
 
 
-async def test_an_old_name_may_stay(admin, site, path, population):
+async def test_an_old_name_may_stay(
+    admin: httpx2.AsyncClient, site: Site, path: str, population: Population
+) -> None:
     """Whoever changes something else is not asked for another name."""
     database = site.databases[population]
     hidden = "a\N{ZERO WIDTH SPACE}"
@@ -323,7 +365,9 @@ async def test_an_old_name_may_stay(admin, site, path, population):
     assert (changed.status_code, changed.json()["bio"]) == (200, "x")
 
 
-async def test_a_domain_in_other_letters(admin, site, path, population):
+async def test_a_domain_in_other_letters(
+    admin: httpx2.AsyncClient, site: Site, path: str, population: Population
+) -> None:
     made = await create(admin, path, "marta", "Marta@Bücher.example")
     assert (made.status_code, made.json()["email"]) == (201, "marta@bücher.example")
     stored = "SELECT email FROM users WHERE username = 'marta'"
@@ -337,7 +381,9 @@ async def test_a_domain_in_other_letters(admin, site, path, population):
     assert "written without it" in refused.json()["detail"]
 
 
-async def test_who_has_a_domain_in_other_letters_logs_in_with_it(admin, site):
+async def test_who_has_a_domain_in_other_letters_logs_in_with_it(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     await create(
         *(admin, "/api/slm-users", "marta", "marta@bücher.example"), password=site.password
     )

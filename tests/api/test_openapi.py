@@ -5,11 +5,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import jsonschema
 import pytest
+from applications import Backend, Site
 from budgets import budget
+from fastapi import FastAPI
 from web_server import served
 
 from autobot_backend.app import create_app as create_backend
@@ -29,12 +34,12 @@ PHASES = budget(small="examples,fuzzing", full="examples,coverage,fuzzing,statef
 
 
 @pytest.fixture(scope="module")
-def document():
+def document() -> dict[str, Any]:
     """The SLM server's."""
     return DOCUMENTS["slm"]
 
 
-def operations(document):
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in document["paths"].items():
         for method in METHODS & item.keys():
             yield path, method, item[method]
@@ -47,7 +52,7 @@ def operations(document):
         ("autobot_backend.openapi", "docs/openapi-backend.json"),
     ],
 )
-def test_the_published_document_is_that_of_the_application(module, file):
+def test_the_published_document_is_that_of_the_application(module: str, file: str) -> None:
     written = subprocess.run(
         [sys.executable, "-m", module],
         cwd=ROOT,
@@ -61,13 +66,13 @@ def test_the_published_document_is_that_of_the_application(module, file):
     )
 
 
-def test_every_problem_is_in_the_guide_for_clients():
+def test_every_problem_is_in_the_guide_for_clients() -> None:
     guide = (ROOT / "docs/api-problems.md").read_text()
     for code, (status, title) in PROBLEMS.items():
         assert f"| `{code}` | {status} | {title} |" in guide
 
 
-def test_the_routes_are_those_that_exist(document):
+def test_the_routes_are_those_that_exist(document: dict[str, Any]) -> None:
     routes = {f"{method.upper()} {path}" for path, method, _ in operations(document)}
     users = {
         f"{method} /api/{population}-users{suffix}"
@@ -154,7 +159,7 @@ def test_the_routes_are_those_that_exist(document):
     }
 
 
-def test_the_routes_of_the_backend():
+def test_the_routes_of_the_backend() -> None:
     """Those of AutoBot that let people in, and none that manages anybody."""
     routes = {f"{method.upper()} {path}" for path, method, _ in operations(DOCUMENTS["backend"])}
     assert routes == {
@@ -173,7 +178,7 @@ def test_the_routes_of_the_backend():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_operations_have_names_and_their_errors_are_problems(document):
+def test_operations_have_names_and_their_errors_are_problems(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
     for path, _, operation in operations(document):
@@ -183,14 +188,14 @@ def test_operations_have_names_and_their_errors_are_problems(document):
         assert "500" in operation["responses"]
 
 
-def json_schema_of(content):
+def json_schema_of(content: dict[str, Any]) -> str | None:
     """The name of the schema that a body has, None for what is no JSON of ours."""
     reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
     return reference.rpartition("/")[2] or None
 
 
 @pytest.mark.parametrize("application", DOCUMENTS)
-def test_what_is_sent_and_answered_has_an_example(application):
+def test_what_is_sent_and_answered_has_an_example(application: str) -> None:
     document, named = DOCUMENTS[application], set()
     for path, _, operation in operations(document):
         bodies = [operation.get("requestBody", {}).get("content", {})]
@@ -204,14 +209,14 @@ def test_what_is_sent_and_answered_has_an_example(application):
     ("application", "name"),
     [(application, name) for application in EXAMPLES for name in EXAMPLES[application]],
 )
-def test_examples_are_as_described(application, name):
+def test_examples_are_as_described(application: str, name: str) -> None:
     document, example = DOCUMENTS[application], EXAMPLES[application][name]
     schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
     jsonschema.Draft202012Validator(schema).validate(example)
     assert document["components"]["schemas"][name]["examples"] == [example]
 
 
-def test_who_needs_a_token(document):
+def test_who_needs_a_token(document: dict[str, Any]) -> None:
     without = {path for path, _, operation in operations(document) if "security" not in operation}
     assert without == {
         "/api/slm-auth/login",
@@ -227,7 +232,9 @@ def test_who_needs_a_token(document):
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
 
 
-async def test_only_administrators_read_it(admin, document):
+async def test_only_administrators_read_it(
+    admin: httpx2.AsyncClient, document: dict[str, Any]
+) -> None:
     response = await admin.get("/api/openapi.json")
     assert (response.status_code, response.json()) == (200, document)
     del admin.headers["Authorization"]
@@ -237,11 +244,13 @@ async def test_only_administrators_read_it(admin, document):
 @pytest.mark.parametrize(
     "path", ["/docs", "/redoc", "/openapi.json", "/api/docs", "/api/slm-users/"]
 )
-async def test_there_is_no_other_way_to_it(admin, path):
+async def test_there_is_no_other_way_to_it(admin: httpx2.AsyncClient, path: str) -> None:
     assert (await admin.get(path)).status_code == 404
 
 
-async def fuzz(app, headers, schema: Path, *arguments: str, max_examples: int) -> str:
+async def fuzz(
+    app: FastAPI, headers: dict[str, str], schema: Path, *arguments: str, max_examples: int
+) -> str:
     """Let schemathesis try the served application, all checks on; its report."""
     await asyncio.to_thread(schema.write_text, json.dumps(app.openapi()))
     async with served(app) as url:
@@ -265,7 +274,9 @@ async def fuzz(app, headers, schema: Path, *arguments: str, max_examples: int) -
     return report.decode()
 
 
-async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path, document):
+async def test_requests_of_all_kinds_are_answered_as_described(
+    site: Site, tmp_path: Path, document: dict[str, Any]
+) -> None:
     report = await fuzz(
         site.app,
         await site.administrate(),
@@ -280,7 +291,7 @@ async def test_requests_of_all_kinds_are_answered_as_described(site, tmp_path, d
     assert {"user_created", "user_updated"} <= done
 
 
-async def test_logout_is_answered_as_described(site, tmp_path):
+async def test_logout_is_answered_as_described(site: Site, tmp_path: Path) -> None:
     report = await fuzz(
         site.app,
         await site.administrate(),
@@ -292,7 +303,9 @@ async def test_logout_is_answered_as_described(site, tmp_path):
 
 
 @pytest.mark.parametrize("which", ["include", "exclude"])
-async def test_requests_of_the_backend_are_answered_as_described(site, backend, tmp_path, which):
+async def test_requests_of_the_backend_are_answered_as_described(
+    site: Site, backend: Backend, tmp_path: Path, which: str
+) -> None:
     await site.add_user(Population.AUTOBOT, "marta")
     report = await fuzz(
         backend.app,

@@ -2,8 +2,12 @@
 
 import asyncio
 import uuid
+from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Site
 
 from user_management.population import Population
 
@@ -14,28 +18,28 @@ RESPONSE_FIELDS = {
 }  # fmt: skip
 
 
-async def create(admin, name="Acme", **fields):
+async def create(admin: httpx2.AsyncClient, name: str = "Acme", **fields: Any) -> Any:
     response = await admin.post(PATH, json={"name": name, **fields})
     assert response.status_code == 201, response.text
     return response.json()
 
 
-async def add_member(admin, org_id, name):
+async def add_member(admin: httpx2.AsyncClient, org_id: object, name: str) -> httpx2.Response:
     body = {"username": name, "email": f"{name}@autobot.local", "org_id": org_id}
     return await admin.post("/api/autobot-users", json=body)
 
 
-async def limited(site, org_id):
+async def limited(site: Site, org_id: UUID) -> dict[str, str]:
     """A header of an administrator who is limited to an organization."""
     await site.add_user(Population.SLM, "limited", org_id=org_id, roles=["admin"])
     return await site.login("limited")
 
 
-def code_of(response):
+def code_of(response: httpx2.Response) -> tuple[Any, ...]:
     return response.status_code, response.json()["code"]
 
 
-async def test_create(admin, site):
+async def test_create(admin: httpx2.AsyncClient, site: Site) -> None:
     response = await admin.post(PATH, json={"name": "Acme & Söhne"})
     assert response.status_code == 201, response.text
     made = response.json()
@@ -50,8 +54,8 @@ async def test_create(admin, site):
     assert event["org_id"] == event["resource_id"] == made["id"]
 
 
-async def test_create_with_everything(admin):
-    given = {
+async def test_create_with_everything(admin: httpx2.AsyncClient) -> None:
+    given: dict[str, Any] = {
         "name": "Acme",
         "slug": "the-acme",
         "description": "Anvils",
@@ -87,13 +91,15 @@ async def test_create_with_everything(admin):
         ({"deleted_at": None}, "/deleted_at"),
     ],
 )
-async def test_create_names_what_is_not_valid(admin, change, pointer):
+async def test_create_names_what_is_not_valid(
+    admin: httpx2.AsyncClient, change: dict[str, Any], pointer: str
+) -> None:
     response = await admin.post(PATH, json={"name": "Acme"} | change)
     assert response.status_code == 422, response.text
     assert response.json()["errors"][0]["pointer"] == pointer
 
 
-async def test_a_slug_is_taken_once_and_freed_by_deleting(admin):
+async def test_a_slug_is_taken_once_and_freed_by_deleting(admin: httpx2.AsyncClient) -> None:
     made = await create(admin, "Acme")
     assert code_of(await admin.post(PATH, json={"name": "ACME!"})) == (409, "duplicate")
     assert (await create(admin, "ACME!", slug="acme-2"))["slug"] == "acme-2"
@@ -101,12 +107,12 @@ async def test_a_slug_is_taken_once_and_freed_by_deleting(admin):
     assert (await create(admin, "ACME!"))["slug"] == "acme"
 
 
-async def test_of_many_at_once_one_gets_the_slug(admin):
+async def test_of_many_at_once_one_gets_the_slug(admin: httpx2.AsyncClient) -> None:
     answers = await asyncio.gather(*(admin.post(PATH, json={"name": "Acme"}) for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
 
 
-async def test_a_repeated_request_creates_once(admin):
+async def test_a_repeated_request_creates_once(admin: httpx2.AsyncClient) -> None:
     headers = {"Idempotency-Key": "once"}
     first = await admin.post(PATH, json={"name": "Acme"}, headers=headers)
     again = await admin.post(PATH, json={"name": "Acme"}, headers=headers)
@@ -116,7 +122,7 @@ async def test_a_repeated_request_creates_once(admin):
     assert code_of(other) == (422, "idempotency_key_reused")
 
 
-async def test_read_by_slug(admin):
+async def test_read_by_slug(admin: httpx2.AsyncClient) -> None:
     # A slug that is also the end of another address.
     for name in ("Acme", "stats"):
         made = await create(admin, name)
@@ -125,7 +131,7 @@ async def test_read_by_slug(admin):
     assert (await admin.get(f"{PATH}/slug/nothing")).status_code == 404
 
 
-async def test_list_in_pages_newest_first(admin, site):
+async def test_list_in_pages_newest_first(admin: httpx2.AsyncClient, site: Site) -> None:
     site.databases[Population.AUTOBOT].sql(
         "INSERT INTO organizations (name, slug, is_active, created_at) "
         "SELECT 'Name ' || n, 'slug-' || n, n <> 3, "
@@ -152,7 +158,9 @@ async def test_list_in_pages_newest_first(admin, site):
         ({"is_active": "true", "search": "e"}, {"acme", "acme-anvils-inc"}),
     ],
 )
-async def test_search_and_filter(admin, query, found):
+async def test_search_and_filter(
+    admin: httpx2.AsyncClient, query: dict[str, str], found: set[str]
+) -> None:
     await create(admin, "Acme")
     await create(admin, "Anvils", slug="acme-anvils-inc")
     await create(admin, "100% sure", slug="per-cent", is_active=False)
@@ -160,7 +168,7 @@ async def test_search_and_filter(admin, query, found):
     assert {each["slug"] for each in answer["organizations"]} == found
 
 
-async def test_update_every_field(admin, site):
+async def test_update_every_field(admin: httpx2.AsyncClient, site: Site) -> None:
     made = await create(admin)
     changes = {
         "name": "Acme II",
@@ -181,7 +189,7 @@ async def test_update_every_field(admin, site):
     assert event["details"]["changes"].keys() == changes.keys()
 
 
-async def test_update_nothing(admin, site):
+async def test_update_nothing(admin: httpx2.AsyncClient, site: Site) -> None:
     made = await create(admin)
     for changes in ({}, {"name": "Acme"}):
         response = await admin.patch(f"{PATH}/{made['id']}", json=changes)
@@ -189,7 +197,7 @@ async def test_update_nothing(admin, site):
     assert site.audit(Population.AUTOBOT, "org_updated") == []
 
 
-async def test_nobody_overwrites_what_they_have_not_seen(admin):
+async def test_nobody_overwrites_what_they_have_not_seen(admin: httpx2.AsyncClient) -> None:
     made = await create(admin)
     where = f"{PATH}/{made['id']}"
     stale = {"If-Match": (await admin.get(where)).headers["etag"]}
@@ -207,7 +215,9 @@ async def test_nobody_overwrites_what_they_have_not_seen(admin):
     assert (await admin.delete(where, headers=current)).status_code == 204
 
 
-async def test_deactivating_ends_the_sessions_of_its_users_and_of_nobody_else(admin, site):
+async def test_deactivating_ends_the_sessions_of_its_users_and_of_nobody_else(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     made, other = await create(admin), await create(admin, "Other")
     for org_id, name in ((made["id"], "marta"), (other["id"], "omar")):
         assert (await add_member(admin, org_id, name)).status_code == 201
@@ -232,7 +242,9 @@ async def test_deactivating_ends_the_sessions_of_its_users_and_of_nobody_else(ad
     ]
 
 
-async def test_delete_is_soft_and_takes_the_teams_along(admin, site):
+async def test_delete_is_soft_and_takes_the_teams_along(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     made = await create(admin)
     team = await admin.post(
         "/api/autobot-teams", json={"name": "Ops", "organization_id": made["id"]}
@@ -254,7 +266,7 @@ async def test_delete_is_soft_and_takes_the_teams_along(admin, site):
     }
 
 
-async def test_an_organization_with_users_stays(admin):
+async def test_an_organization_with_users_stays(admin: httpx2.AsyncClient) -> None:
     made = await create(admin)
     user = (await add_member(admin, made["id"], "marta")).json()
     where = f"{PATH}/{made['id']}"
@@ -263,7 +275,7 @@ async def test_an_organization_with_users_stays(admin):
     assert (await admin.delete(where)).status_code == 204
 
 
-async def test_no_user_comes_while_the_organization_goes(admin):
+async def test_no_user_comes_while_the_organization_goes(admin: httpx2.AsyncClient) -> None:
     for number in range(10):
         made = await create(admin, f"Acme {number}")
         deleted, user = await asyncio.gather(
@@ -272,12 +284,12 @@ async def test_no_user_comes_while_the_organization_goes(admin):
         assert (deleted.status_code, user.status_code) in {(204, 422), (409, 201)}
 
 
-async def test_figures(admin):
+async def test_figures(admin: httpx2.AsyncClient) -> None:
     made = await create(admin, max_users=2)
     users = [(await add_member(admin, made["id"], name)).json() for name in ("marta", "omar")]
     await admin.post("/api/autobot-teams", json={"name": "Ops", "organization_id": made["id"]})
 
-    async def figures():
+    async def figures() -> Any:
         response = await admin.get(f"{PATH}/{made['id']}/stats")
         assert response.status_code == 200
         return response.json()
@@ -298,7 +310,7 @@ async def test_figures(admin):
     assert (await figures())["users"] == {"current": 1, "max": "unlimited", "can_add": True}
 
 
-async def test_of_twenty_users_at_once_five_fit(admin, site):
+async def test_of_twenty_users_at_once_five_fit(admin: httpx2.AsyncClient, site: Site) -> None:
     made = await create(admin, max_users=5)
     answers = await asyncio.gather(*(add_member(admin, made["id"], f"user{n}") for n in range(20)))
     assert sorted(answer.status_code for answer in answers) == [201] * 5 + [409] * 15
@@ -310,7 +322,7 @@ async def test_of_twenty_users_at_once_five_fit(admin, site):
     assert (await add_member(admin, made["id"], "another")).status_code == 201
 
 
-async def test_what_is_not_there_is_not_found(admin):
+async def test_what_is_not_there_is_not_found(admin: httpx2.AsyncClient) -> None:
     deleted = await create(admin)
     await admin.delete(f"{PATH}/{deleted['id']}")
     for org_id in (uuid.uuid4(), deleted["id"]):
@@ -328,7 +340,7 @@ async def test_what_is_not_there_is_not_found(admin):
     assert (await admin.get(PATH)).json()["organizations"] == []
 
 
-async def test_an_administrator_of_one_organization(admin, site):
+async def test_an_administrator_of_one_organization(admin: httpx2.AsyncClient, site: Site) -> None:
     mine, other = await create(admin), await create(admin, "Other")
     admin.headers.update(await limited(site, mine["id"]))
     listed = (await admin.get(PATH, params={"include_total": True})).json()
@@ -356,7 +368,7 @@ async def test_an_administrator_of_one_organization(admin, site):
     ("permission", "allowed"),
     [("teams:read", {"GET"}), ("admin:organization", {"POST", "PATCH", "DELETE"})],
 )
-async def test_which_permission_is_needed(site, permission, allowed):
+async def test_which_permission_is_needed(site: Site, permission: str, allowed: set[str]) -> None:
     await site.add_user(Population.SLM, "marta", permissions=[permission])
     headers = await site.login("marta")
     where = f"{PATH}/{uuid.uuid4()}"

@@ -2,10 +2,15 @@
 
 import asyncio
 import re
+import threading
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import bcrypt
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
 
 from user_management.database import Database
 from user_management.errors import InvalidCredentials, NotAuthenticated
@@ -16,7 +21,7 @@ from user_management.services import RequestContext, authenticate
 PASSWORDS = [f"granite-otter-quilt-{number}" for number in range(20, 30)]
 
 
-async def change(site, headers, current, new):
+async def change(site: Site, headers: dict[str, str], current: str, new: str) -> httpx2.Response:
     return await site.client.post(
         "/api/slm-auth/change-password",
         headers=headers,
@@ -25,11 +30,12 @@ async def change(site, headers, current, new):
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
-async def walk(site, headers, passwords) -> None:
+async def walk(site: Site, headers: dict[str, str], passwords: Iterable[str]) -> None:
     """Change from one password to the next."""
     current = site.password
     for password in passwords:
@@ -38,7 +44,7 @@ async def walk(site, headers, passwords) -> None:
         current = password
 
 
-async def test_the_last_five_passwords_are_not_used_again(site):
+async def test_the_last_five_passwords_are_not_used_again(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     headers = await site.login("marta")
     used = PASSWORDS[:6]
@@ -54,7 +60,7 @@ async def test_the_last_five_passwords_are_not_used_again(site):
     assert sql("SELECT count(*) FROM password_history WHERE password_hash LIKE '$2b$04$%'") == "5"
 
 
-async def test_another_way_to_write_the_current_password_is_no_other(site):
+async def test_another_way_to_write_the_current_password_is_no_other(site: Site) -> None:
     await site.add_user(Population.SLM, "marta", password="violet-anchör-77-meadow")
     headers = await site.login("marta", "violet-anchör-77-meadow")
     decomposed = "violet-ancho\u0308r-77-meadow"
@@ -62,7 +68,9 @@ async def test_another_way_to_write_the_current_password_is_no_other(site):
     assert refused.json()["code"] == "password_refused"
 
 
-async def test_the_length_of_the_history_is_a_setting(databases, run_site):
+async def test_the_length_of_the_history_is_a_setting(
+    databases: Databases, run_site: RunSite
+) -> None:
     async with run_site(databases, password_history=1) as site:
         await site.add_user(Population.SLM, "marta")
         headers = await site.login("marta")
@@ -75,14 +83,16 @@ async def test_the_length_of_the_history_is_a_setting(databases, run_site):
         assert databases[Population.SLM].sql("SELECT count(*) FROM password_history") == "0"
 
 
-async def test_the_history_is_ones_own(site):
+async def test_the_history_is_ones_own(site: Site) -> None:
     for name in ("marta", "other"):
         await site.add_user(Population.SLM, name)
     await walk(site, await site.login("marta"), PASSWORDS[:2])
     await walk(site, await site.login("other"), PASSWORDS[:2])
 
 
-async def test_a_login_that_renews_a_hash_is_no_new_password(databases, run_site):
+async def test_a_login_that_renews_a_hash_is_no_new_password(
+    databases: Databases, run_site: RunSite
+) -> None:
     async with run_site(databases, bcrypt_cost=5) as site:
         await site.add_user(Population.SLM, "marta")
         sql = databases[Population.SLM].sql
@@ -93,11 +103,15 @@ async def test_a_login_that_renews_a_hash_is_no_new_password(databases, run_site
         assert sql("SELECT count(*) FROM password_history") == "0"
 
 
-async def reset(client, population, user_id):
+async def reset(
+    client: httpx2.AsyncClient, population: Population, user_id: object
+) -> httpx2.Response:
     return await client.post(f"/api/{population}-users/{user_id}/reset-password")
 
 
-async def test_an_administrator_starts_a_reset_and_chooses_nothing(admin, site, population):
+async def test_an_administrator_starts_a_reset_and_chooses_nothing(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     user_id = await site.add_user(population, "marta")
     sql = site.databases[population].sql
     before = sql("SELECT password_hash FROM users WHERE username = 'marta'")
@@ -119,7 +133,9 @@ async def test_an_administrator_starts_a_reset_and_chooses_nothing(admin, site, 
     assert sql("SELECT count(*) FROM password_history") == "1", "one-time passwords are not kept"
 
 
-async def test_no_route_takes_a_password_that_an_administrator_chose_for_a_reset(admin, site):
+async def test_no_route_takes_a_password_that_an_administrator_chose_for_a_reset(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     where = f"/api/slm-users/{user_id}"
     assert (await admin.patch(where, json={"password": PASSWORDS[0]})).status_code == 422
@@ -128,7 +144,9 @@ async def test_no_route_takes_a_password_that_an_administrator_chose_for_a_reset
     assert (await site.try_login("marta", PASSWORDS[0])).status_code == 401
 
 
-async def test_from_the_reset_to_a_password_of_ones_own(admin, site):
+async def test_from_the_reset_to_a_password_of_ones_own(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     session = await site.login("marta")
     one_time = (await reset(admin, Population.SLM, user_id)).json()["one_time_password"]
@@ -149,7 +167,9 @@ async def test_from_the_reset_to_a_password_of_ones_own(admin, site):
     assert (await site.try_login("marta", PASSWORDS[0])).json()["must_change_password"] is False
 
 
-async def test_a_one_time_password_is_taken_in_capitals_and_without_hyphens(admin, site):
+async def test_a_one_time_password_is_taken_in_capitals_and_without_hyphens(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     user = await site.add_user(Population.SLM, "marta", password=PASSWORDS[0])
     reset = await admin.post(f"/api/slm-users/{user}/reset-password")
     typed = reset.json()["one_time_password"].upper().replace("-", " ")
@@ -165,7 +185,7 @@ async def test_a_one_time_password_is_taken_in_capitals_and_without_hyphens(admi
     assert (await site.try_login("marta", PASSWORDS[1].upper())).status_code == 401
 
 
-async def test_a_reset_that_nobody_used_expires(admin, site):
+async def test_a_reset_that_nobody_used_expires(admin: httpx2.AsyncClient, site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     one_time = (await reset(admin, Population.SLM, user_id)).json()["one_time_password"]
     site.databases[Population.SLM].sql(
@@ -175,7 +195,9 @@ async def test_a_reset_that_nobody_used_expires(admin, site):
     assert (await site.try_login("marta")).status_code == 401
 
 
-async def test_a_login_during_a_reset_begins_no_session_that_lasts(admin, site, held_hashing):
+async def test_a_login_during_a_reset_begins_no_session_that_lasts(
+    admin: httpx2.AsyncClient, site: Site, held_hashing: threading.Event
+) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     attempt = asyncio.create_task(site.try_login("marta"))
     await site.queued(1)
@@ -184,7 +206,9 @@ async def test_a_login_during_a_reset_begins_no_session_that_lasts(admin, site, 
     assert (await attempt).status_code == 401
 
 
-async def test_whoever_rises_during_a_reset_keeps_their_password(site, population, during_the_hash):
+async def test_whoever_rises_during_a_reset_keeps_their_password(
+    site: Site, population: Population, during_the_hash: Callable[[Population, str], None]
+) -> None:
     await site.add_user(Population.SLM, "clerk", permissions=["users:update"])
     user_id = await site.add_user(population, "marta")
     site.client.headers.update(await site.login("clerk"))
@@ -198,7 +222,9 @@ async def test_whoever_rises_during_a_reset_keeps_their_password(site, populatio
     assert sql("SELECT password_hash FROM users WHERE username = 'marta'") == stored
 
 
-async def test_resetting_nobody(admin, site, population):
+async def test_resetting_nobody(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     deleted = await site.add_user(population, "marta")
     site.databases[population].sql("UPDATE users SET deleted_at = now()")
     if population is Population.SLM:
@@ -208,7 +234,7 @@ async def test_resetting_nobody(admin, site, population):
     assert (await reset(admin, population, deleted)).status_code == 404
 
 
-async def test_passwords_of_before_todays_rules_still_let_in(site):
+async def test_passwords_of_before_todays_rules_still_let_in(site: Site) -> None:
     """AutoBot asked for eight characters."""
     await site.add_user(Population.SLM, "marta")
     legacy = bcrypt.hashpw(b"Abcdef12", bcrypt.gensalt(4)).decode()
@@ -219,7 +245,7 @@ async def test_passwords_of_before_todays_rules_still_let_in(site):
     assert (await change(site, headers, "Abcdef12", PASSWORDS[0])).status_code == 204
 
 
-async def test_no_password_has_to_be_changed_for_its_age(site):
+async def test_no_password_has_to_be_changed_for_its_age(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     await walk(site, await site.login("marta"), PASSWORDS[:1])
     site.databases[Population.SLM].sql(
@@ -231,7 +257,9 @@ async def test_no_password_has_to_be_changed_for_its_age(site):
     assert (response.status_code, response.json()["must_change_password"]) == (200, False)
 
 
-async def test_a_new_user_logs_in_under_the_name_of_a_deleted_one(admin, site):
+async def test_a_new_user_logs_in_under_the_name_of_a_deleted_one(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     deleted = await site.add_user(Population.SLM, "marta", password=PASSWORDS[0])
     assert (await admin.delete(f"/api/slm-users/{deleted}")).status_code == 204
     await site.add_user(Population.SLM, "marta", password=PASSWORDS[1])
@@ -242,13 +270,13 @@ async def test_a_new_user_logs_in_under_the_name_of_a_deleted_one(admin, site):
 @pytest.mark.parametrize(
     "change", ["is_active = false", "deleted_at = now()", "is_active = false, deleted_at = now()"]
 )
-async def test_a_closed_organization_keeps_its_users_out(site, change):
+async def test_a_closed_organization_keeps_its_users_out(site: Site, change: str) -> None:
     """The AutoBot backend uses the same service; here it is called without its routes."""
     organization = site.add_organization("closing")
     user_id = await site.add_user(Population.AUTOBOT, "marta", org_id=organization)
     database: Database = site.resources.databases[Population.AUTOBOT]
 
-    async def login():
+    async def login() -> Any:
         async with database.session() as session:
             service = site.resources.authentication(session, RequestContext())
             return await service.login("marta", site.password)
@@ -274,7 +302,9 @@ async def test_a_closed_organization_keeps_its_users_out(site, change):
     assert row["org_id"] == str(organization)
 
 
-async def test_an_organization_of_application_users_keeps_no_fleet_administrator_out(site):
+async def test_an_organization_of_application_users_keeps_no_fleet_administrator_out(
+    site: Site,
+) -> None:
     organization = site.add_organization("elsewhere")
     await site.add_user(Population.SLM, "marta", org_id=organization)
     headers = await site.login("marta")

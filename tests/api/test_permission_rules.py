@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from applications import Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.errors import DomainError
 from user_management.models import User, UserRole
@@ -19,6 +21,7 @@ from user_management.permissions import ALL_PERMISSIONS, Permission
 from user_management.population import Population
 from user_management.schemas.roles import RoleCreate, RoleUpdate
 from user_management.schemas.users import UserCreate, UserUpdate
+from user_management.security.hashing import PasswordHasher
 from user_management.services import Authority, RequestContext, RoleService, UserService
 
 SNAPSHOT = text("""
@@ -53,8 +56,8 @@ class Person(NamedTuple):
 class World:
     """Some people and roles, within a transaction that is undone."""
 
-    session: Any
-    hasher: Any
+    session: AsyncSession
+    hasher: PasswordHasher
     people: list[UUID]
     made: int = 0
 
@@ -65,7 +68,8 @@ class World:
     async def role(self, number: int) -> UUID:
         """One of the roles that there are now."""
         roles = (await self.session.scalars(ROLES)).all()
-        return roles[number % len(roles)]
+        found: UUID = roles[number % len(roles)]
+        return found
 
     def person(self, number: int) -> UUID:
         return self.people[number % len(self.people)]
@@ -85,28 +89,30 @@ def context(caller: Person) -> RequestContext:
     return RequestContext(authority=Authority(caller.permissions, caller.is_platform_admin))
 
 
-async def create_role(world, caller, permissions):
+async def create_role(world: World, caller: Person, permissions: frozenset[Permission]) -> None:
     await world.roles_by(caller).create(RoleCreate(name=world.name(), permissions=permissions))
 
 
-async def change_role(world, caller, role, permissions):
+async def change_role(
+    world: World, caller: Person, role: int, permissions: frozenset[Permission]
+) -> None:
     changes = RoleUpdate(permissions=permissions)
     await world.roles_by(caller).update(await world.role(role), changes)
 
 
-async def delete_role(world, caller, role):
+async def delete_role(world: World, caller: Person, role: int) -> None:
     await world.roles_by(caller).delete(await world.role(role))
 
 
-async def assign(world, caller, person, role):
+async def assign(world: World, caller: Person, person: int, role: int) -> None:
     await world.roles_by(caller).assign(world.person(person), await world.role(role))
 
 
-async def revoke(world, caller, person, role):
+async def revoke(world: World, caller: Person, person: int, role: int) -> None:
     await world.roles_by(caller).revoke(world.person(person), await world.role(role))
 
 
-async def create_user(world, caller, role, is_admin):
+async def create_user(world: World, caller: Person, role: int, is_admin: bool) -> None:
     name = world.name()
     new = UserCreate(
         username=name, email=f"{name}@x.y", is_admin=is_admin, role_ids=[await world.role(role)]
@@ -114,11 +120,11 @@ async def create_user(world, caller, role, is_admin):
     world.people.append((await world.users_by(caller).create(new)).id)
 
 
-async def change_user(world, caller, person, changes):
+async def change_user(world: World, caller: Person, person: int, changes: dict[str, Any]) -> None:
     await world.users_by(caller).update(world.person(person), UserUpdate(**changes))
 
 
-async def delete_user(world, caller, person):
+async def delete_user(world: World, caller: Person, person: int) -> None:
     await world.users_by(caller).delete(world.person(person))
 
 
@@ -141,7 +147,9 @@ STEP = st.one_of(
 )
 
 
-async def populate(session, hasher, holdings) -> World:
+async def populate(
+    session: AsyncSession, hasher: PasswordHasher, holdings: list[frozenset[Permission]]
+) -> World:
     """A person for each set of permissions, in a role that the next one has too, and then two
     administrators.
     """
@@ -187,7 +195,9 @@ def check_rules(caller: Person, before: dict[UUID, Person], after: dict[UUID, Pe
     holdings=st.lists(PERMISSIONS, min_size=2, max_size=4),
     steps=st.lists(STEP, min_size=1, max_size=12),
 )
-async def test_nobody_gets_or_rules_more_than_they_hold(site, holdings, steps):
+async def test_nobody_gets_or_rules_more_than_they_hold(
+    site: Site, holdings: list[frozenset[Permission]], steps: list[tuple[Any, ...]]
+) -> None:
     async with site.resources.session(Population.SLM) as session:
         world = await populate(session, site.resources.hasher, holdings)
         for operation, by, *arguments in steps:

@@ -3,8 +3,12 @@
 import io
 import json
 import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Site
 from fastapi import APIRouter
 
 from user_management.errors import DomainError
@@ -13,7 +17,7 @@ from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
 from user_management.population import Population
 
 
-def problem_of(response, code):
+def problem_of(response: httpx2.Response, code: str) -> dict[str, Any]:
     """The problem in a response, its form checked."""
     status, title = PROBLEMS[code]
     assert response.status_code == status, response.text
@@ -25,11 +29,12 @@ def problem_of(response, code):
     assert (body["title"], body["status"]) == (title, status)
     assert body["detail"]
     assert ("www-authenticate" in response.headers) == (status == 401)
-    return body
+    found: dict[str, Any] = body
+    return found
 
 
-def test_every_error_of_the_domain_has_an_entry():
-    def subclasses(kind):
+def test_every_error_of_the_domain_has_an_entry() -> None:
+    def subclasses(kind: type[DomainError]) -> Iterator[type[DomainError]]:
         for each in kind.__subclasses__():
             yield each
             yield from subclasses(each)
@@ -39,7 +44,7 @@ def test_every_error_of_the_domain_has_an_entry():
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/api/nothing", "/api/slm-auth/login/", "/%00"])
-async def test_nothing_there(site, path):
+async def test_nothing_there(site: Site, path: str) -> None:
     problem_of(await site.client.get(path), "not_found")
 
 
@@ -54,7 +59,9 @@ async def test_nothing_there(site, path):
         ("PROPFIND", "/health/live", "GET, HEAD"),
     ],
 )
-async def test_a_method_that_is_not_allowed(site, method, path, allowed):
+async def test_a_method_that_is_not_allowed(
+    site: Site, method: str, path: str, allowed: str
+) -> None:
     response = await site.client.request(method, path)
     assert response.status_code == 405
     assert response.headers["allow"] == allowed
@@ -62,7 +69,7 @@ async def test_a_method_that_is_not_allowed(site, method, path, allowed):
         problem_of(response, "method_not_allowed")
 
 
-async def test_head_is_get_without_the_body(admin):
+async def test_head_is_get_without_the_body(admin: httpx2.AsyncClient) -> None:
     for path in ("/health/live", "/api/slm-auth/me", "/api/slm-users"):
         got, head = await admin.get(path), await admin.head(path)
         assert (head.status_code, head.content) == (200, b"")
@@ -73,7 +80,7 @@ async def test_head_is_get_without_the_body(admin):
     "media_type",
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json", ""],
 )
-async def test_bodies_are_json(site, media_type):
+async def test_bodies_are_json(site: Site, media_type: str) -> None:
     response = await site.client.post(
         "/api/slm-auth/login",
         content=b'{"username": "x", "password": "y"}',
@@ -82,7 +89,7 @@ async def test_bodies_are_json(site, media_type):
     problem_of(response, "unsupported_media_type")
 
 
-async def test_json_may_name_its_character_set(site):
+async def test_json_may_name_its_character_set(site: Site) -> None:
     response = await site.client.post(
         "/api/slm-auth/login",
         content=b'{"username": "x", "password": "y"}',
@@ -92,8 +99,8 @@ async def test_json_may_name_its_character_set(site):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_has_a_limit(site, chunked):
-    async def parts():
+async def test_a_body_has_a_limit(site: Site, chunked: bool) -> None:
+    async def parts() -> AsyncIterator[bytes]:
         yield b'{"username": "'
         for _ in range(70):
             yield b"x" * 1024
@@ -107,14 +114,14 @@ async def test_a_body_has_a_limit(site, chunked):
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 60_000, b'{"a": ' + b"1" * 5000 + b"}"])
-async def test_what_is_no_json(site, content):
+async def test_what_is_no_json(site: Site, content: bytes) -> None:
     response = await site.client.post(
         "/api/slm-auth/login", content=content, headers={"Content-Type": "application/json"}
     )
     problem_of(response, "bad_request")
 
 
-async def test_a_fault_is_named_and_its_value_is_not_repeated(site):
+async def test_a_fault_is_named_and_its_value_is_not_repeated(site: Site) -> None:
     response = await site.client.post(
         "/api/slm-auth/login", json={"username": ["secret-1"], "password": {"a/b~": "secret-2"}}
     )
@@ -133,7 +140,7 @@ async def test_a_fault_is_named_and_its_value_is_not_repeated(site):
 
 
 @pytest.fixture
-async def log(site, monkeypatch):
+async def log(site: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], str]]:
     """What the journal got since the application started."""
     out = io.StringIO()
     with monkeypatch.context() as patch:
@@ -145,11 +152,13 @@ async def log(site, monkeypatch):
     configure_logging("slm_server")
 
 
-async def test_a_fault_of_ours_is_logged_and_not_shown(site, log, monkeypatch):
+async def test_a_fault_of_ours_is_logged_and_not_shown(
+    site: Site, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     router = APIRouter()
 
     @router.get("/fault")
-    async def fault():
+    async def fault() -> None:
         raise RuntimeError("the first line\nDETAIL: a secret row")
 
     # Of this test only.
@@ -165,7 +174,9 @@ async def test_a_fault_of_ours_is_logged_and_not_shown(site, log, monkeypatch):
     assert "secret row" not in str(lines)
 
 
-async def test_the_log_holds_no_secret_and_no_control_character(site, log):
+async def test_the_log_holds_no_secret_and_no_control_character(
+    site: Site, log: Callable[[], str]
+) -> None:
     await site.add_user(Population.SLM, "marta")
     headers = await site.login("marta")
     await site.client.get("/api/slm-users?search=confidential", headers=headers)
@@ -186,20 +197,24 @@ async def test_the_log_holds_no_secret_and_no_control_character(site, log):
         assert secret not in out
 
 
-async def test_answers_are_not_kept(admin):
+async def test_answers_are_not_kept(admin: httpx2.AsyncClient) -> None:
     for path in ("/health/live", "/api/slm-auth/me", "/api/slm-users", "/api/openapi.json"):
         assert (await admin.get(path)).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("given", ["a-1.B_2", "x" * 64])
-async def test_a_request_keeps_the_id_that_it_came_with(site, given, caplog):
+async def test_a_request_keeps_the_id_that_it_came_with(
+    site: Site, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
     response = await site.client.get("/health/live", headers={"X-Request-ID": given})
     assert response.headers["x-request-id"] == given
     assert caplog.records[-1].request_id == given
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 65, "a b", "<script>", "a\x1b[31m"])
-async def test_a_request_without_a_usable_id_gets_one(site, given, caplog):
+async def test_a_request_without_a_usable_id_gets_one(
+    site: Site, given: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     headers = {} if given is None else {"X-Request-ID": given.encode()}
     first = await site.client.get("/health/live", headers=headers)
     second = await site.client.get("/nothing", headers=headers)
@@ -209,7 +224,7 @@ async def test_a_request_without_a_usable_id_gets_one(site, given, caplog):
     assert [record.request_id for record in caplog.records[-2:]] == ids
 
 
-async def test_the_detail_says_the_first_fault_in_words(admin):
+async def test_the_detail_says_the_first_fault_in_words(admin: httpx2.AsyncClient) -> None:
     answer = await admin.post("/api/slm-users", json={"username": "a b", "email": 5})
     problem = answer.json()
     assert (answer.status_code, len(problem["errors"])) == (422, 2)

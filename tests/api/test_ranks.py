@@ -1,6 +1,11 @@
 """Names of roles that AutoBot gives a meaning: nobody gives one who has not as much of it."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import httpx2
 import pytest
+from applications import Site
 
 from user_management.autobot_roles import RANKED, AutobotRole
 from user_management.population import Population
@@ -12,18 +17,19 @@ RESERVED = ("operator", "Operator", "OPERATOR", "\uff4fperator", "analyst", "edi
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
-async def manager(site, *, roles=(), **limits):
+async def manager(site: Site, *, roles: Iterable[str] = (), **limits: Any) -> httpx2.AsyncClient:
     """A client of a fleet administrator who manages users, with more roles of their own."""
     await site.add_user(SLM, "marta", permissions=MANAGER, roles=roles, **limits)
     site.client.headers.update(await site.login("marta"))
     return site.client
 
 
-def refused(response) -> bool:
+def refused(response: httpx2.Response) -> bool:
     problem = response.json()
     assert (response.status_code, problem["code"]) == (403, "permission_denied"), response.text
     assert "AutoBot" in problem["detail"]
@@ -31,7 +37,9 @@ def refused(response) -> bool:
 
 
 @pytest.mark.parametrize("name", RESERVED)
-async def test_who_has_no_rank_makes_no_role_of_that_name(site, population, name):
+async def test_who_has_no_rank_makes_no_role_of_that_name(
+    site: Site, population: Population, name: str
+) -> None:
     client = await manager(site)
     roles = f"/api/{population}-roles"
     assert refused(await client.post(roles, json={"name": name}))
@@ -42,13 +50,13 @@ async def test_who_has_no_rank_makes_no_role_of_that_name(site, population, name
     assert answer.status_code == 200
 
 
-async def test_nor_one_of_an_organization(site):
+async def test_nor_one_of_an_organization(site: Site) -> None:
     org_id = site.add_organization("acme")
     client = await manager(site, org_id=org_id)
     assert refused(await client.post("/api/autobot-roles", json={"name": "operator"}))
 
 
-async def test_nor_gives_it_nor_touches_who_has_it(site, population):
+async def test_nor_gives_it_nor_touches_who_has_it(site: Site, population: Population) -> None:
     role_id = str(site.add_role(population, "operator"))
     other_id = str(site.add_role(population, "watch"))
     holder = await site.add_user(population, "holder", roles=["operator", "watch"])
@@ -78,7 +86,9 @@ async def test_nor_gives_it_nor_touches_who_has_it(site, population):
 
 
 @pytest.mark.parametrize("held", RANKED)
-async def test_who_has_a_rank_gives_it_and_those_below(site, population, held):
+async def test_who_has_a_rank_gives_it_and_those_below(
+    site: Site, population: Population, held: str
+) -> None:
     for name in RANKED:
         if name is not AutobotRole.ADMIN:
             for each in Population:
@@ -106,7 +116,7 @@ async def test_who_has_a_rank_gives_it_and_those_below(site, population, held):
             assert all(refused(answer) for answer in answers), name
 
 
-async def test_a_role_of_an_organization_gives_no_rank(site):
+async def test_a_role_of_an_organization_gives_no_rank(site: Site) -> None:
     org_id = site.add_organization("acme")
     site.add_role(AUTOBOT, "operator", org_id=org_id)
     holder = await site.add_user(AUTOBOT, "holder", org_id=org_id, roles=["operator"])
@@ -115,7 +125,9 @@ async def test_a_role_of_an_organization_gives_no_rank(site):
     assert answer.status_code == 200
 
 
-async def test_a_platform_administrator_gives_every_rank(admin, site, population):
+async def test_a_platform_administrator_gives_every_rank(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     holder = await site.add_user(population, "holder")
     for name in ("operator", "analyst", "editor"):
         made = (await admin.post(f"/api/{population}-roles", json={"name": name})).json()
@@ -127,7 +139,7 @@ async def test_a_platform_administrator_gives_every_rank(admin, site, population
     assert answer.status_code == 200
 
 
-async def test_a_word_that_only_looks_like_one_gives_its_holder_nothing(site):
+async def test_a_word_that_only_looks_like_one_gives_its_holder_nothing(site: Site) -> None:
     site.add_role(SLM, "Operator")
     client = await manager(site, roles=["Operator"])
     assert refused(await client.post("/api/autobot-roles", json={"name": "editor"}))

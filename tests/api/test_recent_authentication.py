@@ -1,8 +1,12 @@
 """A stolen token does not become the account: what matters is for who has just confirmed it."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Site
 from fastapi.routing import APIRoute
 
 from slm_server.api.matrix import contexts
@@ -18,7 +22,7 @@ ME = "/api/slm-auth/me"
 NOBODY = UUID(int=7)
 
 
-def age(site, minutes: float, who: str = "captain") -> None:
+def age(site: Site, minutes: float, who: str = "captain") -> None:
     """It was so long ago that somebody proved who they are, in each of their sessions."""
     site.databases[Population.SLM].sql(
         f"UPDATE auth_sessions SET authenticated_at = now() - interval '{minutes} minutes'"
@@ -26,19 +30,22 @@ def age(site, minutes: float, who: str = "captain") -> None:
     )
 
 
-def authenticated(site) -> str:
+def authenticated(site: Site) -> str:
     """How long ago it was, in whole minutes, by session."""
-    return site.databases[Population.SLM].sql(
+    found: str = site.databases[Population.SLM].sql(
         "SELECT string_agg(coalesce(floor(extract(epoch FROM now() - authenticated_at) / 60)::text,"
         " '-'), ' ' ORDER BY created_at) FROM auth_sessions"
     )
+    return found
 
 
-async def confirm(client, password, headers=None):
+async def confirm(
+    client: httpx2.AsyncClient, password: str, headers: dict[str, str] | None = None
+) -> httpx2.Response:
     return await client.post(CONFIRM, json={"current_password": password}, headers=headers)
 
 
-def assert_asked(response) -> None:
+def assert_asked(response: httpx2.Response) -> None:
     """What a client needs to know that it may repeat the request after a confirmation."""
     assert response.status_code == 401, response.text
     assert response.headers["www-authenticate"] == (
@@ -54,7 +61,7 @@ def assert_asked(response) -> None:
 class Fleet:
     """Users for one act, and their ids for its path and body."""
 
-    def __init__(self, site, population) -> None:
+    def __init__(self, site: Site, population: Population) -> None:
         self.site, self.population = site, population
 
     async def make(self) -> dict[str, str]:
@@ -65,12 +72,13 @@ class Fleet:
         return {"user": str(user), "role": str(role), "readonly": readonly}
 
 
-def new(**more):
+def new(**more: Any) -> dict[str, Any]:
     return {"username": "peter", "email": "peter@autobot.local", **more}
 
 
+Act = tuple[str, str, object, int]
 # What asks: method, path below /api, body, and the status once it is done. {p} is a population.
-ACTS = {
+ACTS: dict[str, Act] = {
     "reset": ("POST", "{p}-users/{user}/reset-password", None, 200),
     "unlock": ("POST", "{p}-users/{user}/unlock", None, 204),
     "address": ("PATCH", "{p}-users/{user}", {"email": "x@autobot.local"}, 200),
@@ -90,7 +98,7 @@ ACTS = {
     "import": ("POST", "{p}-users/import?format=csv&apply=true", "username,email\np,p@x\n", 200),
 }
 # What does not: what people do all day.
-OTHERS = {
+OTHERS: dict[str, Act] = {
     "read": ("GET", "{p}-users/{user}", None, 200),
     "list": ("GET", "{p}-users", None, 200),
     "create": ("POST", "{p}-users", new(), 201),
@@ -104,10 +112,15 @@ OTHERS = {
 }
 
 
-async def act(client, words, what, headers=None):
+async def act(
+    client: httpx2.AsyncClient,
+    words: Mapping[str, object],
+    what: Act,
+    headers: dict[str, str] | None = None,
+) -> tuple[Any, ...]:
     method, path, body, status = what
     if isinstance(body, str):
-        sent = {"content": body.encode()}
+        sent: dict[str, Any] = {"content": body.encode()}
         headers = {**(headers or {}), "Content-Type": "text/csv"}
     else:
         sent = {} if body is None else {"json": filled(body, words)}
@@ -115,7 +128,7 @@ async def act(client, words, what, headers=None):
     return await client.request(method, path, headers=headers, **sent), status
 
 
-def filled(value, words):
+def filled(value: Any, words: Mapping[str, object]) -> Any:
     if isinstance(value, dict):
         return {name: filled(each, words) for name, each in value.items()}
     if isinstance(value, list):
@@ -126,8 +139,8 @@ def filled(value, words):
 @pytest.mark.parametrize("population", Population)
 @pytest.mark.parametrize("name", ACTS)
 async def test_what_matters_asks_first_and_is_done_after_a_confirmation(
-    admin, site, population, name
-):
+    admin: httpx2.AsyncClient, site: Site, population: Population, name: str
+) -> None:
     words = await Fleet(site, population).make() | {"p": population}
     age(site, 11)
     rows = len(site.audit(population))
@@ -141,14 +154,18 @@ async def test_what_matters_asks_first_and_is_done_after_a_confirmation(
 
 @pytest.mark.parametrize("population", Population)
 @pytest.mark.parametrize("name", OTHERS)
-async def test_what_people_do_all_day_does_not_ask(admin, site, population, name):
+async def test_what_people_do_all_day_does_not_ask(
+    admin: httpx2.AsyncClient, site: Site, population: Population, name: str
+) -> None:
     words = await Fleet(site, population).make() | {"p": population}
     age(site, 60)
     done, status = await act(admin, words, OTHERS[name])
     assert done.status_code == status, done.text
 
 
-async def test_the_limit_of_a_fleet_administrator_is_a_right_of_theirs(admin, site):
+async def test_the_limit_of_a_fleet_administrator_is_a_right_of_theirs(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     org_id = site.add_organization("acme")
     user = await site.add_user(Population.SLM, "marta", org_id=org_id)
     theirs = await site.add_user(Population.AUTOBOT, "marta", org_id=org_id)
@@ -159,7 +176,9 @@ async def test_the_limit_of_a_fleet_administrator_is_a_right_of_theirs(admin, si
 
 
 @pytest.mark.parametrize("is_admin", [True, False])
-async def test_autobots_clients_are_asked_for_administrators_only(admin, site, is_admin):
+async def test_autobots_clients_are_asked_for_administrators_only(
+    admin: httpx2.AsyncClient, site: Site, is_admin: bool
+) -> None:
     age(site, 11)
     new = {"username": "peter", "password": NEW_PASSWORD, "is_admin": is_admin}
     response = await admin.post("/api/auth/users", json=new)
@@ -169,7 +188,7 @@ async def test_autobots_clients_are_asked_for_administrators_only(admin, site, i
         assert response.status_code == 200, response.text
 
 
-def test_each_route_about_roles_resets_and_exports_asks():
+def test_each_route_about_roles_resets_and_exports_asks() -> None:
     """Whatever is added to them: a route that does not ask is named here or found."""
     sensitive = ("-roles", "/roles", "/reset-password", "/unlock", "/export")
     found = {
@@ -191,7 +210,9 @@ def test_each_route_about_roles_resets_and_exports_asks():
 @pytest.mark.parametrize(
     ("minutes", "is_asked"), [(0, False), (9.9, False), (10.1, True), (-1, False), (-11, True)]
 )
-async def test_ten_minutes(admin, site, minutes, is_asked):
+async def test_ten_minutes(
+    admin: httpx2.AsyncClient, site: Site, minutes: float, is_asked: bool
+) -> None:
     """A moment that is yet to come proves nothing, but for clocks that differ."""
     age(site, minutes)
     response = await admin.get("/api/slm-users/export")
@@ -202,13 +223,15 @@ async def test_ten_minutes(admin, site, minutes, is_asked):
 
 
 @pytest.mark.parametrize("value", ["NULL", "'infinity'", "'-infinity'", "'4713-01-01 BC'"])
-async def test_a_session_of_which_nothing_good_is_noted_is_asked(admin, site, value):
+async def test_a_session_of_which_nothing_good_is_noted_is_asked(
+    admin: httpx2.AsyncClient, site: Site, value: str
+) -> None:
     site.databases[Population.SLM].sql(f"UPDATE auth_sessions SET authenticated_at = {value}")
     assert (await admin.get(ME)).status_code == 200
     assert_asked(await admin.get("/api/slm-users/export"))
 
 
-async def test_nobody_is_asked_for_what_they_may_not_do_anyway(site):
+async def test_nobody_is_asked_for_what_they_may_not_do_anyway(site: Site) -> None:
     await site.add_user(Population.SLM, "marta", roles=["readonly"])
     headers = await site.login("marta")
     age(site, 11, "marta")
@@ -217,7 +240,9 @@ async def test_nobody_is_asked_for_what_they_may_not_do_anyway(site):
     assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
 
 
-async def test_a_login_and_a_change_of_the_password_prove_it_and_a_refresh_does_not(site):
+async def test_a_login_and_a_change_of_the_password_prove_it_and_a_refresh_does_not(
+    site: Site,
+) -> None:
     await site.add_user(Population.SLM, "captain", is_admin=True)
     answer = (await site.try_login("captain")).json()
     headers = site.bearer(answer["access_token"])
@@ -240,7 +265,7 @@ async def test_a_login_and_a_change_of_the_password_prove_it_and_a_refresh_does_
     assert exported.status_code == 200
 
 
-async def test_a_confirmation_is_of_one_session(admin, site):
+async def test_a_confirmation_is_of_one_session(admin: httpx2.AsyncClient, site: Site) -> None:
     other = await site.login("captain")
     age(site, 11)
     assert (await confirm(admin, site.password)).status_code == 204
@@ -248,7 +273,7 @@ async def test_a_confirmation_is_of_one_session(admin, site):
     assert_asked(await site.client.get("/api/slm-users/export", headers=other))
 
 
-async def test_a_confirmation_by_the_cookies_of_a_browser(site):
+async def test_a_confirmation_by_the_cookies_of_a_browser(site: Site) -> None:
     own = {"X-CSRF": "1", "Origin": "https://slm.example", "Sec-Fetch-Site": "same-origin"}
     await site.add_user(Population.SLM, "captain", is_admin=True)
     body = {"username": "captain", "password": site.password}
@@ -265,7 +290,7 @@ async def test_a_confirmation_by_the_cookies_of_a_browser(site):
     assert exported.status_code == 200
 
 
-async def test_a_confirmation_is_in_the_audit_log(admin, site):
+async def test_a_confirmation_is_in_the_audit_log(admin: httpx2.AsyncClient, site: Site) -> None:
     assert (await confirm(admin, WRONG)).status_code == 403
     assert (await confirm(admin, site.password)).status_code == 204
     failed, done = site.audit(Population.SLM, "authentication_confirmed")
@@ -285,7 +310,9 @@ async def test_a_confirmation_is_in_the_audit_log(admin, site):
     )
 
 
-async def test_the_password_cannot_be_guessed_by_confirming(admin, site):
+async def test_the_password_cannot_be_guessed_by_confirming(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     """Five tries; neither logins nor other sessions are concerned; nothing says what was right."""
     age(site, 11)
     statuses = [(await confirm(admin, WRONG)).status_code for _ in range(5)]
@@ -304,12 +331,14 @@ async def test_the_password_cannot_be_guessed_by_confirming(admin, site):
 
 
 @pytest.mark.parametrize("body", [{}, {"current_password": ""}, {"current_password": 7}, []])
-async def test_a_confirmation_of_another_form(admin, body):
+async def test_a_confirmation_of_another_form(
+    admin: httpx2.AsyncClient, body: dict[str, Any] | list[Any]
+) -> None:
     response = await admin.post(CONFIRM, json=body)
     assert (response.status_code, response.json()["code"]) == (422, "validation_error")
 
 
-async def test_who_is_not_logged_in_or_has_a_one_time_password_confirms_nothing(site):
+async def test_who_is_not_logged_in_or_has_a_one_time_password_confirms_nothing(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "captain", is_admin=True)
     refused = await confirm(site.client, site.password)
     assert (refused.status_code, refused.json()["code"]) == (401, "not_authenticated")
@@ -323,7 +352,9 @@ async def test_who_is_not_logged_in_or_has_a_one_time_password_confirms_nothing(
 
 
 @pytest.mark.parametrize("what", ["reset-password", "unlock"])
-async def test_nobody_resets_or_unlocks_themselves(admin, site, what):
+async def test_nobody_resets_or_unlocks_themselves(
+    admin: httpx2.AsyncClient, site: Site, what: str
+) -> None:
     me = (await admin.get(ME)).json()["id"]
     for _ in range(2):
         await confirm(admin, WRONG)
@@ -339,7 +370,9 @@ async def test_nobody_resets_or_unlocks_themselves(admin, site, what):
     assert done.is_success, done.text
 
 
-async def test_the_namesake_of_the_other_population_is_somebody_else(admin, site):
+async def test_the_namesake_of_the_other_population_is_somebody_else(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     me = (await admin.get(ME)).json()["id"]
     await site.add_user(Population.AUTOBOT, "captain")
     site.databases[Population.AUTOBOT].sql(f"UPDATE users SET id = '{me}'")
@@ -351,17 +384,19 @@ async def test_the_namesake_of_the_other_population_is_somebody_else(admin, site
 
 
 @pytest.fixture
-async def own(admin) -> str:
+async def own(admin: httpx2.AsyncClient) -> str:
     """Where the API has the caller."""
     return f"/api/slm-users/{(await admin.get(ME)).json()['id']}"
 
 
-def named(response) -> list[str]:
+def named(response: httpx2.Response) -> list[str]:
     return [fault["pointer"] for fault in response.json().get("errors", [])]
 
 
 @pytest.mark.parametrize("change", [{"email": "thief@example.org"}, {"username": "thief"}])
-async def test_ones_own_name_and_address_take_the_current_password(admin, site, own, change):
+async def test_ones_own_name_and_address_take_the_current_password(
+    admin: httpx2.AsyncClient, site: Site, own: str, change: dict[str, str]
+) -> None:
     before = (await admin.get(own)).json()
     missing = await admin.patch(own, json=change)
     assert (missing.status_code, missing.json()["code"]) == (422, "validation_error")
@@ -380,14 +415,18 @@ async def test_ones_own_name_and_address_take_the_current_password(admin, site, 
     assert "current_password" not in str(site.audit(Population.SLM))
 
 
-async def test_what_one_does_not_change_takes_no_password(admin, own):
+async def test_what_one_does_not_change_takes_no_password(
+    admin: httpx2.AsyncClient, own: str
+) -> None:
     me = (await admin.get(own)).json()
     same = {"email": me["email"].upper(), "username": me["username"], "display_name": "Captain"}
     response = await admin.patch(own, json=same)
     assert response.status_code == 200, response.text
 
 
-async def test_ones_own_password_is_not_guessed_by_changing_the_address(admin, site, own):
+async def test_ones_own_password_is_not_guessed_by_changing_the_address(
+    admin: httpx2.AsyncClient, site: Site, own: str
+) -> None:
     statuses = [
         (await admin.patch(own, json={"email": f"x{n}@x.local", "current_password": WRONG}))
         for n in range(6)
@@ -396,7 +435,9 @@ async def test_ones_own_password_is_not_guessed_by_changing_the_address(admin, s
     assert (await confirm(admin, site.password)).status_code == 429, "the limit is the same"
 
 
-async def test_the_password_of_the_caller_opens_no_other_account(admin, site):
+async def test_the_password_of_the_caller_opens_no_other_account(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     """For others it is the recent confirmation that counts, and nothing in the body."""
     user = await site.add_user(Population.SLM, "marta")
     age(site, 11)
@@ -404,7 +445,7 @@ async def test_the_password_of_the_caller_opens_no_other_account(admin, site):
     assert_asked(await admin.patch(f"/api/slm-users/{user}", json=change))
 
 
-async def test_demoting_oneself_asks_too(admin, site, own):
+async def test_demoting_oneself_asks_too(admin: httpx2.AsyncClient, site: Site, own: str) -> None:
     await site.add_user(Population.SLM, "second", is_admin=True)
     age(site, 11)
     change = {"is_admin": False, "email": "x@autobot.local", "current_password": site.password}
@@ -412,12 +453,12 @@ async def test_demoting_oneself_asks_too(admin, site, own):
 
 
 async def test_an_administrator_who_is_given_another_address_meanwhile_keeps_it(
-    admin, site, own, monkeypatch
-):
+    admin: httpx2.AsyncClient, site: Site, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The address that was one's own a moment ago is no way back without the password."""
     prove = UserService._prove
 
-    async def prove_and_lose(service, *arguments):
+    async def prove_and_lose(service: UserService, *arguments: Any) -> object:
         answer = await prove(service, *arguments)
         site.databases[Population.SLM].sql("UPDATE users SET email = 'new@autobot.local'")
         return answer

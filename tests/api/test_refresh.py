@@ -2,8 +2,13 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
 from budgets import budget
 
 from user_management.population import Population
@@ -11,22 +16,22 @@ from user_management.population import Population
 PATHS = ["/api/slm-auth/refresh", "/api/auth/refresh"]
 
 
-async def log_in(site, username="marta"):
+async def log_in(site: Site, username: str = "marta") -> Any:
     response = await site.try_login(username)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-async def refresh(site, token, path=PATHS[0]):
+async def refresh(site: Site, token: str, path: str = PATHS[0]) -> httpx2.Response:
     return await site.client.post(path, json={"refresh_token": token})
 
 
-async def me(site, answer) -> int:
+async def me(site: Site, answer: dict[str, Any]) -> int:
     headers = {"Authorization": f"Bearer {answer['access_token']}"}
     return (await site.client.get("/api/slm-auth/me", headers=headers)).status_code
 
 
-def refused(response) -> bool:
+def refused(response: httpx2.Response) -> bool:
     problem = response.json()
     return (response.status_code, problem["code"], problem["detail"]) == (
         401,
@@ -36,13 +41,14 @@ def refused(response) -> bool:
 
 
 @pytest.fixture
-async def sql(site):
+async def sql(site: Site) -> Callable[[str], str]:
     """Marta exists; her database."""
     await site.add_user(Population.SLM, "marta")
-    return site.databases[Population.SLM].sql
+    found: Callable[[str], str] = site.databases[Population.SLM].sql
+    return found
 
 
-def pass_time(sql, seconds: int) -> None:
+def pass_time(sql: Callable[[str], str], seconds: int) -> None:
     """All that was noted of sessions and tokens happened so much earlier."""
     sql(
         "UPDATE refresh_tokens SET"
@@ -55,7 +61,9 @@ def pass_time(sql, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_refresh_goes_on_with_the_session(site, sql, path):
+async def test_a_refresh_goes_on_with_the_session(
+    site: Site, sql: Callable[[str], str], path: str
+) -> None:
     first = await log_in(site)
     response = await refresh(site, first["refresh_token"], path)
     assert response.status_code == 200, response.text
@@ -69,7 +77,9 @@ async def test_a_refresh_goes_on_with_the_session(site, sql, path):
     assert sql("SELECT count(*) FROM auth_sessions") == "1"
 
 
-async def test_tokens_are_long_random_and_stored_as_hashes_only(site, sql):
+async def test_tokens_are_long_random_and_stored_as_hashes_only(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     answers = [await log_in(site) for _ in range(5)]
     answers += [(await refresh(site, answer["refresh_token"])).json() for answer in answers]
     tokens = {answer["refresh_token"] for answer in answers}
@@ -85,7 +95,9 @@ async def test_tokens_are_long_random_and_stored_as_hashes_only(site, sql):
     assert [part for part in parts if part in everything] == []
 
 
-async def test_within_the_grace_the_same_token_comes_again(site, sql):
+async def test_within_the_grace_the_same_token_comes_again(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     first = await log_in(site)
     second = (await refresh(site, first["refresh_token"])).json()
     pass_time(sql, 8)
@@ -94,7 +106,9 @@ async def test_within_the_grace_the_same_token_comes_again(site, sql):
     assert await me(site, again) == 200
 
 
-async def test_within_the_grace_the_end_of_the_chain_comes(site, sql):
+async def test_within_the_grace_the_end_of_the_chain_comes(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     first = await log_in(site)
     token = first["refresh_token"]
     for _ in range(3):
@@ -105,7 +119,9 @@ async def test_within_the_grace_the_end_of_the_chain_comes(site, sql):
     assert (await refresh(site, token)).status_code == 200
 
 
-async def test_after_the_grace_a_used_token_ends_the_session(site, sql):
+async def test_after_the_grace_a_used_token_ends_the_session(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     first = await log_in(site)
     other = await log_in(site)
     second = (await refresh(site, first["refresh_token"])).json()
@@ -121,7 +137,9 @@ async def test_after_the_grace_a_used_token_ends_the_session(site, sql):
     assert (row["user_id"], row["ip_address"]) == (None, "203.0.113.7")
 
 
-async def test_a_stolen_token_that_is_tried_again_and_again_fills_no_log(site, sql):
+async def test_a_stolen_token_that_is_tried_again_and_again_fills_no_log(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     first = await log_in(site)
     await refresh(site, first["refresh_token"])
     pass_time(sql, 11)
@@ -145,7 +163,9 @@ async def test_a_stolen_token_that_is_tried_again_and_again_fills_no_log(site, s
         "UPDATE users SET org_id = '00000000-0000-0000-0000-000000000001'",
     ],
 )
-async def test_every_reason_is_refused_alike(site, sql, change):
+async def test_every_reason_is_refused_alike(
+    site: Site, sql: Callable[[str], str], change: str
+) -> None:
     answer = await log_in(site)
     sql(change)
     assert refused(await refresh(site, answer["refresh_token"]))
@@ -153,7 +173,7 @@ async def test_every_reason_is_refused_alike(site, sql, change):
 
 
 @pytest.mark.parametrize("token", ["unknown", "x" * 43, "x" * 86, "é" * 86, "x" * 200])
-async def test_an_unknown_token(site, token):
+async def test_an_unknown_token(site: Site, token: str) -> None:
     assert refused(await refresh(site, token))
 
 
@@ -169,7 +189,9 @@ async def test_an_unknown_token(site, token):
     ],
     ids=["none", "shorter", "longer", "other case", "other letters", "of another token"],
 )
-async def test_a_code_without_its_seal_is_unknown(site, sql, change):
+async def test_a_code_without_its_seal_is_unknown(
+    site: Site, sql: Callable[[str], str], change: Callable[[Any, Any], Any]
+) -> None:
     """It uses nothing up: whoever has the token goes on."""
     token, other = [(await log_in(site))["refresh_token"] for _ in range(2)]
     assert refused(await refresh(site, change(token, other)))
@@ -178,7 +200,7 @@ async def test_a_code_without_its_seal_is_unknown(site, sql, change):
 
 
 @pytest.mark.usefixtures("sql")
-async def test_an_access_token_is_no_refresh_token_and_the_reverse(site):
+async def test_an_access_token_is_no_refresh_token_and_the_reverse(site: Site) -> None:
     answer = await log_in(site)
     assert (await refresh(site, answer["access_token"])).status_code in (401, 422)
     headers = {"Authorization": f"Bearer {answer['refresh_token']}"}
@@ -190,12 +212,16 @@ async def test_an_access_token_is_no_refresh_token_and_the_reverse(site):
              {"refresh_token": "x" * 201}, {"refresh_token": "x", "more": 1}, []],
 )  # fmt: skip
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_refresh_of_another_form_is_not_valid(site, path, body):
+async def test_a_refresh_of_another_form_is_not_valid(
+    site: Site, path: str, body: dict[str, Any] | list[Any]
+) -> None:
     response = await site.client.post(path, json=body)
     assert (response.status_code, response.json()["code"]) == (422, "validation_error")
 
 
-async def test_autobots_clients_refresh_with_their_access_token(site, sql):
+async def test_autobots_clients_refresh_with_their_access_token(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     answer = await log_in(site)
     pass_time(sql, 600)
     headers = {"Authorization": f"Bearer {answer['access_token']}"}
@@ -209,7 +235,9 @@ async def test_autobots_clients_refresh_with_their_access_token(site, sql):
     assert (await refresh(site, answer["refresh_token"])).status_code == 200
 
 
-async def test_without_any_token_nothing_is_refreshed(site, sql):
+async def test_without_any_token_nothing_is_refreshed(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     answer = await log_in(site)
     assert (await site.client.post("/api/auth/refresh")).status_code == 401
     sql("UPDATE auth_sessions SET ended_at = now()")
@@ -218,7 +246,7 @@ async def test_without_any_token_nothing_is_refreshed(site, sql):
 
 
 @pytest.mark.usefixtures("sql")
-async def test_a_refresh_token_counts_whatever_else_is_sent(site):
+async def test_a_refresh_token_counts_whatever_else_is_sent(site: Site) -> None:
     answer = await log_in(site)
     response = await site.client.post(
         "/api/auth/refresh",
@@ -228,7 +256,7 @@ async def test_a_refresh_token_counts_whatever_else_is_sent(site):
     assert response.status_code == 200
 
 
-async def test_a_session_that_idles_ends(site, sql):
+async def test_a_session_that_idles_ends(site: Site, sql: Callable[[str], str]) -> None:
     answer = await log_in(site)
     pass_time(sql, 3590)
     answer = (await refresh(site, answer["refresh_token"])).json()
@@ -238,7 +266,9 @@ async def test_a_session_that_idles_ends(site, sql):
     assert await me(site, answer) == 401
 
 
-async def test_a_session_ends_however_often_it_is_refreshed(site, sql):
+async def test_a_session_ends_however_often_it_is_refreshed(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     answer = await log_in(site)
     for _ in range(12):
         pass_time(sql, 3570)
@@ -253,7 +283,7 @@ async def test_a_session_ends_however_often_it_is_refreshed(site, sql):
     assert await me(site, answer) == 401
 
 
-async def test_the_limits_of_sessions_are_settings(databases, run_site):
+async def test_the_limits_of_sessions_are_settings(databases: Databases, run_site: RunSite) -> None:
     limits = {"session_idle_minutes": 45, "session_absolute_hours": 1}
     async with run_site(databases, access_token_expire_minutes=40, **limits) as site:
         await site.add_user(Population.SLM, "marta")
@@ -266,7 +296,9 @@ async def test_the_limits_of_sessions_are_settings(databases, run_site):
         assert answer["expires_in"] == answer["refresh_expires_in"]
 
 
-async def test_a_shorter_limit_holds_for_sessions_that_have_begun(databases, run_site, site, sql):
+async def test_a_shorter_limit_holds_for_sessions_that_have_begun(
+    databases: Databases, run_site: RunSite, site: Site, sql: Callable[[str], str]
+) -> None:
     answer = await log_in(site)
     pass_time(sql, 3599)
     sql("UPDATE auth_sessions SET expires_at = now() + interval '1 hour'")
@@ -278,8 +310,10 @@ async def test_a_shorter_limit_holds_for_sessions_that_have_begun(databases, run
     assert sql("SELECT count(*) FROM refresh_tokens") == "2"
 
 
-async def test_a_one_time_password_is_not_refreshed_into_more(site, sql):
-    user_id = sql("SELECT id FROM users")
+async def test_a_one_time_password_is_not_refreshed_into_more(
+    site: Site, sql: Callable[[str], str]
+) -> None:
+    user_id = UUID(sql("SELECT id FROM users"))
     site.give_one_time_password(user_id)
     answer = await log_in(site)
     answer = (await refresh(site, answer["refresh_token"])).json()
@@ -287,7 +321,9 @@ async def test_a_one_time_password_is_not_refreshed_into_more(site, sql):
     assert await me(site, answer) == 403
 
 
-async def test_a_refresh_sees_what_became_of_the_user(site, sql):
+async def test_a_refresh_sees_what_became_of_the_user(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     answer = await log_in(site)
     sql("UPDATE users SET username = 'maria', is_platform_admin = true")
     answer = (await refresh(site, answer["refresh_token"])).json()
@@ -296,7 +332,7 @@ async def test_a_refresh_sees_what_became_of_the_user(site, sql):
     assert found == {"username": "maria", "is_admin": True}
 
 
-async def test_fifty_tabs_at_once_get_one_successor(site, sql):
+async def test_fifty_tabs_at_once_get_one_successor(site: Site, sql: Callable[[str], str]) -> None:
     answer = await log_in(site)
     answers = await asyncio.gather(*(refresh(site, answer["refresh_token"]) for _ in range(50)))
     assert {response.status_code for response in answers} == {200}
@@ -305,7 +341,9 @@ async def test_fifty_tabs_at_once_get_one_successor(site, sql):
     assert sql("SELECT count(*) FROM refresh_tokens WHERE used_at IS NULL") == "1"
 
 
-async def test_two_tabs_refresh_at_once_again_and_again(site, sql):
+async def test_two_tabs_refresh_at_once_again_and_again(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     """Each keeps what it was given, as tabs that do not talk to each other do."""
     token = (await log_in(site))["refresh_token"]
     tabs = [token, token]
@@ -318,7 +356,9 @@ async def test_two_tabs_refresh_at_once_again_and_again(site, sql):
     assert sql("SELECT count(*) FROM auth_sessions WHERE ended_at IS NULL") == "1"
 
 
-async def test_a_session_that_ends_meanwhile_is_not_prolonged(site, sql):
+async def test_a_session_that_ends_meanwhile_is_not_prolonged(
+    site: Site, sql: Callable[[str], str]
+) -> None:
     """Refreshing and logging out at once: whoever is second, the session has ended."""
     for _, path in zip(range(20), itertools.cycle(PATHS), strict=False):
         answer = await log_in(site)

@@ -3,8 +3,11 @@
 import asyncio
 import hashlib
 import json
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Site
 
 from user_management.population import Population
 
@@ -12,7 +15,7 @@ PATH = "/api/autobot-users"
 NEW = {"username": "marta", "email": "marta@autobot.local"}
 
 
-async def test_every_answer_with_a_user_names_its_version(admin):
+async def test_every_answer_with_a_user_names_its_version(admin: httpx2.AsyncClient) -> None:
     created = await admin.post(PATH, json=NEW)
     where = created.headers["location"]
     read = await admin.get(where)
@@ -23,7 +26,9 @@ async def test_every_answer_with_a_user_names_its_version(admin):
 
 
 @pytest.mark.parametrize("path", ["/api/slm-users", "/api/autobot-users"])
-async def test_of_two_who_read_the_same_version_one_changes_it(admin, path):
+async def test_of_two_who_read_the_same_version_one_changes_it(
+    admin: httpx2.AsyncClient, path: str
+) -> None:
     created = await admin.post(path, json=NEW)
     where, seen = created.headers["location"], {"If-Match": created.headers["etag"]}
     first, second = await asyncio.gather(
@@ -51,14 +56,14 @@ async def test_of_two_who_read_the_same_version_one_changes_it(admin, path):
         ("", 412),
     ],
 )
-async def test_forms_of_if_match(admin, tags, status):
+async def test_forms_of_if_match(admin: httpx2.AsyncClient, tags: str, status: int) -> None:
     created = await admin.post(PATH, json=NEW)
     headers = {"If-Match": tags.format(etag=created.headers["etag"])}
     response = await admin.patch(created.headers["location"], json={"bio": "x"}, headers=headers)
     assert response.status_code == status
 
 
-async def test_a_login_is_no_other_version(admin, site):
+async def test_a_login_is_no_other_version(admin: httpx2.AsyncClient, site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     where = "/api/slm-users"
     user = (await admin.get(where, params={"search": "marta"})).json()["users"][0]
@@ -67,11 +72,13 @@ async def test_a_login_is_no_other_version(admin, site):
     assert (await admin.get(f"{where}/{user['id']}")).headers["etag"] == before
 
 
-def with_key(key):
+def with_key(key: str) -> dict[str, Any]:
     return {"Idempotency-Key": key}
 
 
-async def test_the_same_request_again_creates_nothing(admin, site):
+async def test_the_same_request_again_creates_nothing(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     first = await admin.post(PATH, json=NEW, headers=with_key("a-1"))
     again = await admin.post(PATH, json=NEW, headers=with_key("a-1"))
     assert (first.status_code, again.status_code) == (201, 201)
@@ -80,7 +87,7 @@ async def test_the_same_request_again_creates_nothing(admin, site):
     assert len(site.audit(Population.AUTOBOT, "user_created")) == 1
 
 
-async def test_at_the_same_time_too(admin, site):
+async def test_at_the_same_time_too(admin: httpx2.AsyncClient, site: Site) -> None:
     answers = await asyncio.gather(
         *(admin.post(PATH, json=NEW, headers=with_key("a-1")) for _ in range(10))
     )
@@ -89,7 +96,9 @@ async def test_at_the_same_time_too(admin, site):
     assert len(site.audit(Population.AUTOBOT, "user_created")) == 1
 
 
-async def test_at_the_same_time_too_for_the_last_place(admin, site):
+async def test_at_the_same_time_too_for_the_last_place(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     org_id = site.add_organization("acme")
     site.databases[Population.AUTOBOT].sql("UPDATE organizations SET max_users = 1")
     new = NEW | {"org_id": str(org_id)}
@@ -99,7 +108,9 @@ async def test_at_the_same_time_too_for_the_last_place(admin, site):
     assert {answer.status_code for answer in answers} == {201}
 
 
-async def test_nobody_can_guess_a_password_by_what_is_kept_of_a_request(admin, site):
+async def test_nobody_can_guess_a_password_by_what_is_kept_of_a_request(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     body = json.dumps(NEW | {"password": site.password})
     headers = with_key("a-1") | {"Content-Type": "application/json"}
     assert (await admin.post(PATH, content=body, headers=headers)).status_code == 201
@@ -110,7 +121,7 @@ async def test_nobody_can_guess_a_password_by_what_is_kept_of_a_request(admin, s
     assert kept != hashlib.sha256(f"POST {PATH}\n{body}".encode()).hexdigest()
 
 
-async def test_a_key_stands_for_one_request(admin):
+async def test_a_key_stands_for_one_request(admin: httpx2.AsyncClient) -> None:
     await admin.post(PATH, json=NEW, headers=with_key("a-1"))
     other = NEW | {"display_name": "M"}
     for where in (PATH, "/api/slm-users"):
@@ -121,7 +132,7 @@ async def test_a_key_stands_for_one_request(admin):
     ] == "marta"
 
 
-async def test_another_callers_key_is_another_one(admin, site):
+async def test_another_callers_key_is_another_one(admin: httpx2.AsyncClient, site: Site) -> None:
     await admin.post(PATH, json=NEW, headers=with_key("a-1"))
     await site.add_user(Population.SLM, "second", is_admin=True)
     headers = await site.login("second")
@@ -154,7 +165,7 @@ CREATIONS = {
 }
 
 
-async def surroundings(site) -> dict[str, str]:
+async def surroundings(site: Site) -> dict[str, str]:
     """What creations refer to."""
     org_id = site.add_organization("acme")
     team = site.databases[Population.AUTOBOT].sql(
@@ -168,7 +179,9 @@ async def surroundings(site) -> dict[str, str]:
 
 @pytest.mark.parametrize("when", ["never had it", "has lost it"])
 @pytest.mark.parametrize("name", CREATIONS)
-async def test_who_may_not_read_it_learns_nothing_of_what_became_of_it(site, name, when):
+async def test_who_may_not_read_it_learns_nothing_of_what_became_of_it(
+    site: Site, name: str, when: str
+) -> None:
     path, body, permissions, reading = CREATIONS[name]
     words = await surroundings(site)
     path = path.format(**words)
@@ -200,7 +213,7 @@ async def test_who_may_not_read_it_learns_nothing_of_what_became_of_it(site, nam
     assert again.status_code == first.status_code
 
 
-async def test_at_the_same_time_too_who_may_not_read_learns_nothing(site):
+async def test_at_the_same_time_too_who_may_not_read_learns_nothing(site: Site) -> None:
     await site.add_user(Population.SLM, "maker", permissions=["users:create"])
     headers = await site.login("maker") | with_key("a-1")
     answers = await asyncio.gather(
@@ -209,14 +222,14 @@ async def test_at_the_same_time_too_who_may_not_read_learns_nothing(site):
     assert sorted(answer.status_code for answer in answers) == [201, 403, 403, 403, 403]
 
 
-async def test_a_refused_request_uses_no_key_up(admin):
+async def test_a_refused_request_uses_no_key_up(admin: httpx2.AsyncClient) -> None:
     wrong = NEW | {"password": "password"}
     assert (await admin.post(PATH, json=wrong, headers=with_key("a-1"))).status_code == 422
     assert (await admin.post(PATH, json=NEW, headers=with_key("a-1"))).status_code == 201
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "ä"])
-async def test_keys_that_are_none(admin, key):
+async def test_keys_that_are_none(admin: httpx2.AsyncClient, key: str) -> None:
     headers = {"Idempotency-Key": key.encode()}
     response = await admin.post(PATH, json=NEW, headers=headers)
     assert response.status_code == 422

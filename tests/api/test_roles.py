@@ -2,8 +2,11 @@
 
 import asyncio
 import uuid
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Site
 
 from user_management.permissions import ALL_PERMISSIONS
 from user_management.population import Population
@@ -16,59 +19,63 @@ MANAGER = ("users:read", "admin:users")
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture
-def roles(population) -> str:
+def roles(population: Population) -> str:
     return f"/api/{population}-roles"
 
 
 @pytest.fixture
-def users(population) -> str:
+def users(population: Population) -> str:
     return f"/api/{population}-users"
 
 
-async def create(admin, path, name, **fields):
+async def create(admin: httpx2.AsyncClient, path: str, name: str, **fields: Any) -> Any:
     response = await admin.post(path, json={"name": name, **fields})
     assert response.status_code == 201, response.text
     return response.json()
 
 
-async def give(admin, path, user_id, role_id):
+async def give(
+    admin: httpx2.AsyncClient, path: str, user_id: object, role_id: object
+) -> httpx2.Response:
     response = await admin.post(f"{path}/{user_id}/roles", json={"role_id": str(role_id)})
     assert response.status_code == 201, response.text
     return response
 
 
-async def role_named(admin, path, name):
+async def role_named(admin: httpx2.AsyncClient, path: str, name: str) -> dict[str, Any]:
     found = (await admin.get(path, params={"search": name})).json()["roles"]
     return next(role for role in found if role["name"] == name)
 
 
-async def as_manager(site, *permissions, **limits):
+async def as_manager(site: Site, *permissions: str, **limits: Any) -> httpx2.AsyncClient:
     """A client of a fleet administrator who may manage roles, and what else is named."""
     await site.add_user(Population.SLM, "marta", permissions={*MANAGER, *permissions}, **limits)
     site.client.headers.update(await site.login("marta"))
     return site.client
 
 
-def sessions(site, population, user_id) -> str:
+def sessions(site: Site, population: Population, user_id: object) -> str:
     """How many sessions of a user have not ended."""
-    return site.databases[population].sql(
+    found: str = site.databases[population].sql(
         f"SELECT count(*) FROM auth_sessions WHERE user_id = '{user_id}' AND ended_at IS NULL"
     )
+    return found
 
 
-def begin_session(site, population, user_id) -> None:
+def begin_session(site: Site, population: Population, user_id: object) -> None:
     site.databases[population].sql(
         "INSERT INTO auth_sessions (user_id, expires_at) "
         f"VALUES ('{user_id}', now() + interval '1 hour')"
     )
 
 
-def refused(response, status, code, pointer=None) -> bool:
+def refused(response: httpx2.Response, status: int, code: str, pointer: str | None = None) -> bool:
     problem = response.json()
     pointers = [fault["pointer"] for fault in problem.get("errors", [])]
     assert (response.status_code, problem["code"]) == (status, code), response.text
@@ -76,13 +83,15 @@ def refused(response, status, code, pointer=None) -> bool:
     return True
 
 
-async def test_the_permissions_that_there_are(admin):
+async def test_the_permissions_that_there_are(admin: httpx2.AsyncClient) -> None:
     found = (await admin.get("/api/permissions")).json()["permissions"]
     assert [each["name"] for each in found] == sorted(ALL_PERMISSIONS)
     assert {"name": "users:delete", "description": "Delete users"} in found
 
 
-async def test_create_and_read(admin, site, population, roles):
+async def test_create_and_read(
+    admin: httpx2.AsyncClient, site: Site, population: Population, roles: str
+) -> None:
     response = await admin.post(
         roles,
         json={
@@ -106,7 +115,7 @@ async def test_create_and_read(admin, site, population, roles):
     assert row["details"]["permissions"] == ["audit:read", "users:read"]
 
 
-async def test_the_least_that_makes_a_role(admin, roles):
+async def test_the_least_that_makes_a_role(admin: httpx2.AsyncClient, roles: str) -> None:
     role = await create(admin, roles, "x")
     assert (role["description"], role["priority"], role["permissions"]) == (None, 0, [])
 
@@ -131,7 +140,9 @@ async def test_the_least_that_makes_a_role(admin, roles):
         ({"is_system": True}, "/is_system"),
     ],
 )
-async def test_what_is_not_valid(admin, fields, pointer):
+async def test_what_is_not_valid(
+    admin: httpx2.AsyncClient, fields: dict[str, Any], pointer: str
+) -> None:
     role = await create(admin, "/api/slm-roles", "watch")
     for response in (
         await admin.post("/api/slm-roles", json={"name": "other"} | fields),
@@ -140,7 +151,7 @@ async def test_what_is_not_valid(admin, fields, pointer):
         assert refused(response, 422, "validation_error", pointer)
 
 
-async def test_a_name_is_taken_once_in_any_case(admin, roles):
+async def test_a_name_is_taken_once_in_any_case(admin: httpx2.AsyncClient, roles: str) -> None:
     role = await create(admin, roles, "Night Watch")
     assert refused(await admin.post(roles, json={"name": "nIGHT wATCH"}), 409, "duplicate")
     assert refused(await admin.post(roles, json={"name": "ADMIN"}), 409, "duplicate")
@@ -153,12 +164,12 @@ async def test_a_name_is_taken_once_in_any_case(admin, roles):
     await create(admin, roles, "night watch")
 
 
-async def test_of_twenty_at_once_one_gets_the_name(admin, roles):
+async def test_of_twenty_at_once_one_gets_the_name(admin: httpx2.AsyncClient, roles: str) -> None:
     answers = await asyncio.gather(*(admin.post(roles, json={"name": "watch"}) for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
 
 
-async def test_organizations_have_names_of_their_own(admin, site):
+async def test_organizations_have_names_of_their_own(admin: httpx2.AsyncClient, site: Site) -> None:
     path = "/api/autobot-roles"
     one, two = site.add_organization("one"), site.add_organization("two")
     for org_id in (one, two):
@@ -175,13 +186,13 @@ async def test_organizations_have_names_of_their_own(admin, site):
     await create(admin, path, "watch")
 
 
-async def test_an_organization_must_exist(admin):
+async def test_an_organization_must_exist(admin: httpx2.AsyncClient) -> None:
     role = {"name": "watch", "org_id": str(uuid.uuid4())}
     for path in ("/api/autobot-roles", "/api/slm-roles"):
         assert refused(await admin.post(path, json=role), 422, "validation_error", "/org_id")
 
 
-async def test_a_repeated_request_creates_one_role(admin, roles):
+async def test_a_repeated_request_creates_one_role(admin: httpx2.AsyncClient, roles: str) -> None:
     body, key = {"name": "watch"}, {"Idempotency-Key": "once"}
     first = await admin.post(roles, json=body, headers=key)
     again = await admin.post(roles, json=body, headers=key)
@@ -190,12 +201,12 @@ async def test_a_repeated_request_creates_one_role(admin, roles):
     assert refused(other, 422, "idempotency_key_reused")
 
 
-async def test_list_newest_first_in_pages(admin, roles):
+async def test_list_newest_first_in_pages(admin: httpx2.AsyncClient, roles: str) -> None:
     made = [(await create(admin, roles, f"Watch {n}"))["id"] for n in range(5)]
     first = (await admin.get(roles, params={"limit": 2, "search": "WATCH"})).json()
     assert [role["id"] for role in first["roles"]] == [made[4], made[3]]
     assert (first["total"], first["limit"], first["offset"]) == (None, 2, 0)
-    query = {"limit": 2, "search": "watch", "cursor": first["next_cursor"]}
+    query: dict[str, Any] = {"limit": 2, "search": "watch", "cursor": first["next_cursor"]}
     second = (await admin.get(roles, params=query)).json()
     assert [role["id"] for role in second["roles"]] == [made[2], made[1]]
     last = (await admin.get(roles, params=query | {"cursor": second["next_cursor"]})).json()
@@ -207,14 +218,16 @@ async def test_list_newest_first_in_pages(admin, roles):
     assert {"admin", "user", "readonly"} < {role["name"] for role in everything}
 
 
-async def test_search_takes_no_wildcards(admin, roles):
+async def test_search_takes_no_wildcards(admin: httpx2.AsyncClient, roles: str) -> None:
     await create(admin, roles, "100% mine")
     for search, found in (("%", 1), ("_", 0), ("0% M", 1)):
         answer = (await admin.get(roles, params={"search": search})).json()
         assert len(answer["roles"]) == found, search
 
 
-async def test_update_every_field(admin, site, population, roles):
+async def test_update_every_field(
+    admin: httpx2.AsyncClient, site: Site, population: Population, roles: str
+) -> None:
     role = await create(admin, roles, "watch", permissions=["users:read", "audit:read"])
     changes = {
         "name": "Day watch",
@@ -239,7 +252,9 @@ async def test_update_every_field(admin, site, population, roles):
     assert (cleared.json()["permissions"], cleared.json()["description"]) == ([], None)
 
 
-async def test_update_nothing(admin, site, population, roles):
+async def test_update_nothing(
+    admin: httpx2.AsyncClient, site: Site, population: Population, roles: str
+) -> None:
     role = await create(admin, roles, "watch", permissions=["users:read"])
     for changes in ({}, {"name": "watch", "priority": 0, "permissions": ["users:read"]}):
         response = await admin.patch(f"{roles}/{role['id']}", json=changes)
@@ -248,7 +263,9 @@ async def test_update_nothing(admin, site, population, roles):
 
 
 @pytest.mark.parametrize("change", [{"priority": 3}, {"permissions": ["chat:use"]}])
-async def test_nobody_overwrites_what_they_have_not_seen(admin, roles, change):
+async def test_nobody_overwrites_what_they_have_not_seen(
+    admin: httpx2.AsyncClient, roles: str, change: dict[str, Any]
+) -> None:
     created = await admin.post(roles, json={"name": "watch"})
     where = created.headers["location"]
     seen = {"If-Match": created.headers["etag"]}
@@ -264,7 +281,7 @@ async def test_nobody_overwrites_what_they_have_not_seen(admin, roles, change):
     assert (await admin.delete(where, headers=current)).status_code == 204
 
 
-async def test_system_roles_stay_as_they_are(admin, roles):
+async def test_system_roles_stay_as_they_are(admin: httpx2.AsyncClient, roles: str) -> None:
     for name in ("admin", "user", "readonly"):
         role = await role_named(admin, roles, name)
         where = f"{roles}/{role['id']}"
@@ -273,7 +290,9 @@ async def test_system_roles_stay_as_they_are(admin, roles):
         assert (await admin.get(where)).json() == role
 
 
-async def test_a_role_that_is_not_there(admin, roles, users, site, population):
+async def test_a_role_that_is_not_there(
+    admin: httpx2.AsyncClient, roles: str, users: str, site: Site, population: Population
+) -> None:
     nowhere = f"{roles}/{uuid.uuid4()}"
     user = await site.add_user(population, "omar")
     for response in (
@@ -290,7 +309,9 @@ async def test_a_role_that_is_not_there(admin, roles, users, site, population):
     assert refused(unknown, 422, "validation_error", "/role_id")
 
 
-async def test_give_and_take(admin, site, population, roles, users):
+async def test_give_and_take(
+    admin: httpx2.AsyncClient, site: Site, population: Population, roles: str, users: str
+) -> None:
     user = await site.add_user(population, "omar")
     role = await create(admin, roles, "watch", permissions=["users:read"], priority=5)
     before = await admin.get(f"{users}/{user}")
@@ -318,7 +339,7 @@ async def test_give_and_take(admin, site, population, roles, users):
         } == row["details"]  # fmt: skip
 
 
-async def test_who_gave_a_role_is_known(admin, site):
+async def test_who_gave_a_role_is_known(admin: httpx2.AsyncClient, site: Site) -> None:
     for population in Population:
         user = await site.add_user(population, "omar")
         role = await create(admin, f"/api/{population}-roles", "watch")
@@ -331,7 +352,9 @@ async def test_who_gave_a_role_is_known(admin, site):
     assert site.databases[Population.AUTOBOT].sql(giver) == "nobody here"
 
 
-async def test_a_repeated_request_gives_once(admin, site, population, roles, users):
+async def test_a_repeated_request_gives_once(
+    admin: httpx2.AsyncClient, site: Site, population: Population, roles: str, users: str
+) -> None:
     user = await site.add_user(population, "omar")
     role = await create(admin, roles, "watch")
     body, key = {"role_id": role["id"]}, {"Idempotency-Key": "once"}
@@ -341,7 +364,9 @@ async def test_a_repeated_request_gives_once(admin, site, population, roles, use
     assert len(site.audit(population, "role_assigned")) == 1
 
 
-async def test_of_ten_who_give_a_role_at_once_one_does(admin, site, population, roles, users):
+async def test_of_ten_who_give_a_role_at_once_one_does(
+    admin: httpx2.AsyncClient, site: Site, population: Population, roles: str, users: str
+) -> None:
     user = await site.add_user(population, "omar")
     role = await create(admin, roles, "watch")
     body = {"role_id": role["id"]}
@@ -351,7 +376,9 @@ async def test_of_ten_who_give_a_role_at_once_one_does(admin, site, population, 
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
 
 
-async def test_a_role_that_allows_nothing_is_taken_without_a_logout(admin, site, roles, users):
+async def test_a_role_that_allows_nothing_is_taken_without_a_logout(
+    admin: httpx2.AsyncClient, site: Site, roles: str, users: str
+) -> None:
     population = Population.SLM if "slm" in roles else Population.AUTOBOT
     user = await site.add_user(population, "omar")
     role = await create(admin, roles, "title")
@@ -361,7 +388,9 @@ async def test_a_role_that_allows_nothing_is_taken_without_a_logout(admin, site,
     assert sessions(site, population, user) == "1"
 
 
-async def test_deleting_a_role_takes_it_from_everybody(admin, site, population, roles, users):
+async def test_deleting_a_role_takes_it_from_everybody(
+    admin: httpx2.AsyncClient, site: Site, population: Population, roles: str, users: str
+) -> None:
     role = await create(admin, roles, "watch", permissions=["users:read"])
     holders = [await site.add_user(population, name, roles=["watch"]) for name in ("a_1", "b_2")]
     other = await site.add_user(population, "other")
@@ -378,7 +407,9 @@ async def test_deleting_a_role_takes_it_from_everybody(admin, site, population, 
     assert row["details"]["revoked_from"] == 2
 
 
-async def test_giving_while_the_role_is_deleted_never_fails_inside(admin, site, roles, users):
+async def test_giving_while_the_role_is_deleted_never_fails_inside(
+    admin: httpx2.AsyncClient, site: Site, roles: str, users: str
+) -> None:
     population = Population.SLM if "slm" in roles else Population.AUTOBOT
     people = [await site.add_user(population, f"user_{n}") for n in range(6)]
     for _ in range(3):
@@ -392,7 +423,9 @@ async def test_giving_while_the_role_is_deleted_never_fails_inside(admin, site, 
         assert {answer.status_code for answer in given} <= {201, 422}
 
 
-async def test_a_change_of_a_role_acts_on_tokens_issued_before(admin, site):
+async def test_a_change_of_a_role_acts_on_tokens_issued_before(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     role = await create(admin, "/api/slm-roles", "watch", permissions=["audit:read"])
     await site.add_user(Population.SLM, "omar", roles=["watch"])
     omar = await site.login("omar")
@@ -408,7 +441,9 @@ async def test_a_change_of_a_role_acts_on_tokens_issued_before(admin, site):
     assert await sees_users() == 403
 
 
-async def test_losing_a_role_acts_on_tokens_issued_before(admin, site):
+async def test_losing_a_role_acts_on_tokens_issued_before(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     omar = await site.add_user(Population.SLM, "omar", permissions=["users:read"])
     token = await site.login("omar")
     assert (await site.client.get("/api/slm-users", headers=token)).status_code == 200
@@ -418,7 +453,9 @@ async def test_losing_a_role_acts_on_tokens_issued_before(admin, site):
     assert refused(answer, 401, "not_authenticated")
 
 
-async def test_nobody_gives_what_they_do_not_hold(site, population, roles, users):
+async def test_nobody_gives_what_they_do_not_hold(
+    site: Site, population: Population, roles: str, users: str
+) -> None:
     user = await site.add_user(population, "omar")
     more = site.add_role(population, "more", ["users:read", "audit:read"])
     manager = await as_manager(site, "chat:use")
@@ -440,7 +477,9 @@ async def test_nobody_gives_what_they_do_not_hold(site, population, roles, users
 
 
 @pytest.mark.parametrize("superior", [{"is_admin": True}, {"permissions": ["audit:read"]}])
-async def test_nobody_changes_those_who_hold_more(site, population, roles, users, superior):
+async def test_nobody_changes_those_who_hold_more(
+    site: Site, population: Population, roles: str, users: str, superior: dict[str, Any]
+) -> None:
     manager = await as_manager(site, "chat:use")
     role = await create(manager, roles, "watch", permissions=["chat:use"])
     user = await site.add_user(population, "omar", **superior)
@@ -461,7 +500,7 @@ async def test_nobody_changes_those_who_hold_more(site, population, roles, users
     assert renamed.status_code == 200
 
 
-async def test_who_takes_a_role_from_themselves_is_logged_out(site):
+async def test_who_takes_a_role_from_themselves_is_logged_out(site: Site) -> None:
     manager = await as_manager(site)
     own = (await manager.get("/api/slm-auth/me")).json()["id"]
     [role] = (await manager.get(f"/api/slm-users/{own}/roles")).json()["roles"]
@@ -469,7 +508,9 @@ async def test_who_takes_a_role_from_themselves_is_logged_out(site):
     assert (await manager.get("/api/slm-auth/me")).status_code == 401
 
 
-async def test_reading_and_managing_are_two_rights(site, population, roles, users):
+async def test_reading_and_managing_are_two_rights(
+    site: Site, population: Population, roles: str, users: str
+) -> None:
     user = await site.add_user(population, "omar")
     await site.add_user(Population.SLM, "reader", permissions=["users:read"])
     reader = site.client
@@ -487,7 +528,7 @@ async def test_reading_and_managing_are_two_rights(site, population, roles, user
         assert refused(response, 403, "permission_denied")
 
 
-async def test_a_limited_administrator_manages_roles_of_their_organization(site):
+async def test_a_limited_administrator_manages_roles_of_their_organization(site: Site) -> None:
     roles, users = "/api/autobot-roles", "/api/autobot-users"
     own, foreign = site.add_organization("own"), site.add_organization("foreign")
     hidden = site.add_role(Population.AUTOBOT, "hidden", org_id=foreign)
@@ -535,7 +576,9 @@ async def test_a_limited_administrator_manages_roles_of_their_organization(site)
     assert {row["org_id"] for row in rows} == {str(own)}
 
 
-async def test_a_role_of_an_organization_is_for_its_users(admin, site):
+async def test_a_role_of_an_organization_is_for_its_users(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     own, foreign = site.add_organization("own"), site.add_organization("foreign")
     role = await create(admin, "/api/autobot-roles", "watch", org_id=str(own))
     await give(

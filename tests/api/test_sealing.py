@@ -4,9 +4,13 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from applications import Databases, RunSite, Site
+from database_server import ProvisionedDatabase
+from typer.testing import CliRunner, Result
 
 from slm_server import repeating, sealing
 from slm_server.cli import app
@@ -16,26 +20,26 @@ from user_management.services import audit_chain
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become a hundredth."""
     monkeypatch.setattr(sealing, "INTERVAL", 0.01)
     monkeypatch.setattr(repeating, "MAX_INTERVAL", 0.1)
 
 
 @pytest.fixture
-def command(databases, monkeypatch):
+def command(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `slm audit verify`; the finished run."""
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
 
-    def run(*arguments):
+    def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, ["audit", "verify", *arguments])
 
     return run
 
 
-async def until(condition) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """Wait for what happens in the background."""
     for _ in range(1000):
         if condition():
@@ -44,11 +48,11 @@ async def until(condition) -> None:
     pytest.fail("It does not happen.")
 
 
-def sealed(databases, population) -> int:
+def sealed(databases: Databases, population: Population) -> int:
     return int(databases[population].sql("SELECT count(*) FROM audit_seals"))
 
 
-def anchored(databases, population) -> int:
+def anchored(databases: Databases, population: Population) -> int:
     """The anchored link of a population's chain, which is in the other database."""
     [other] = set(Population) - {population}
     return int(
@@ -58,23 +62,28 @@ def anchored(databases, population) -> int:
     )
 
 
-def add_row(database) -> None:
+def add_row(database: ProvisionedDatabase) -> None:
     database.sql("INSERT INTO audit_logs (action, resource_type) VALUES ('logout', 'session')")
 
 
-def heads(caplog, population) -> list[logging.LogRecord]:
+def heads(caplog: pytest.LogCaptureFixture, population: Population) -> list[logging.LogRecord]:
     """The lines in the journal about a population's chain."""
     lines = [record for record in caplog.records if record.name == "user_management.audit"]
     assert {record.getMessage() for record in lines} <= {"audit head"}
     return [record for record in lines if record.population == population]
 
 
-def last_told(caplog, population) -> int:
+def last_told(caplog: pytest.LogCaptureFixture, population: Population) -> int:
     told = heads(caplog, population)
     return told[-1].seq if told else 0
 
 
-async def test_both_logs_are_sealed_and_anchored(run_site, databases, command, caplog):
+async def test_both_logs_are_sealed_and_anchored(
+    run_site: RunSite,
+    databases: Databases,
+    command: Callable[..., Result],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with run_site(databases, seals=True) as site:
         await site.administrate()
         await site.add_user(Population.AUTOBOT, "ada")
@@ -88,7 +97,12 @@ async def test_both_logs_are_sealed_and_anchored(run_site, databases, command, c
     assert report["slm"]["head"] == report["slm"]["anchor"] == head
 
 
-async def test_several_workers_at_once(run_site, databases, command, caplog):
+async def test_several_workers_at_once(
+    run_site: RunSite,
+    databases: Databases,
+    command: Callable[..., Result],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with run_site(databases, seals=True), run_site(databases, seals=True) as site:
         await asyncio.gather(*(site.try_login(f"nobody_{number}") for number in range(30)))
         await until(lambda: anchored(databases, Population.SLM) == 30)
@@ -99,18 +113,20 @@ async def test_several_workers_at_once(run_site, databases, command, caplog):
     assert done.exit_code == 0, done.output
 
 
-async def test_one_seals_while_the_others_go_on(site, databases, monkeypatch):
+async def test_one_seals_while_the_others_go_on(
+    site: Site, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second comes when the first knows where the chain ends, and has not yet gone on."""
     add_row(databases[Population.SLM])
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
-    async def read_head_and_wait(session):
+    async def read_head_and_wait(session: AsyncSession) -> audit_chain.Head:
         head = await read_head(session)
         arrived.set()
         await go_on.wait()
         return head
 
-    async def seal_once():
+    async def seal_once() -> audit_chain.Sealed | None:
         async with site.resources.databases[Population.SLM].session() as session:
             return await audit_chain.seal(session)
 
@@ -125,7 +141,9 @@ async def test_one_seals_while_the_others_go_on(site, databases, monkeypatch):
     assert second is None
 
 
-async def test_a_database_that_is_away_stops_only_its_own(run_site, databases, proxied):
+async def test_a_database_that_is_away_stops_only_its_own(
+    run_site: RunSite, databases: Databases, proxied: dict[Population, Any]
+) -> None:
     autobot = proxied[Population.AUTOBOT].proxy
     await proxied[Population.SLM].proxy.start()
     async with run_site(proxied, seals=True) as site:
@@ -142,7 +160,9 @@ async def test_a_database_that_is_away_stops_only_its_own(run_site, databases, p
 
 @pytest.mark.alone
 @pytest.mark.deadlines
-async def test_the_server_stops_while_a_database_says_nothing(run_site, proxied):
+async def test_the_server_stops_while_a_database_says_nothing(
+    run_site: RunSite, proxied: dict[Population, Any]
+) -> None:
     for database in proxied.values():
         await database.proxy.start()
     async with run_site(proxied, seals=True) as site:
@@ -156,7 +176,9 @@ async def test_the_server_stops_while_a_database_says_nothing(run_site, proxied)
     assert [task for task in asyncio.all_tasks() if "repeat" in repr(task)] == []
 
 
-async def test_a_database_without_the_tables_is_tried_again(run_site, databases, caplog):
+async def test_a_database_without_the_tables_is_tried_again(
+    run_site: RunSite, databases: Databases, caplog: pytest.LogCaptureFixture
+) -> None:
     databases[Population.SLM].sql("ALTER TABLE audit_seals RENAME TO elsewhere")
     async with run_site(databases, seals=True) as site:
         await site.add_user(Population.SLM, "ada")
@@ -165,7 +187,12 @@ async def test_a_database_without_the_tables_is_tried_again(run_site, databases,
         await until(lambda: anchored(databases, Population.SLM) == 1)
 
 
-async def test_a_contradicted_anchor_is_told_once_and_kept(run_site, databases, command, caplog):
+async def test_a_contradicted_anchor_is_told_once_and_kept(
+    run_site: RunSite,
+    databases: Databases,
+    command: Callable[..., Result],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     databases[Population.AUTOBOT].sql("INSERT INTO audit_anchors VALUES ('slm', 2, sha256('x'))")
     async with run_site(databases, seals=True) as site:
         for number in range(4):
@@ -181,7 +208,7 @@ async def test_a_contradicted_anchor_is_told_once_and_kept(run_site, databases, 
     assert "anchor_mismatch: link 2" in done.output
 
 
-async def test_a_backlog_is_sealed_at_once(site, databases):
+async def test_a_backlog_is_sealed_at_once(site: Site, databases: Databases) -> None:
     databases[Population.SLM].sql(
         "INSERT INTO audit_logs (action, resource_type)"
         " SELECT 'logout', 'session' FROM generate_series(1, 2500)"
@@ -191,17 +218,17 @@ async def test_a_backlog_is_sealed_at_once(site, databases):
     assert sealed(databases, Population.SLM) == 2500
 
 
-async def test_failures_are_repeated_ever_more_rarely(monkeypatch):
+async def test_failures_are_repeated_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeating, "MAX_INTERVAL", 60.0)
     pauses = []
     outcomes = [DatabaseUnavailable(Population.SLM)] * 8 + [None, ValueError("?"), None]
 
-    async def action():
+    async def action() -> None:
         outcome = outcomes[len(pauses)]
         if outcome is not None:
             raise outcome
 
-    async def sleep(seconds):
+    async def sleep(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == len(outcomes):
             raise asyncio.CancelledError
@@ -212,7 +239,7 @@ async def test_failures_are_repeated_ever_more_rarely(monkeypatch):
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 1, 60, 1]
 
 
-def test_an_intact_log_is_status_0(command):
+def test_an_intact_log_is_status_0(command: Callable[..., Result]) -> None:
     done = command()
     assert done.exit_code == 0, done.output
     assert [line.split(":")[:2] for line in done.stdout.splitlines()] == [
@@ -221,7 +248,9 @@ def test_an_intact_log_is_status_0(command):
     ]
 
 
-def test_findings_are_told_and_status_1(command, databases):
+def test_findings_are_told_and_status_1(
+    command: Callable[..., Result], databases: Databases
+) -> None:
     databases[Population.SLM].sql(
         "INSERT INTO audit_logs (action, resource_type, created_at)"
         " SELECT 'logout', 'session', now() - interval '1 day' FROM generate_series(1, 25)"
@@ -241,7 +270,9 @@ def test_findings_are_told_and_status_1(command, databases):
     assert command("--population", "autobot").exit_code == 0
 
 
-def test_a_missing_database_is_no_traceback(command, monkeypatch):
+def test_a_missing_database_is_no_traceback(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AUTOBOT_POSTGRES_HOST", "/nowhere")
     done = command("--population", "slm")
     assert (done.exit_code, done.stdout) == (1, "")

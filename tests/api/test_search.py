@@ -1,6 +1,10 @@
 """Search: what it finds, also beyond the newest users, and the bounds of its ranges."""
 
+from typing import Any
+
+import httpx2
 import pytest
+from applications import Site
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,14 +15,14 @@ from user_management.services.user_orders import UserSort
 PATH = "/api/autobot-users"
 
 
-async def found(client, **params):
+async def found(client: httpx2.AsyncClient, **params: Any) -> list[str]:
     response = await client.get(PATH, params=params)
     assert response.status_code == 200, response.text
     return [user["username"] for user in response.json()["users"]]
 
 
 @pytest.fixture
-def site(site, monkeypatch):
+def site(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Thirty users, of whom only the newest five are looked through."""
     monkeypatch.setattr(user_search, "WINDOW", 5)
     site.databases[Population.AUTOBOT].sql(
@@ -29,13 +33,13 @@ def site(site, monkeypatch):
     return site
 
 
-async def test_what_is_rare_is_found_among_the_old_too(admin):
+async def test_what_is_rare_is_found_among_the_old_too(admin: httpx2.AsyncClient) -> None:
     assert await found(admin, search="rare") == ["u10x", "u20x", "u30x"]
     assert await found(admin, search="ra") == ["u10x", "u20x", "u30x"]
     assert await found(admin, search="u30x") == ["u30x"]
 
 
-async def test_pages_go_from_the_new_to_the_old(admin):
+async def test_pages_go_from_the_new_to_the_old(admin: httpx2.AsyncClient) -> None:
     everybody = [f"u{n}x" for n in range(1, 31)]
     assert await found(admin, search="mail", limit=100) == everybody
     # From the window alone, across its edge, and beyond it.
@@ -47,7 +51,7 @@ async def test_pages_go_from_the_new_to_the_old(admin):
     assert await found(admin, search="rare", cursor=answer["next_cursor"]) == ["u30x"]
 
 
-async def test_no_term_matches_across_fields(admin):
+async def test_no_term_matches_across_fields(admin: httpx2.AsyncClient) -> None:
     assert await found(admin, search="x.yu1x") == []
     assert await found(admin, search="x.y\nu1x") == []
     assert await found(admin, search="\n") == []
@@ -110,7 +114,7 @@ EACH = [
 
 
 @pytest.fixture(params=["1990-01-01", "2021-01-01"], ids=["looked up", "looked through"])
-def people(request, site, monkeypatch):
+def people(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """PEOPLE, who are older than those who are looked through, or among them."""
     monkeypatch.setattr(user_search, "WINDOW", 5 if request.param < "2000" else 100)
     rows = ", ".join(
@@ -124,11 +128,13 @@ def people(request, site, monkeypatch):
 
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize(("term", "username"), EACH)
-async def test_case_accents_and_order_do_not_matter(admin, term, username):
+async def test_case_accents_and_order_do_not_matter(
+    admin: httpx2.AsyncClient, term: str, username: str | None
+) -> None:
     assert await found(admin, search=term) == ([] if username is None else [username])
 
 
-async def test_a_term_that_is_an_id_finds_its_user(admin):
+async def test_a_term_that_is_an_id_finds_its_user(admin: httpx2.AsyncClient) -> None:
     [user] = (await admin.get(PATH, params={"search": "u30x"})).json()["users"]
     for term in (user["id"], f" {user['id'].upper()} ", user["id"].replace("-", "")):
         assert await found(admin, search=term) == ["u30x"]
@@ -136,11 +142,11 @@ async def test_a_term_that_is_an_id_finds_its_user(admin):
         assert await found(admin, search=term) == []
 
 
-async def test_blanks_alone_ask_for_nothing(admin):
+async def test_blanks_alone_ask_for_nothing(admin: httpx2.AsyncClient) -> None:
     assert await found(admin, search="  ") == await found(admin)
 
 
-async def test_of_very_many_words_the_longest_are_looked_for(admin):
+async def test_of_very_many_words_the_longest_are_looked_for(admin: httpx2.AsyncClient) -> None:
     parts = " ".join("mail30@x.y"[start:] for start in range(8))
     assert await found(admin, search=f"{parts} u30x 30x absent") == []
     assert await found(admin, search=f"{parts} u30x 30x q") == ["u30x"]
@@ -148,11 +154,12 @@ async def test_of_very_many_words_the_longest_are_looked_for(admin):
 
 
 @pytest.mark.parametrize("sort", [order.value for order in UserSort])
-async def test_each_order_is_kept_page_by_page(admin, sort):
-    wanted = {"search": "X.Y Mail", "sort": sort, "is_active": True}
+async def test_each_order_is_kept_page_by_page(admin: httpx2.AsyncClient, sort: str) -> None:
+    wanted: dict[str, Any] = {"search": "X.Y Mail", "sort": sort, "is_active": True}
     everybody = await found(admin, **wanted, limit=100)
     assert len(everybody) == 30
-    cursor, pages = {}, []
+    cursor: dict[str, str] | None = {}
+    pages: list[str] = []
     while cursor is not None:
         answer = (
             await admin.get(PATH, params={**wanted, **cursor, "limit": 7, "include_total": True})
@@ -164,7 +171,7 @@ async def test_each_order_is_kept_page_by_page(admin, sort):
 
 
 @given(st.text(min_size=1, max_size=2), st.text(max_size=3))
-def test_a_range_holds_all_that_begins_with_it(beginning, rest):
+def test_a_range_holds_all_that_begins_with_it(beginning: str, rest: str) -> None:
     following = user_search._following(beginning)
     if following is not None:
         low, text, high = (
@@ -177,10 +184,10 @@ def test_a_range_holds_all_that_begins_with_it(beginning, rest):
     ("beginning", "following"),
     [("an", "ao"), ("a\ud7ff", "a\ue000"), ("\U0010ffff", None), ("a\U0010ffff", None)],
 )
-def test_edges_of_ranges(beginning, following):
+def test_edges_of_ranges(beginning: str, following: str | None) -> None:
     assert user_search._following(beginning) == following
 
 
-async def test_characters_at_the_edges_are_searched_for(admin):
+async def test_characters_at_the_edges_are_searched_for(admin: httpx2.AsyncClient) -> None:
     for term in ("\U0010ffff", "a\U0010ffff", "\ud7ff", "\ue000"):
         assert await found(admin, search=term) == []

@@ -10,9 +10,13 @@ import json
 import logging
 import re
 import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 from uuid import UUID
 
+import httpx2
 import pytest
+from applications import Site
 
 from slm_server.app import create_app
 from user_management.middleware.logs import configure_logging
@@ -26,7 +30,7 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 DOCUMENT = create_app().openapi()
 
 
-def operations():
+def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """Each operation: its name, method, path with ids that nobody has, and description."""
     for path, item in DOCUMENT["paths"].items():
         for method in METHODS & item.keys():
@@ -34,13 +38,13 @@ def operations():
             yield item[method]["operationId"], method, filled, item[method]
 
 
-def schemas_of(operation):
+def schemas_of(operation: dict[str, Any]) -> set[str]:
     """The names of the schemas that a request's body may have."""
     content = operation.get("requestBody", {}).get("content", {})
     return set(re.findall(r"#/components/schemas/(\w+)", json.dumps(content)))
 
 
-def properties(schema_name):
+def properties(schema_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The members of a body, those of the objects in it included."""
     found = DOCUMENT["components"]["schemas"][schema_name]
     for name, member in found.get("properties", {}).items():
@@ -50,7 +54,7 @@ def properties(schema_name):
                 yield from properties(inner)
 
 
-def test_secrets_are_in_no_url():
+def test_secrets_are_in_no_url() -> None:
     secret = re.compile(r"pass|token|secret|key|code|credential|authorization", re.IGNORECASE)
     named = {
         (name, parameter["name"])
@@ -61,7 +65,7 @@ def test_secrets_are_in_no_url():
     assert named == set()
 
 
-def test_passwords_are_taken_by_these_routes_only():
+def test_passwords_are_taken_by_these_routes_only() -> None:
     """No administrator chooses the password of somebody who has one."""
     takes = {
         (name, member)
@@ -86,7 +90,7 @@ def test_passwords_are_taken_by_these_routes_only():
     }
 
 
-def test_no_rule_says_which_characters_a_password_has():
+def test_no_rule_says_which_characters_a_password_has() -> None:
     """But for one part written again and again, which is no rule about characters."""
     for schema in ("UserCreate", "LegacyUserCreate", "PasswordChange"):
         for name, description in properties(schema):
@@ -94,7 +98,9 @@ def test_no_rule_says_which_characters_a_password_has():
                 assert '"pattern"' not in json.dumps(description).replace('"not": {"pattern"', "")
 
 
-async def test_passwords_beyond_72_characters_count_to_their_end(admin, site):
+async def test_passwords_beyond_72_characters_count_to_their_end(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     for number, (length, first) in enumerate(itertools.product((73, 100, 128), "a\u0430")):
         password = "".join(chr(ord(first) + place * 7 % 26) for place in range(length))
         name = f"marta{number}"
@@ -106,7 +112,7 @@ async def test_passwords_beyond_72_characters_count_to_their_end(admin, site):
         assert (await site.try_login(name, password[:-1] + "!")).status_code == 401
 
 
-async def test_a_fresh_installation_lets_nobody_in(site):
+async def test_a_fresh_installation_lets_nobody_in(site: Site) -> None:
     for population in Population:
         assert site.databases[population].sql("SELECT count(*) FROM users") == "0"
     for name in ("admin", "administrator", "root", "slm", "autobot"):
@@ -114,7 +120,7 @@ async def test_a_fresh_installation_lets_nobody_in(site):
             assert (await site.try_login(name, password)).status_code in {401, 422, 429}
 
 
-async def test_each_login_begins_another_session(site):
+async def test_each_login_begins_another_session(site: Site) -> None:
     """Also for whoever brings an old one along."""
     await site.add_user(Population.SLM, "marta")
     first = (await site.try_login("marta")).json()
@@ -131,17 +137,19 @@ async def test_each_login_begins_another_session(site):
     assert (await site.client.get("/api/slm-auth/me")).status_code == 200
 
 
-async def test_strangers_find_no_description_and_no_figures(site):
+async def test_strangers_find_no_description_and_no_figures(site: Site) -> None:
     for path in ("/docs", "/redoc", "/openapi.json", "/api/docs", "/metrics", "/api/metrics"):
         assert (await site.client.get(path)).status_code == 404, path
     assert (await site.client.get("/api/openapi.json")).status_code == 401
 
 
-async def test_the_application_shows_no_faults(site):
+async def test_the_application_shows_no_faults(site: Site) -> None:
     assert site.app.debug is False
 
 
-async def test_no_cache_keeps_an_answer_to_somebody_who_is_logged_in(admin, site):
+async def test_no_cache_keeps_an_answer_to_somebody_who_is_logged_in(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     protected = [each for each in operations() if "security" in each[3]]
     assert len(protected) > 50
     for name, method, path, _ in protected:
@@ -153,14 +161,14 @@ async def test_no_cache_keeps_an_answer_to_somebody_who_is_logged_in(admin, site
         assert response.headers["cache-control"] == "no-store", name
 
 
-def test_every_request_is_closed_to_what_it_does_not_name():
+def test_every_request_is_closed_to_what_it_does_not_name() -> None:
     bodies = {schema for _, _, _, operation in operations() for schema in schemas_of(operation)}
     assert len(bodies) > 10
     named = DOCUMENT["components"]["schemas"]
     assert [name for name in bodies if named[name].get("additionalProperties") is not False] == []
 
 
-async def test_nobody_sets_what_a_route_does_not_offer(admin):
+async def test_nobody_sets_what_a_route_does_not_offer(admin: httpx2.AsyncClient) -> None:
     members = ("password_hash", "is_verified", "deleted_at", "id")
     admin.headers["X-CSRF"] = "1"
     for name, method, path, operation in operations():
@@ -171,7 +179,7 @@ async def test_nobody_sets_what_a_route_does_not_offer(admin):
             assert refused >= {f"/{member}" for member in members}, name
 
 
-async def test_no_other_site_may_read_an_answer(admin):
+async def test_no_other_site_may_read_an_answer(admin: httpx2.AsyncClient) -> None:
     """There is no CORS: a browser keeps the answers from all pages of other origins."""
     stranger = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     for method in ("GET", "OPTIONS"):
@@ -180,7 +188,7 @@ async def test_no_other_site_may_read_an_answer(admin):
 
 
 @pytest.fixture
-async def journal(site, monkeypatch):
+async def journal(site: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], str]]:
     """All that any logger says from the application's start on, as the journal has it."""
     out = io.StringIO()
     with monkeypatch.context() as patch:
@@ -199,7 +207,7 @@ async def journal(site, monkeypatch):
     configure_logging("slm_server")
 
 
-async def live(site) -> set[str]:
+async def live(site: Site) -> set[str]:
     """Log in, refresh, change, reset, create, and fail at each of them; the secrets of all that."""
     client = site.client
     await site.add_user(Population.SLM, "captain", is_admin=True)
@@ -236,7 +244,9 @@ async def live(site) -> set[str]:
     return secrets | tokens
 
 
-async def test_nothing_that_is_logged_holds_a_secret(site, journal):
+async def test_nothing_that_is_logged_holds_a_secret(
+    site: Site, journal: Callable[[], str]
+) -> None:
     secrets = await live(site)
     assert len(secrets) >= 13
     logged = journal()
@@ -245,7 +255,9 @@ async def test_nothing_that_is_logged_holds_a_secret(site, journal):
     assert not re.search(r"\$2[aby]\$|bcrypt-sha384|eyJ[\w-]{20}", logged)
 
 
-async def test_nothing_that_people_type_begins_a_line_of_the_log(site, journal):
+async def test_nothing_that_people_type_begins_a_line_of_the_log(
+    site: Site, journal: Callable[[], str]
+) -> None:
     """Control characters in names, addresses of pages, and headers."""
     forged = 'x\r\n{"level": "critical"}\x1b[31m'
     await site.try_login(forged, forged)

@@ -1,8 +1,11 @@
 """Sessions: one's own and those of others, and that ending one acts at once."""
 
 import uuid
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
 
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -11,18 +14,22 @@ OWN = "/api/slm-auth/sessions"
 NEW_PASSWORD = "granite-otter-quilt-52"
 
 
-async def log_in(site, username="marta", password=None):
+async def log_in(
+    site: Site, username: str = "marta", password: str | None = None
+) -> tuple[Any, ...]:
     response = await site.try_login(username, password or site.password)
     assert response.status_code == 200, response.text
     answer = response.json()
     return {"Authorization": f"Bearer {answer['access_token']}"}, answer["session_id"]
 
 
-async def me(site, headers) -> int:
+async def me(site: Site, headers: dict[str, str]) -> int:
     return (await site.client.get("/api/slm-auth/me", headers=headers)).status_code
 
 
-def begin_session(site, population, user_id, expires="1 hour") -> str:
+def begin_session(
+    site: Site, population: Population, user_id: object, expires: str = "1 hour"
+) -> str:
     """A session past the API; application users do not log in here."""
     session_id = str(uuid.uuid4())
     site.databases[population].sql(
@@ -32,17 +39,21 @@ def begin_session(site, population, user_id, expires="1 hour") -> str:
     return session_id
 
 
-def ended(site, population, session_id) -> bool:
+def ended(site: Site, population: Population, session_id: str) -> bool:
     sql = site.databases[population].sql
-    return sql(f"SELECT ended_at IS NOT NULL FROM auth_sessions WHERE id = '{session_id}'") == "t"
+    answer: bool = (
+        sql(f"SELECT ended_at IS NOT NULL FROM auth_sessions WHERE id = '{session_id}'") == "t"
+    )
+    return answer
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
-async def test_ones_own_sessions_newest_first(site):
+async def test_ones_own_sessions_newest_first(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     other = await site.add_user(Population.SLM, "other")
     begin_session(site, Population.SLM, other)
@@ -60,7 +71,7 @@ async def test_ones_own_sessions_newest_first(site):
     assert (found[0]["ip_address"], found[0]["user_agent"]) == ("203.0.113.7", "pytest")
 
 
-async def test_ending_one_of_ones_own_sessions(site):
+async def test_ending_one_of_ones_own_sessions(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     (mine, _), (lost, lost_id) = await log_in(site), await log_in(site)
     response = await site.client.delete(f"{OWN}/{lost_id}", headers=mine)
@@ -72,14 +83,14 @@ async def test_ending_one_of_ones_own_sessions(site):
     assert (again.status_code, again.json()["detail"]) == (404, "Session not found.")
 
 
-async def test_ending_the_current_session_is_a_logout(site):
+async def test_ending_the_current_session_is_a_logout(site: Site) -> None:
     await site.add_user(Population.SLM, "marta")
     mine, session_id = await log_in(site)
     assert (await site.client.delete(f"{OWN}/{session_id}", headers=mine)).status_code == 204
     assert await me(site, mine) == 401
 
 
-async def test_nobody_ends_the_session_of_somebody_else(site):
+async def test_nobody_ends_the_session_of_somebody_else(site: Site) -> None:
     for name in ("marta", "other"):
         await site.add_user(Population.SLM, name)
     (mine, _), (theirs, theirs_id) = await log_in(site), await log_in(site, "other")
@@ -88,7 +99,7 @@ async def test_nobody_ends_the_session_of_somebody_else(site):
     assert await me(site, theirs) == 200
 
 
-async def test_ending_all_other_sessions(site):
+async def test_ending_all_other_sessions(site: Site) -> None:
     user_id = await site.add_user(Population.SLM, "marta")
     (first, _), (mine, _), (third, _) = [await log_in(site) for _ in range(3)]
     assert (await site.client.delete(OWN, headers=mine)).status_code == 204
@@ -97,7 +108,9 @@ async def test_ending_all_other_sessions(site):
     assert (row["resource_id"], row["details"]) == (str(user_id), {"sessions_ended": 2})
 
 
-async def test_administrators_see_and_end_sessions(admin, site, population):
+async def test_administrators_see_and_end_sessions(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     user_id = await site.add_user(population, "marta")
     other = begin_session(site, population, await site.add_user(population, "other"))
     first, second = (begin_session(site, population, user_id) for _ in range(2))
@@ -125,7 +138,9 @@ async def test_administrators_see_and_end_sessions(admin, site, population):
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("suffix", ["sessions", "sessions/{0}"])
-async def test_sessions_of_nobody(admin, site, population, method, suffix):
+async def test_sessions_of_nobody(
+    admin: httpx2.AsyncClient, site: Site, population: Population, method: str, suffix: str
+) -> None:
     if (method, suffix) == ("GET", "sessions/{0}"):
         suffix = "sessions"
     where = f"/api/{population}-users/{uuid.uuid4()}/{suffix.format(uuid.uuid4())}"
@@ -147,7 +162,9 @@ async def test_sessions_of_nobody(admin, site, population, method, suffix):
         ("POST", "/unlock", Permission.USERS_UPDATE),
     ],
 )
-async def test_who_may(site, population, method, suffix, needed):
+async def test_who_may(
+    site: Site, population: Population, method: str, suffix: str, needed: str
+) -> None:
     target = await site.add_user(population, "target")
     where = f"/api/{population}-users/{target}{suffix}".format(
         session_id=begin_session(site, population, target)
@@ -172,7 +189,9 @@ async def test_who_may(site, population, method, suffix, needed):
         ("POST", "/unlock"),
     ],
 )
-async def test_nobody_rules_over_those_who_hold_more(site, population, method, suffix):
+async def test_nobody_rules_over_those_who_hold_more(
+    site: Site, population: Population, method: str, suffix: str
+) -> None:
     target = await site.add_user(population, "target", is_admin=True)
     session_id = begin_session(site, population, target)
     await site.add_user(
@@ -185,7 +204,7 @@ async def test_nobody_rules_over_those_who_hold_more(site, population, method, s
     assert not ended(site, population, session_id)
 
 
-async def test_who_is_limited_to_an_organization_reaches_its_users_only(site):
+async def test_who_is_limited_to_an_organization_reaches_its_users_only(site: Site) -> None:
     ours, theirs = site.add_organization("ours"), site.add_organization("theirs")
     users = {
         org_id: await site.add_user(Population.AUTOBOT, f"user_of_{number}", org_id=org_id)
@@ -213,7 +232,9 @@ async def test_who_is_limited_to_an_organization_reaches_its_users_only(site):
 
 
 @pytest.mark.parametrize("way", ["logout", "end", "end_others", "end_all", "reset", "change"])
-async def test_every_worker_knows_at_once(site, databases, run_site, way):
+async def test_every_worker_knows_at_once(
+    site: Site, databases: Databases, run_site: RunSite, way: str
+) -> None:
     """A second application on the same databases and with the same key, as a second worker is."""
     user_id = await site.add_user(Population.SLM, "marta")
     administrator = await site.administrate()

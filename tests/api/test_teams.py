@@ -2,8 +2,11 @@
 
 import asyncio
 import uuid
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Site
 
 from user_management.population import Population
 
@@ -15,56 +18,59 @@ RESPONSE_FIELDS = {
 
 
 @pytest.fixture
-async def acme(admin) -> str:
+async def acme(admin: httpx2.AsyncClient) -> str:
     """An organization's id."""
-    return (await admin.post("/api/organizations", json={"name": "Acme"})).json()["id"]
+    found: str = (await admin.post("/api/organizations", json={"name": "Acme"})).json()["id"]
+    return found
 
 
 @pytest.fixture
-async def team(admin, acme) -> str:
+async def team(admin: httpx2.AsyncClient, acme: str) -> str:
     """The path of a team of that organization."""
     made = await create(admin, "Ops", organization_id=acme)
     return f"{PATH}/{made['id']}"
 
 
-async def create(admin, name, **fields):
+async def create(admin: httpx2.AsyncClient, name: str, **fields: Any) -> Any:
     response = await admin.post(PATH, json={"name": name, **fields})
     assert response.status_code == 201, response.text
     return response.json()
 
 
-async def add_user(admin, org_id, name) -> str:
+async def add_user(admin: httpx2.AsyncClient, org_id: object, name: str) -> str:
     body = {"username": name, "email": f"{name}@autobot.local", "org_id": org_id}
     response = await admin.post("/api/autobot-users", json=body)
     assert response.status_code == 201, response.text
-    return response.json()["id"]
+    found: str = response.json()["id"]
+    return found
 
 
-async def add_users(admin, org_id, *names) -> list[str]:
+async def add_users(admin: httpx2.AsyncClient, org_id: object, *names: str) -> list[str]:
     return [await add_user(admin, org_id, name) for name in names]
 
 
-async def join(admin, team, user_id, role="member"):
+async def join(admin: httpx2.AsyncClient, team: str, user_id: object, role: str = "member") -> None:
     response = await admin.post(f"{team}/members", json={"user_id": user_id, "role": role})
     assert response.status_code == 201, response.text
 
 
-async def roles(admin, team) -> dict[str, str]:
+async def roles(admin: httpx2.AsyncClient, team: str) -> dict[str, str]:
     """Members' names and what they are."""
     listed = (await admin.get(f"{team}/members")).json()
     return {member["username"]: member["role"] for member in listed["members"]}
 
 
-def code_of(response):
+def code_of(response: httpx2.Response) -> tuple[Any, ...]:
     return response.status_code, response.json()["code"]
 
 
-def pointer_of(response):
+def pointer_of(response: httpx2.Response) -> str:
     assert response.status_code == 422, response.text
-    return response.json()["errors"][0]["pointer"]
+    found: str = response.json()["errors"][0]["pointer"]
+    return found
 
 
-async def test_create(admin, site, acme):
+async def test_create(admin: httpx2.AsyncClient, site: Site, acme: str) -> None:
     body = {
         "name": "Ops",
         "description": "Those who are woken at night",
@@ -85,12 +91,14 @@ async def test_create(admin, site, acme):
     assert (event["org_id"], event["resource_id"]) == (acme, made["id"])
 
 
-async def test_create_as_clients_of_autobot_do(admin, acme):
+async def test_create_as_clients_of_autobot_do(admin: httpx2.AsyncClient, acme: str) -> None:
     made = await create(admin, "Ops", org_id=acme)
     assert made["organization_id"] == acme
 
 
-async def test_without_an_organization_it_is_the_default_one(admin, site):
+async def test_without_an_organization_it_is_the_default_one(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     answers = await asyncio.gather(*(create(admin, f"Team {n}", description="x") for n in range(8)))
     [org_id] = {made["organization_id"] for made in answers}
     organization = (await admin.get("/api/organizations/slug/default")).json()
@@ -99,7 +107,7 @@ async def test_without_an_organization_it_is_the_default_one(admin, site):
     assert event["org_id"] == org_id
 
 
-async def test_create_with_an_owner(admin, site, acme):
+async def test_create_with_an_owner(admin: httpx2.AsyncClient, site: Site, acme: str) -> None:
     marta = await add_user(admin, acme, "marta")
     made = await create(admin, "Ops", organization_id=acme, owner_id=marta)
     assert made["member_count"] == 1
@@ -125,14 +133,18 @@ async def test_create_with_an_owner(admin, site, acme):
         ({"members": []}, "/members"),
     ],
 )
-async def test_create_names_what_is_not_valid(admin, site, change, pointer):
+async def test_create_names_what_is_not_valid(
+    admin: httpx2.AsyncClient, site: Site, change: dict[str, Any], pointer: str
+) -> None:
     response = await admin.post(PATH, json={"name": "Ops"} | change)
     assert pointer_of(response) == pointer
     # Not even the default organization was made on the way.
     assert site.databases[Population.AUTOBOT].sql("SELECT count(*) FROM organizations") == "0"
 
 
-async def test_a_name_is_taken_once_per_organization_and_freed_by_deleting(admin, acme):
+async def test_a_name_is_taken_once_per_organization_and_freed_by_deleting(
+    admin: httpx2.AsyncClient, acme: str
+) -> None:
     made = await create(admin, "Ops", organization_id=acme)
     again = await admin.post(PATH, json={"name": "OPS", "organization_id": acme})
     assert code_of(again) == (409, "duplicate")
@@ -144,7 +156,7 @@ async def test_a_name_is_taken_once_per_organization_and_freed_by_deleting(admin
     await create(admin, "OPS", organization_id=acme)
 
 
-async def test_a_repeated_request_creates_once(admin, acme):
+async def test_a_repeated_request_creates_once(admin: httpx2.AsyncClient, acme: str) -> None:
     headers = {"Idempotency-Key": "once"}
     body = {"name": "Ops", "organization_id": acme}
     answers = await asyncio.gather(
@@ -154,7 +166,7 @@ async def test_a_repeated_request_creates_once(admin, acme):
     assert len({answer.json()["id"] for answer in answers}) == 1
 
 
-async def test_list_in_pages_newest_first(admin, site, acme):
+async def test_list_in_pages_newest_first(admin: httpx2.AsyncClient, site: Site, acme: str) -> None:
     site.databases[Population.AUTOBOT].sql(
         f"INSERT INTO teams (org_id, name, created_at) SELECT '{acme}', 'Team ' || n, "
         "timestamptz '2020-01-01' + n * interval '1 day' FROM generate_series(1, 5) n"
@@ -167,12 +179,12 @@ async def test_list_in_pages_newest_first(admin, site, acme):
     assert (second["total"], second["next_cursor"]) == (None, None)
 
 
-async def test_search_and_filter(admin, acme):
+async def test_search_and_filter(admin: httpx2.AsyncClient, acme: str) -> None:
     await create(admin, "Night Ops", organization_id=acme)
     await create(admin, "100%", organization_id=acme)
     await create(admin, "Ops")
 
-    async def found(**query):
+    async def found(**query: Any) -> list[str]:
         listed = (await admin.get(PATH, params=query)).json()["teams"]
         return sorted(each["name"] for each in listed)
 
@@ -182,7 +194,9 @@ async def test_search_and_filter(admin, acme):
     assert await found(org_id=str(uuid.uuid4())) == []
 
 
-async def test_members_are_counted_in_the_statement_that_lists_teams(admin, acme, statements):
+async def test_members_are_counted_in_the_statement_that_lists_teams(
+    admin: httpx2.AsyncClient, acme: str, statements: list[str]
+) -> None:
     users = await add_users(admin, acme, "marta", "omar", "zoe")
     for number in range(3):
         made = await create(admin, f"Team {number}", organization_id=acme)
@@ -195,7 +209,7 @@ async def test_members_are_counted_in_the_statement_that_lists_teams(admin, acme
     assert len(statements) == 2, statements
 
 
-async def test_update_every_field(admin, site, team):
+async def test_update_every_field(admin: httpx2.AsyncClient, site: Site, team: str) -> None:
     changes = {
         "name": "Night Ops",
         "description": "x",
@@ -214,7 +228,7 @@ async def test_update_every_field(admin, site, team):
     assert (cleared.json()["description"], cleared.json()["settings"]) == (None, {})
 
 
-async def test_update_nothing(admin, site, team):
+async def test_update_nothing(admin: httpx2.AsyncClient, site: Site, team: str) -> None:
     before = (await admin.get(team)).json()
     for changes in ({}, {"name": "Ops"}):
         response = await admin.patch(team, json=changes)
@@ -226,11 +240,15 @@ async def test_update_nothing(admin, site, team):
     "changes",
     [{"name": None}, {"settings": None}, {"is_default": None}, {"organization_id": None}],
 )
-async def test_update_refuses_what_is_not_valid(admin, team, changes):
+async def test_update_refuses_what_is_not_valid(
+    admin: httpx2.AsyncClient, team: str, changes: dict[str, Any]
+) -> None:
     assert pointer_of(await admin.patch(team, json=changes)) == f"/{next(iter(changes))}"
 
 
-async def test_nobody_overwrites_what_they_have_not_seen(admin, acme, team):
+async def test_nobody_overwrites_what_they_have_not_seen(
+    admin: httpx2.AsyncClient, acme: str, team: str
+) -> None:
     marta, omar = await add_users(admin, acme, "marta", "omar")
     stale = {"If-Match": (await admin.get(team)).headers["etag"]}
     # Who is in a team is part of it.
@@ -255,7 +273,7 @@ async def test_nobody_overwrites_what_they_have_not_seen(admin, acme, team):
     assert (await admin.delete(team, headers=current)).status_code == 204
 
 
-async def test_delete_is_soft(admin, site, acme, team):
+async def test_delete_is_soft(admin: httpx2.AsyncClient, site: Site, acme: str, team: str) -> None:
     await join(admin, team, await add_user(admin, acme, "marta"))
     response = await admin.delete(team)
     assert (response.status_code, response.content) == (204, b"")
@@ -268,7 +286,9 @@ async def test_delete_is_soft(admin, site, acme, team):
     assert (event["org_id"], event["details"]["name"]) == (acme, "Ops")
 
 
-async def test_who_was_in_a_deleted_team_is_free_to_move(admin, acme, team):
+async def test_who_was_in_a_deleted_team_is_free_to_move(
+    admin: httpx2.AsyncClient, acme: str, team: str
+) -> None:
     marta = await add_user(admin, acme, "marta")
     await join(admin, team, marta)
     other = (await admin.post("/api/organizations", json={"name": "Other"})).json()["id"]
@@ -278,7 +298,9 @@ async def test_who_was_in_a_deleted_team_is_free_to_move(admin, acme, team):
     assert (await admin.patch(where, json={"org_id": other})).status_code == 200
 
 
-async def test_what_is_not_there_is_not_found(admin, acme, team):
+async def test_what_is_not_there_is_not_found(
+    admin: httpx2.AsyncClient, acme: str, team: str
+) -> None:
     marta = await add_user(admin, acme, "marta")
     await admin.delete(team)
     for where in (f"{PATH}/{uuid.uuid4()}", team):
@@ -296,7 +318,7 @@ async def test_what_is_not_there_is_not_found(admin, acme, team):
             assert code_of(response) == (404, "not_found"), (method, suffix)
 
 
-async def test_add_a_member(admin, site, acme, team):
+async def test_add_a_member(admin: httpx2.AsyncClient, site: Site, acme: str, team: str) -> None:
     marta = await add_user(admin, acme, "marta")
     response = await admin.post(f"{team}/members", json={"user_id": marta})
     assert response.status_code == 201, response.text
@@ -324,7 +346,9 @@ async def test_add_a_member(admin, site, acme, team):
     assert await roles(admin, team) == {"marta": "member"}
 
 
-async def test_a_repeated_request_adds_once(admin, site, acme, team):
+async def test_a_repeated_request_adds_once(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     body = {"user_id": await add_user(admin, acme, "marta")}
     headers = {"Idempotency-Key": "once"}
     first, again = [
@@ -335,7 +359,9 @@ async def test_a_repeated_request_adds_once(admin, site, acme, team):
     assert len(site.audit(Population.AUTOBOT, "team_member_added")) == 1
 
 
-async def test_members_are_users_of_the_organization(admin, acme, team):
+async def test_members_are_users_of_the_organization(
+    admin: httpx2.AsyncClient, acme: str, team: str
+) -> None:
     deleted = await add_user(admin, acme, "deleted")
     await admin.delete(f"/api/autobot-users/{deleted}")
     other = (await admin.post("/api/organizations", json={"name": "Other"})).json()["id"]
@@ -354,7 +380,9 @@ async def test_members_are_users_of_the_organization(admin, acme, team):
     assert await roles(admin, team) == {}
 
 
-async def test_whoever_is_in_no_organization_joins_it_with_the_team(admin, site, acme, team):
+async def test_whoever_is_in_no_organization_joins_it_with_the_team(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     """AutoBot's own clients create users and teams without naming an organization."""
     nobodys = await add_user(admin, None, "nobodys")
     added = await admin.post(f"{team}/members", json={"user_id": nobodys})
@@ -366,7 +394,9 @@ async def test_whoever_is_in_no_organization_joins_it_with_the_team(admin, site,
     assert row["details"]["changes"] == {"org_id": {"old": None, "new": acme}}
 
 
-async def test_who_holds_more_is_not_moved_into_an_organization_with_the_team(site, admin, team):
+async def test_who_holds_more_is_not_moved_into_an_organization_with_the_team(
+    site: Site, admin: httpx2.AsyncClient, team: str
+) -> None:
     held = ["users:read", "users:delete"]
     marta = str(await site.add_user(Population.AUTOBOT, "marta", permissions=held))
     held = ["teams:read", "teams:manage", "users:read", "users:update"]
@@ -381,7 +411,9 @@ async def test_who_holds_more_is_not_moved_into_an_organization_with_the_team(si
     assert (await admin.get(f"/api/autobot-users/{marta}")).json()["org_id"] is None
 
 
-async def test_nobody_joins_an_organization_that_is_full(admin, acme, team):
+async def test_nobody_joins_an_organization_that_is_full(
+    admin: httpx2.AsyncClient, acme: str, team: str
+) -> None:
     await admin.patch(f"/api/organizations/{acme}", json={"max_users": 0})
     nobodys = await add_user(admin, None, "nobodys")
     refused = await admin.post(f"{team}/members", json={"user_id": nobodys})
@@ -399,11 +431,15 @@ async def test_nobody_joins_an_organization_that_is_full(admin, acme, team):
         ({"user_id": str(uuid.uuid4()), "team_id": "x"}, "/team_id"),
     ],
 )
-async def test_adding_names_what_is_not_valid(admin, team, body, pointer):
+async def test_adding_names_what_is_not_valid(
+    admin: httpx2.AsyncClient, team: str, body: dict[str, Any], pointer: str
+) -> None:
     assert pointer_of(await admin.post(f"{team}/members", json=body)) == pointer
 
 
-async def test_members_in_pages(admin, site, acme, team):
+async def test_members_in_pages(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     site.databases[Population.AUTOBOT].sql(
         "WITH added AS (INSERT INTO users (org_id, username, email) "
         f"SELECT '{acme}', 'user' || n, 'u' || n || '@x' FROM generate_series(1, 5) n "
@@ -414,7 +450,7 @@ async def test_members_in_pages(admin, site, acme, team):
         "FROM added"
     )
 
-    async def page(**query):
+    async def page(**query: Any) -> tuple[list[str], dict[str, Any]]:
         answer = (await admin.get(f"{team}/members", params=query)).json()
         return [member["username"] for member in answer["members"]], answer
 
@@ -427,7 +463,9 @@ async def test_members_in_pages(admin, site, acme, team):
     assert (await admin.get(f"{team}/members", params={"role": "boss"})).status_code == 422
 
 
-async def test_change_what_a_member_is(admin, site, acme, team):
+async def test_change_what_a_member_is(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     marta = await add_user(admin, acme, "marta")
     await join(admin, team, marta)
     where = f"{team}/members/{marta}"
@@ -442,7 +480,7 @@ async def test_change_what_a_member_is(admin, site, acme, team):
     assert pointer_of(await admin.patch(where, json={"role": "boss"})) == "/role"
 
 
-async def test_remove_a_member(admin, site, acme, team):
+async def test_remove_a_member(admin: httpx2.AsyncClient, site: Site, acme: str, team: str) -> None:
     marta = await add_user(admin, acme, "marta")
     await join(admin, team, marta)
     where = f"{team}/members/{marta}"
@@ -454,7 +492,9 @@ async def test_remove_a_member(admin, site, acme, team):
     await join(admin, team, marta)
 
 
-async def test_change_several_at_once(admin, site, acme, team):
+async def test_change_several_at_once(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     marta, omar, zoe, kim = await add_users(admin, acme, "marta", "omar", "zoe", "kim")
     await join(admin, team, marta, "owner")
     await join(admin, team, omar)
@@ -480,7 +520,9 @@ async def test_change_several_at_once(admin, site, acme, team):
     ]
 
 
-async def test_several_at_once_or_none(admin, site, acme, team):
+async def test_several_at_once_or_none(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     marta, omar, zoe = await add_users(admin, acme, "marta", "omar", "zoe")
     await join(admin, team, marta, "owner")
     await join(admin, team, omar)
@@ -508,13 +550,13 @@ async def test_several_at_once_or_none(admin, site, acme, team):
     assert len(site.audit(Population.AUTOBOT, "team_member_%")) == 2
 
 
-async def test_changing_no_member_changes_nothing(admin, team):
+async def test_changing_no_member_changes_nothing(admin: httpx2.AsyncClient, team: str) -> None:
     before = (await admin.get(team)).json()
     response = await admin.patch(f"{team}/members", json={})
     assert (response.status_code, response.json()) == (200, before)
 
 
-async def test_the_last_owner_stays(admin, acme, team):
+async def test_the_last_owner_stays(admin: httpx2.AsyncClient, acme: str, team: str) -> None:
     marta, omar = await add_users(admin, acme, "marta", "omar")
     # A team that has no owner yet may go on without.
     await join(admin, team, omar)
@@ -530,7 +572,9 @@ async def test_the_last_owner_stays(admin, acme, team):
     assert await roles(admin, team) == {"omar": "owner"}
 
 
-async def test_of_two_owners_who_leave_at_once_one_stays(admin, acme, team):
+async def test_of_two_owners_who_leave_at_once_one_stays(
+    admin: httpx2.AsyncClient, acme: str, team: str
+) -> None:
     marta, omar = await add_users(admin, acme, "marta", "omar")
     ways = [
         lambda user: admin.delete(f"{team}/members/{user}"),
@@ -546,7 +590,9 @@ async def test_of_two_owners_who_leave_at_once_one_stays(admin, acme, team):
         assert [code_of(answer)[1] for answer in refused] == ["last_owner"]
 
 
-async def test_an_owner_who_is_deleted_is_not_counted(admin, site, acme, team):
+async def test_an_owner_who_is_deleted_is_not_counted(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     marta, omar = await add_users(admin, acme, "marta", "omar")
     await join(admin, team, marta, "owner")
     await join(admin, team, omar)
@@ -569,7 +615,9 @@ async def test_an_owner_who_is_deleted_is_not_counted(admin, site, acme, team):
     assert site.databases[Population.AUTOBOT].sql(kept) == "2"
 
 
-async def test_nobody_joins_while_they_are_deleted_or_move(admin, site, acme, team):
+async def test_nobody_joins_while_they_are_deleted_or_move(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     other = (await admin.post("/api/organizations", json={"name": "Other"})).json()["id"]
     for number in range(6):
         user = await add_user(admin, acme, f"user{number}")
@@ -586,7 +634,7 @@ async def test_nobody_joins_while_they_are_deleted_or_move(admin, site, acme, te
     assert abroad == "0"
 
 
-async def test_teams_of_a_user(admin, acme):
+async def test_teams_of_a_user(admin: httpx2.AsyncClient, acme: str) -> None:
     marta, omar = await add_users(admin, acme, "marta", "omar")
     for name, role in (("Ops", "owner"), ("Dev", "member"), ("Gone", "member"), ("Other", None)):
         made = await create(admin, name, organization_id=acme)
@@ -622,7 +670,7 @@ async def test_teams_of_a_user(admin, acme):
         ("teams:delete", {"delete"}),
     ],
 )
-async def test_which_permission_is_needed(site, permission, allowed):
+async def test_which_permission_is_needed(site: Site, permission: str, allowed: set[str]) -> None:
     await site.add_user(Population.SLM, "marta", permissions=[permission])
     headers = await site.login("marta")
     somebody = str(uuid.uuid4())
@@ -644,7 +692,7 @@ async def test_which_permission_is_needed(site, permission, allowed):
         assert (response.status_code != 403) == (name in allowed), name
 
 
-async def as_team_manager(site, *more):
+async def as_team_manager(site: Site, *more: str) -> httpx2.AsyncClient:
     """A client of a fleet administrator who may manage teams, and what else is named."""
     held = {"users:read", "teams:read", "teams:create", "teams:manage", *more}
     await site.add_user(Population.SLM, "marta", permissions=held)
@@ -652,7 +700,9 @@ async def as_team_manager(site, *more):
     return site.client
 
 
-def ways_to_take_in(team, org_id, user_id):
+def ways_to_take_in(
+    team: str, org_id: object, user_id: object
+) -> list[tuple[Any, ...] | tuple[dict[str, Any] | str, ...]]:
     """Requests that would make a user of no organization one of the team's."""
     created = {"name": "New", "owner_id": user_id}
     if org_id is not None:
@@ -665,8 +715,8 @@ def ways_to_take_in(team, org_id, user_id):
 
 
 async def test_to_move_somebody_into_an_organization_takes_the_right_to_change_users(
-    admin, site, acme, team
-):
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     nobodys = await add_user(admin, None, "nobodys")
     client = await as_team_manager(site)
     for method, path, body in ways_to_take_in(team, acme, nobodys):
@@ -676,14 +726,18 @@ async def test_to_move_somebody_into_an_organization_takes_the_right_to_change_u
     assert (await client.get(f"/api/autobot-users/{nobodys}")).json()["org_id"] is None
 
 
-async def test_who_may_change_users_may_move_them_with_a_team(admin, site, acme, team):
+async def test_who_may_change_users_may_move_them_with_a_team(
+    admin: httpx2.AsyncClient, site: Site, acme: str, team: str
+) -> None:
     nobodys = await add_user(admin, None, "nobodys")
     client = await as_team_manager(site, "users:update")
     await join(client, team, nobodys)
     assert (await client.get(f"/api/autobot-users/{nobodys}")).json()["org_id"] == acme
 
 
-async def test_into_the_default_organization_as_autobots_clients_do(admin, site):
+async def test_into_the_default_organization_as_autobots_clients_do(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     people = await add_users(admin, None, "one", "two", "three")
     made = await create(admin, "Ops")
     client = await as_team_manager(site)

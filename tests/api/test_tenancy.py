@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from applications import Databases, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
@@ -147,7 +148,8 @@ class Tenants:
         return self.site.databases[Population.AUTOBOT]
 
     def their_rows(self) -> str:
-        return self.database.sql(ROWS.format(self.theirs["org_id"]))
+        found: str = self.database.sql(ROWS.format(self.theirs["org_id"]))
+        return found
 
     async def send(
         self,
@@ -186,7 +188,7 @@ def statements_unrestricted() -> Iterator[None]:
 
 
 @pytest.fixture(params=["both walls", "rows", "statements"])
-def walls(request, databases) -> None:
+def walls(request: pytest.FixtureRequest, databases: Databases) -> None:
     """What stands between the organizations."""
     if request.param == "rows":
         request.getfixturevalue("statements_unrestricted")
@@ -195,7 +197,7 @@ def walls(request, databases) -> None:
 
 
 @pytest.fixture
-async def tenants(site) -> Tenants:
+async def tenants(site: Site) -> Tenants:
     database = site.databases[Population.AUTOBOT]
     ours, theirs = (json.loads(database.sql(MAKE.format(name))) for name in ("our", "their"))
     await site.add_user(Population.SLM, "limited", org_id=ours["org_id"], roles=["admin"])
@@ -203,7 +205,7 @@ async def tenants(site) -> Tenants:
     return Tenants(site, site.client, ours, theirs, routes_of(site), count())
 
 
-def routes_of(site) -> dict[str, tuple[str, str]]:
+def routes_of(site: Site) -> dict[str, tuple[str, str]]:
     """Method and path of each operation."""
     return {
         operation["operationId"]: (method.upper(), path)
@@ -212,7 +214,7 @@ def routes_of(site) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_no_route_is_forgotten(site):
+def test_no_route_is_forgotten(site: Site) -> None:
     """Whoever adds a route says here what it means to reach another organization by it."""
     known = {name for name, _ in REQUESTS} | LISTS.keys() | ELSEWHERE
     mine = ("/api/autobot-", "/api/organizations")
@@ -223,7 +225,7 @@ def test_no_route_is_forgotten(site):
 HELD_BACK = {"delete_autobot_user": "last_owner", "delete_organization": "organization_in_use"}
 
 
-async def test_an_administrator_of_everything_may_send_all_of_it(tenants):
+async def test_an_administrator_of_everything_may_send_all_of_it(tenants: Tenants) -> None:
     await tenants.site.add_user(Population.SLM, "captain", is_admin=True)
     tenants.client.headers.update(await tenants.site.login("captain"))
     for request in REQUESTS:
@@ -235,7 +237,7 @@ async def test_an_administrator_of_everything_may_send_all_of_it(tenants):
 
 
 @pytest.mark.usefixtures("walls")
-async def test_no_request_reaches_what_is_theirs(tenants):
+async def test_no_request_reaches_what_is_theirs(tenants: Tenants) -> None:
     before = tenants.their_rows()
     for request in REQUESTS:
         response = await tenants.send(request, tenants.theirs)
@@ -246,7 +248,7 @@ async def test_no_request_reaches_what_is_theirs(tenants):
 
 
 @pytest.mark.usefixtures("walls")
-async def test_no_request_about_ours_brings_in_what_is_theirs(tenants):
+async def test_no_request_about_ours_brings_in_what_is_theirs(tenants: Tenants) -> None:
     before = tenants.their_rows()
     for request in MIXED:
         response = await tenants.send(request, tenants.theirs, in_path=tenants.ours)
@@ -260,7 +262,7 @@ async def test_no_request_about_ours_brings_in_what_is_theirs(tenants):
 
 
 @pytest.mark.usefixtures("walls")
-async def test_no_list_shows_what_is_theirs(tenants):
+async def test_no_list_shows_what_is_theirs(tenants: Tenants) -> None:
     for name, queries in LISTS.items():
         path = tenants.routes[name][1]
         everything = await tenants.client.get(path, params={"include_total": True})
@@ -274,7 +276,7 @@ async def test_no_list_shows_what_is_theirs(tenants):
 
 
 @pytest.mark.usefixtures("walls")
-async def test_a_role_of_theirs_is_not_shown_of_ours(tenants):
+async def test_a_role_of_theirs_is_not_shown_of_ours(tenants: Tenants) -> None:
     tenants.database.sql(
         "INSERT INTO user_roles (user_id, role_id)"
         f" VALUES ('{tenants.ours['user_id']}', '{tenants.theirs['role_id']}')"
@@ -286,7 +288,7 @@ async def test_a_role_of_theirs_is_not_shown_of_ours(tenants):
 
 
 @pytest.mark.usefixtures("walls")
-async def test_the_log_of_what_happened_at_theirs_is_closed(tenants):
+async def test_the_log_of_what_happened_at_theirs_is_closed(tenants: Tenants) -> None:
     log, whose = "/api/audit-logs", {"population": "autobot"}
     for path, params in ((log, {}), (f"{log}/export", {"format": "csv"})):
         answer = await tenants.client.get(path, params=whose | params)
@@ -314,7 +316,9 @@ async def test_the_log_of_what_happened_at_theirs_is_closed(tenants):
         max_size=20,
     )
 )
-async def test_nothing_that_is_done_to_ours_opens_theirs(tenants, steps):
+async def test_nothing_that_is_done_to_ours_opens_theirs(
+    tenants: Tenants, steps: list[tuple[Any, ...]]
+) -> None:
     """Whatever became of ours before: what names theirs is refused and changes nothing."""
     before = tenants.their_rows()
     for request, path_is_ours, body_is_ours in steps:
@@ -331,7 +335,7 @@ async def test_nothing_that_is_done_to_ours_opens_theirs(tenants, steps):
 
 
 @pytest.mark.usefixtures("statements_unrestricted")
-async def test_there_are_two_walls_and_no_third(tenants):
+async def test_there_are_two_walls_and_no_third(tenants: Tenants) -> None:
     """Were this to fail, the tests with one wall would prove nothing."""
     take_away_rows(tenants.database)
     for name in ("get_organization", "get_autobot_user", "get_team", "update_team"):
@@ -339,7 +343,7 @@ async def test_there_are_two_walls_and_no_third(tenants):
         assert (await tenants.send((name, body), tenants.theirs)).status_code == 200, name
 
 
-async def test_fleet_administrators_are_none_of_their_business(tenants):
+async def test_fleet_administrators_are_none_of_their_business(tenants: Tenants) -> None:
     for name, (method, path) in tenants.routes.items():
         if path.startswith(("/api/slm-users", "/api/slm-roles", "/api/auth/users")):
             body = None if method in {"GET", "DELETE"} else {}

@@ -18,8 +18,10 @@ import random
 import statistics
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
+from applications import Databases, Door, RunDoor, RunSite, Site
 from budgets import budget
 
 TRIES = budget(small=40, full=200)
@@ -34,7 +36,7 @@ LIMITS = (
 )
 
 
-def mann_whitney(first, second) -> float:
+def mann_whitney(first: list[float], second: list[float]) -> float:
     """Two-sided p-value, by the normal approximation with correction for ties."""
     pooled = sorted(
         (value, number) for number, group in enumerate((first, second)) for value in group
@@ -69,13 +71,13 @@ def distinguishable(times: dict[str, list[float]]) -> dict[tuple[str, str], tupl
 
 
 @pytest.fixture
-async def slow_site(databases, run_site):
+async def slow_site(databases: Databases, run_site: RunSite) -> AsyncIterator[Site]:
     async with run_site(databases, bcrypt_cost=BCRYPT_COST) as site:
         yield site
 
 
 @pytest.fixture
-async def slow_door(databases, run_door):
+async def slow_door(databases: Databases, run_door: RunDoor) -> AsyncIterator[Door]:
     # The tries would soon be too many; what is said then has a test of its own.
     limits = dict.fromkeys(LIMITS, 1_000_000)
     async with run_door(databases, bcrypt_cost=BCRYPT_COST, **limits) as door:
@@ -83,12 +85,14 @@ async def slow_door(databases, run_door):
 
 
 @pytest.fixture
-async def ways(slow_site, slow_door):
+async def ways(slow_site: Site, slow_door: Door) -> dict[str, tuple[str, str]]:
     """Name and password for each way not to get in."""
     return await slow_site.ways_not_in(slow_door.resources.callers)
 
 
-async def measure(door, ways, tries, *, status=401) -> dict[str, list[float]]:
+async def measure(
+    door: Door, ways: dict[str, tuple[str, str]], tries: int, *, status: int = 401
+) -> dict[str, list[float]]:
     """Seconds per way."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     order = list(ways)
@@ -107,11 +111,13 @@ async def measure(door, ways, tries, *, status=401) -> dict[str, list[float]]:
     return {name: values[WARM_UP:] for name, values in times.items()}
 
 
-async def test_the_reason_of_a_refusal_does_not_show_in_its_time(slow_door, ways):
+async def test_the_reason_of_a_refusal_does_not_show_in_its_time(
+    slow_door: Door, ways: dict[str, tuple[str, str]]
+) -> None:
     assert distinguishable(await measure(slow_door, ways, TRIES)) == {}
 
 
-async def test_a_block_does_not_tell_who_exists_or_what_was_right(site, door):
+async def test_a_block_does_not_tell_who_exists_or_what_was_right(site: Site, door: Door) -> None:
     """Refused before the hash: a known user with the right password, a wrong one, and nobody."""
     await site.add_user(door.resources.callers, "known")
     for name in ("known", "nobody"):
@@ -128,7 +134,7 @@ async def test_a_block_does_not_tell_who_exists_or_what_was_right(site, door):
     assert distinguishable(await measure(door, blocked, TRIES, status=429)) == {}
 
 
-def test_the_criterion_finds_what_is_left_out():
+def test_the_criterion_finds_what_is_left_out() -> None:
     """Twice BOUND, in times that vary by as much; and nothing where nothing is."""
     chance = random.Random(1)  # noqa: S311
     times = {

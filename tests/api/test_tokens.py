@@ -6,9 +6,13 @@ import hmac
 import json
 import time
 import uuid
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Databases, RunSite, Site
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -24,11 +28,16 @@ def encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def decode(segment: str) -> dict[str, object]:
-    return json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+def decode(segment: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    )
+    return found
 
 
-def sign(header, claims, key) -> str:
+def sign(
+    header: dict[str, Any], claims: dict[str, Any], key: EllipticCurvePrivateKey | bytes | None
+) -> str:
     """A token, made without the code under test. `key`: EC private, bytes (HMAC) or None."""
     signed = f"{encode(json.dumps(header).encode())}.{encode(json.dumps(claims).encode())}"
     if key is None:
@@ -40,23 +49,23 @@ def sign(header, claims, key) -> str:
 
 
 @pytest.fixture
-async def token(admin):
+async def token(admin: httpx2.AsyncClient) -> str:
     """A good token of the administrator."""
     return admin.headers.pop("Authorization").removeprefix("Bearer ")
 
 
 @pytest.fixture
-def parts(token):
+def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     header, claims, _ = token.split(".")
     return decode(header), decode(claims)
 
 
 @pytest.fixture
-def key(site):
+def key(site: Site) -> EllipticCurvePrivateKey:
     return load_pem_private_key(site.settings.slm_signing_key.get_secret_value().encode(), None)
 
 
-async def status(site, token) -> int:
+async def status(site: Site, token: str) -> int:
     response = await site.client.get(
         "/api/slm-auth/me", headers={"Authorization": f"Bearer {token}"}
     )
@@ -66,12 +75,16 @@ async def status(site, token) -> int:
     return response.status_code
 
 
-async def test_the_forger_of_these_tests_makes_good_tokens_too(site, parts, key):
+async def test_the_forger_of_these_tests_makes_good_tokens_too(
+    site: Site, parts: tuple[dict[str, Any], dict[str, Any]], key: Any
+) -> None:
     assert await status(site, sign(*parts, key)) == 200
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", ""])
-async def test_no_signature(site, parts, algorithm):
+async def test_no_signature(
+    site: Site, parts: tuple[dict[str, Any], dict[str, Any]], algorithm: str
+) -> None:
     header, claims = parts
     assert await status(site, sign(header | {"alg": algorithm}, claims, None)) == 401
 
@@ -85,14 +98,22 @@ async def test_no_signature(site, parts, algorithm):
         (Encoding.X962, PublicFormat.UncompressedPoint),
     ],
 )
-async def test_hmac_with_the_public_key(site, parts, key, encoding, form):
+async def test_hmac_with_the_public_key(
+    site: Site,
+    parts: tuple[dict[str, Any], dict[str, Any]],
+    key: Any,
+    encoding: Encoding,
+    form: PublicFormat,
+) -> None:
     header, claims = parts
     public = key.public_key().public_bytes(encoding, form)
     assert await status(site, sign(header | {"alg": "HS256"}, claims, public)) == 401
 
 
 @pytest.mark.parametrize("claim", ["exp", "iat", "nbf", "sub", "aud", "iss", "jti", "sid", "uid"])
-async def test_a_claim_is_missing(site, parts, key, claim):
+async def test_a_claim_is_missing(
+    site: Site, parts: tuple[dict[str, Any], dict[str, Any]], key: Any, claim: str
+) -> None:
     header, claims = parts
     del claims[claim]
     assert await status(site, sign(header, claims, key)) == 401
@@ -111,7 +132,9 @@ async def test_a_claim_is_missing(site, parts, key, claim):
         {"sid": "1 OR 1=1"},
     ],
 )
-async def test_a_claim_is_wrong(site, parts, key, changed):
+async def test_a_claim_is_wrong(
+    site: Site, parts: tuple[dict[str, Any], dict[str, Any]], key: Any, changed: dict[str, Any]
+) -> None:
     header, claims = parts
     assert await status(site, sign(header, claims | changed, key)) == 401
 
@@ -119,17 +142,19 @@ async def test_a_claim_is_wrong(site, parts, key, changed):
 @pytest.mark.parametrize(
     "changed", [{"typ": "JWT"}, {"kid": "unknown"}, {"kid": "../../key"}, {"crit": ["exp"]}]
 )
-async def test_a_header_is_wrong(site, parts, key, changed):
+async def test_a_header_is_wrong(
+    site: Site, parts: tuple[dict[str, Any], dict[str, Any]], key: Any, changed: dict[str, Any]
+) -> None:
     header, claims = parts
     assert await status(site, sign(header | changed, claims, key)) == 401
 
 
-async def test_another_key(site, parts):
+async def test_another_key(site: Site, parts: tuple[dict[str, Any], dict[str, Any]]) -> None:
     assert await status(site, sign(*parts, ec.generate_private_key(ec.SECP256R1()))) == 401
 
 
 @pytest.mark.parametrize("token_text", ["", "x", "a.b.c", "Bearer", "é", "a" * 5000])
-async def test_no_token_at_all(site, token_text):
+async def test_no_token_at_all(site: Site, token_text: str) -> None:
     response = await site.client.get(
         "/api/slm-auth/me", headers={"Authorization": f"Bearer {token_text}".encode()}
     )
@@ -149,14 +174,16 @@ async def test_no_token_at_all(site, token_text):
         ("UPDATE users SET is_platform_admin = false", 403),
     ],
 )
-async def test_a_good_token_whose_user_changed(site, token, change, expected):
+async def test_a_good_token_whose_user_changed(
+    site: Site, token: str, change: str, expected: int
+) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     assert (await site.client.get("/api/slm-users", headers=headers)).status_code == 200
     site.databases[Population.SLM].sql(change)
     assert (await site.client.get("/api/slm-users", headers=headers)).status_code == expected
 
 
-async def test_the_claim_admin_makes_no_administrator(site, key):
+async def test_the_claim_admin_makes_no_administrator(site: Site, key: Any) -> None:
     await site.add_user(Population.SLM, "marta")
     token = (await site.login("marta"))["Authorization"].removeprefix("Bearer ")
     header, claims, _ = token.split(".")
@@ -167,12 +194,16 @@ async def test_the_claim_admin_makes_no_administrator(site, key):
     assert response.status_code == 403
 
 
-async def test_existing_clients_find_their_claims(parts, site):
+async def test_existing_clients_find_their_claims(
+    parts: tuple[dict[str, Any], dict[str, Any]], site: Site
+) -> None:
     _, claims = parts
     assert (claims["sub"], claims["admin"]) == (site.administrator, True)
 
 
-async def test_the_public_key_is_published_and_the_private_one_is_not(site, parts, key):
+async def test_the_public_key_is_published_and_the_private_one_is_not(
+    site: Site, parts: tuple[dict[str, Any], dict[str, Any]], key: Any
+) -> None:
     response = await site.client.get("/.well-known/jwks.json")
     assert response.headers["cache-control"] == "public, max-age=300"
     [published] = response.json()["keys"]
@@ -188,7 +219,9 @@ async def test_the_public_key_is_published_and_the_private_one_is_not(site, part
     }
 
 
-async def test_tokens_survive_a_rotation_of_the_key(databases, run_site, site, token):
+async def test_tokens_survive_a_rotation_of_the_key(
+    databases: Databases, run_site: RunSite, site: Site, token: str
+) -> None:
     old = site.settings.slm_signing_key
     async with run_site(databases, slm_previous_signing_key=old) as rotated:
         assert await status(rotated, token) == 200
@@ -200,7 +233,9 @@ async def test_tokens_survive_a_rotation_of_the_key(databases, run_site, site, t
         assert await status(later, token) == 401
 
 
-async def test_what_clients_hold_survives_a_rotation_of_the_key(databases, run_site, site, admin):
+async def test_what_clients_hold_survives_a_rotation_of_the_key(
+    databases: Databases, run_site: RunSite, site: Site, admin: httpx2.AsyncClient
+) -> None:
     old, path = site.settings.slm_signing_key, "/api/autobot-users"
     for name in ("anna", "bela", "cleo"):
         await site.add_user(Population.AUTOBOT, name)
@@ -210,7 +245,7 @@ async def test_what_clients_hold_survives_a_rotation_of_the_key(databases, run_s
     created = await admin.post(path, **once)
     assert created.status_code == 201, created.text
 
-    async def answers(keys):
+    async def answers(keys: Any) -> tuple[Any, ...]:
         async with run_site(databases, **keys) as rotated:
             client = rotated.client
             client.headers.update(await rotated.login(rotated.administrator))

@@ -8,13 +8,18 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 import bcrypt
 import pytest
+from applications import Databases, Site
+from database_server import ProvisionedDatabase
 from sqlalchemy import text
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from slm_server.cli.transfer import INCOMPLETE, SHOWN
@@ -23,6 +28,7 @@ from user_management.population import Population
 from user_management.transfer import importer
 from user_management.transfer.source_databases import source_database
 from user_management.transfer.sources import SourceKind
+from user_management.transfer.target import NewUser, Target
 
 UPSTREAM = (Path(__file__).parents[1] / "integration/upstream.sql").read_text()
 # Eight characters, which AutoBot took.
@@ -34,28 +40,30 @@ USERS = "SELECT count(*) FROM users"
 
 
 @pytest.fixture
-def slm(databases, monkeypatch):
+def slm(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `slm` with these arguments, standard input and additional environment."""
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
 
-    def run(*arguments, typed=None, **environment):
+    def run(*arguments: str, typed: str | None = None, **environment: str) -> Result:
         return CliRunner().invoke(app, [*arguments], input=typed, env=environment)
 
     return run
 
 
 @pytest.fixture
-def autobot(databases):
+def autobot(databases: Databases) -> ProvisionedDatabase:
     return databases[Population.AUTOBOT]
 
 
 @pytest.fixture
-def bring(slm):
+def bring(slm: Callable[..., Result]) -> Callable[..., Any]:
     """Import rows as NDJSON: what became of each, by name, and the summary."""
 
-    def run(*rows, population="autobot", apply=True):
+    def run(
+        *rows: dict[str, Any], population: str = "autobot", apply: bool = True
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         arguments = ["import", "--population", population, "--from", "ndjson", "--json", "-"]
         return told(slm(*arguments, *(["--apply"] if apply else []), typed=lines))
@@ -63,7 +71,7 @@ def bring(slm):
     return run
 
 
-def told(done):
+def told(done: Result) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The rows of a report, and its summary."""
     assert done.exit_code in (0, INCOMPLETE), done.output + repr(done.exception)
     *rows, last = map(json.loads, done.stdout.splitlines())
@@ -72,15 +80,17 @@ def told(done):
     return rows, last["summary"]
 
 
-def outcomes(rows) -> list[tuple[str, str]]:
+def outcomes(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(row["name"], row["outcome"]) for row in rows]
 
 
-def person(username: str, **values) -> dict[str, object]:
+def person(username: str, **values: object) -> dict[str, object]:
     return {"username": username, "email": f"{username}@x.y", "password_hash": HASH} | values
 
 
-def test_without_apply_nothing_is_written(bring, autobot):
+def test_without_apply_nothing_is_written(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     autobot.sql("INSERT INTO users (username, email) VALUES ('bob', 'bob@x.y')")
     rows, summary = bring(person("ada"), person("bob"), {"username": "a b"}, apply=False)
     assert outcomes(rows) == [("ada", "created"), ("bob", "merged"), ("a b", "invalid")]
@@ -96,7 +106,9 @@ def test_without_apply_nothing_is_written(bring, autobot):
     assert autobot.sql("SELECT count(*) FROM audit_logs") == "0"
 
 
-def test_a_dry_run_tells_what_an_import_does(bring, autobot):
+def test_a_dry_run_tells_what_an_import_does(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     autobot.sql("INSERT INTO users (username, email) VALUES ('bob', 'bob@x.y')")
     rows = [person("ada"), person("ADA"), person("bob", bio="b"), person("eve", email="bob@x.y")]
     forecast, _ = bring(*rows, apply=False)
@@ -105,7 +117,9 @@ def test_a_dry_run_tells_what_an_import_does(bring, autobot):
     assert [row["outcome"] for row in done] == ["created", "skipped", "merged", "skipped"]
 
 
-def test_an_import_that_is_repeated_changes_nothing(bring, autobot):
+def test_an_import_that_is_repeated_changes_nothing(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     everything = "SELECT json_agg(users ORDER BY id) FROM users"
     rows = [person("ada"), person("bob", roles=["readonly"]), {"username": "carol"}]
     first, _ = bring(*rows)
@@ -116,7 +130,9 @@ def test_an_import_that_is_repeated_changes_nothing(bring, autobot):
     assert autobot.sql(everything) == before
 
 
-def test_an_existing_user_keeps_what_they_have(bring, autobot):
+def test_an_existing_user_keeps_what_they_have(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     autobot.sql(
         "INSERT INTO users (username, email, display_name, is_active, preferences)"
         """ VALUES ('ada', 'ada@x.y', 'Ada', false, '{"theme": "dark"}')"""
@@ -145,7 +161,9 @@ def test_an_existing_user_keeps_what_they_have(bring, autobot):
     assert json.loads(changed) == ["password_hash", "bio", "last_login_at"]
 
 
-def test_each_user_and_the_import_are_in_the_audit_log(bring, databases):
+def test_each_user_and_the_import_are_in_the_audit_log(
+    bring: Callable[..., Any], databases: Databases
+) -> None:
     bring(person("ada", roles=["user"]), person("bob"), population="slm")
     rows = databases[Population.SLM].sql(
         "SELECT details FROM audit_logs JOIN users ON users.id = resource_id"
@@ -172,14 +190,18 @@ def test_each_user_and_the_import_are_in_the_audit_log(bring, databases):
     assert HASH not in everything
 
 
-def test_a_hash_that_is_not_bcrypt_is_left_behind_and_said_so(bring, autobot):
+def test_a_hash_that_is_not_bcrypt_is_left_behind_and_said_so(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     rows, _ = bring(person("ada", password_hash=SHA256))
     assert rows[0]["outcome"] == "created"
     assert "an administrator must reset it" in rows[0]["reason"]
     assert autobot.sql(f"{USERS} WHERE password_hash IS NULL") == "1"
 
 
-def test_how_a_row_was_read_is_told_whatever_becomes_of_it(bring, autobot):
+def test_how_a_row_was_read_is_told_whatever_becomes_of_it(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     never = {"last_login_at": "0001-01-01T00:00:00", "bio": " b"}
     remarks = (
         "last_login_at: It is left empty, because 0001-01-01T00:00:00 stands for never. "
@@ -199,7 +221,7 @@ def test_how_a_row_was_read_is_told_whatever_becomes_of_it(bring, autobot):
     assert autobot.sql("SELECT last_login_at, bio FROM users") == "|b"
 
 
-def test_roles(bring, autobot):
+def test_roles(bring: Callable[..., Any], autobot: ProvisionedDatabase) -> None:
     autobot.sql(
         "INSERT INTO organizations (id, name, slug)"
         " VALUES ('00000000-0000-0000-0000-00000000000c', 'C', 'c');"
@@ -224,8 +246,8 @@ def test_roles(bring, autobot):
 
 
 def test_a_fleet_administrator_stays_limited_to_an_organization_of_the_other_database(
-    bring, databases
-):
+    bring: Callable[..., Any], databases: Databases
+) -> None:
     org_id = "00000000-0000-0000-0000-00000000000c"
     rows, _ = bring(person("ada", org_id=org_id), population="slm")
     assert outcomes(rows) == [("ada", "created")]
@@ -233,7 +255,9 @@ def test_a_fleet_administrator_stays_limited_to_an_organization_of_the_other_dat
     assert databases[Population.SLM].sql("SELECT count(*) FROM audit_logs") == "2"
 
 
-def test_nobody_comes_back_who_was_deleted(bring, autobot):
+def test_nobody_comes_back_who_was_deleted(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     bring(person("ada", id="00000000-0000-0000-0000-00000000000a"), person("bob"), person("eve"))
     autobot.sql("UPDATE users SET deleted_at = now()")
     rows, _ = bring(
@@ -245,7 +269,9 @@ def test_nobody_comes_back_who_was_deleted(bring, autobot):
     assert all("was deleted here" in row["reason"] for row in rows)
 
 
-def test_an_organization_that_is_too_full_is_told(bring, autobot):
+def test_an_organization_that_is_too_full_is_told(
+    bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     org_id = "00000000-0000-0000-0000-00000000000c"
     autobot.sql(
         f"INSERT INTO organizations (id, name, slug, max_users) VALUES ('{org_id}', 'C', 'c', 1);"
@@ -258,7 +284,12 @@ def test_an_organization_that_is_too_full_is_told(bring, autobot):
     assert autobot.sql(USERS) == "2"
 
 
-def test_an_import_that_was_interrupted_goes_on(slm, autobot, monkeypatch, tmp_path):
+def test_an_import_that_was_interrupted_goes_on(
+    slm: Callable[..., Result],
+    autobot: ProvisionedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setattr(importer, "CHUNK", 3)
     lines = [json.dumps(person(f"person_{number}")) for number in range(10)]
     path = tmp_path / "users.ndjson"
@@ -281,17 +312,19 @@ def test_an_import_that_was_interrupted_goes_on(slm, autobot, monkeypatch, tmp_p
     assert [row["outcome"] for row in rows] == ["unchanged"] * 6 + ["created"] * 4
 
 
-async def test_a_name_that_is_taken_meanwhile_costs_one_row(slm, autobot, monkeypatch):
+async def test_a_name_that_is_taken_meanwhile_costs_one_row(
+    slm: Callable[..., Result], autobot: ProvisionedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody creates a user between the look-up and the writing."""
-    create = importer.Target.create
+    create = Target.create
 
-    async def overtaken(self, users):
+    async def overtaken(self: Target, users: Sequence[NewUser]) -> set[UUID]:
         await asyncio.to_thread(
             autobot.sql, "INSERT INTO users (username, email) VALUES ('bob', 'bob@elsewhere')"
         )
         return await create(self, users)
 
-    monkeypatch.setattr(importer.Target, "create", overtaken)
+    monkeypatch.setattr(Target, "create", overtaken)
     lines = "\n".join(json.dumps(person(name, roles=["user"])) for name in ("ada", "bob"))
     arguments = ["import", "--population", "autobot", "--from", "ndjson", "--apply", "--json", "-"]
     rows, _ = told(await asyncio.to_thread(slm, *arguments, typed=lines))
@@ -300,7 +333,9 @@ async def test_a_name_that_is_taken_meanwhile_costs_one_row(slm, autobot, monkey
     assert autobot.sql("SELECT count(*) FROM user_roles") == "1"
 
 
-def test_what_a_quote_took_is_counted_line_by_line(slm, autobot):
+def test_what_a_quote_took_is_counted_line_by_line(
+    slm: Callable[..., Result], autobot: ProvisionedDatabase
+) -> None:
     lost = "".join(f"r{number},ok\n" for number in range(58))
     typed = f'username,display_name\nq1,ok\nq2,"unclosed\n{lost}'
     arguments = ["import", "--population", "autobot", "--from", "csv", "--apply"]
@@ -319,7 +354,7 @@ def test_what_a_quote_took_is_counted_line_by_line(slm, autobot):
     assert set(autobot.sql(details).splitlines()) == {"59"}
 
 
-def test_people_read_tables(slm, tmp_path):
+def test_people_read_tables(slm: Callable[..., Result], tmp_path: Path) -> None:
     report = tmp_path / "report.ndjson"
     bad = "".join(f"nobody_{number},nowhere\n" for number in range(SHOWN))
     typed = f"username,email\nada,ada@x.y\n\x1b[31mred,\n{bad}"
@@ -364,21 +399,23 @@ def test_people_read_tables(slm, tmp_path):
         (["--from", "csv", "-"], "The source is empty"),
     ],
 )
-def test_a_source_that_cannot_be_used_is_named(slm, arguments, message):
+def test_a_source_that_cannot_be_used_is_named(
+    slm: Callable[..., Result], arguments: list[str], message: str
+) -> None:
     done = slm("import", "--population", "autobot", *arguments)
     assert (done.exit_code, done.stdout) == (1, "")
     assert message in done.stderr
     assert "hunter2" not in done.stderr
 
 
-def url(database) -> str:
+def url(database: ProvisionedDatabase) -> str:
     """How to reach a database on the test server."""
     owner = database.owner
     return f"postgresql+asyncpg://{owner.user}@/{owner.database}?host={owner.hosts[0]}"
 
 
 @pytest.fixture
-def fleet(provisioned):
+def fleet(provisioned: Callable[..., ProvisionedDatabase]) -> ProvisionedDatabase:
     """AutoBot's database `slm`, with its table of integer ids."""
     database = provisioned(Population.SLM)
     database.sql(
@@ -397,7 +434,9 @@ def fleet(provisioned):
     return database
 
 
-def test_the_fleets_table(slm, fleet, databases):
+def test_the_fleets_table(
+    slm: Callable[..., Result], fleet: ProvisionedDatabase, databases: Databases
+) -> None:
     arguments = ["import", "--population", "slm", "--from", "slm-table", "--apply", "--json"]
     rows, _ = told(slm(*arguments, url(fleet), SOURCE_DATABASE_PASSWORD="secret"))
     assert outcomes(rows) == [("admin", "created"), ("ops.team", "created"), ("gone", "created")]
@@ -417,12 +456,17 @@ def test_the_fleets_table(slm, fleet, databases):
     [([], None, {"SOURCE_DATABASE_PASSWORD": "secret"}), (["--password-stdin"], "secret\n", {})],
 )
 def test_where_the_sources_password_comes_from(
-    slm, fleet, monkeypatch, options, typed, environment
-):
+    slm: Callable[..., Result],
+    fleet: ProvisionedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[Any] | list[str],
+    typed: str | None,
+    environment: dict[str, Any],
+) -> None:
     given = []
     connect = asyncpg.connect
 
-    async def noted(*arguments, **settings):
+    async def noted(*arguments: str, **settings: Any) -> Any:
         if settings.get("server_settings", {}).get("application_name") == "slm import":
             given.append(settings["password"])
         return await connect(*arguments, **settings)
@@ -433,7 +477,9 @@ def test_where_the_sources_password_comes_from(
     assert given == ["secret"]
 
 
-def test_on_a_terminal_the_password_is_asked_for_and_not_shown(fleet, databases):
+def test_on_a_terminal_the_password_is_asked_for_and_not_shown(
+    fleet: ProvisionedDatabase, databases: Databases
+) -> None:
     database = databases[Population.SLM]
     ours, theirs = pty.openpty()
     command = ["import", "--population", "slm", "--from", "slm-table", "--json", url(fleet)]
@@ -460,7 +506,7 @@ def test_on_a_terminal_the_password_is_asked_for_and_not_shown(fleet, databases)
     assert b"secret" not in shown
 
 
-async def test_work_in_bulk_has_no_deadline(autobot):
+async def test_work_in_bulk_has_no_deadline(autobot: ProvisionedDatabase) -> None:
     database = Database(Population.AUTOBOT, autobot.service, deadlines=False)
     try:
         async with database.session() as session:
@@ -469,13 +515,17 @@ async def test_work_in_bulk_has_no_deadline(autobot):
         await database.dispose()
 
 
-def test_the_source_is_not_as_expected(slm, autobot_database):
+def test_the_source_is_not_as_expected(
+    slm: Callable[..., Result], autobot_database: ProvisionedDatabase
+) -> None:
     done = slm("import", "--population", "slm", "--from", "slm-table", url(autobot_database))
     assert done.exit_code == 1
     assert 'The source is not as expected: column "is_admin" does not exist' in done.stderr
 
 
-async def test_the_old_password_is_good(site, slm, fleet):
+async def test_the_old_password_is_good(
+    site: Site, slm: Callable[..., Result], fleet: ProvisionedDatabase
+) -> None:
     arguments = ["import", "--population", "slm", "--from", "slm-table", "--apply", url(fleet)]
     done = await asyncio.to_thread(slm, *arguments, "--password-stdin", typed="secret\n")
     assert done.exit_code == 0
@@ -491,7 +541,7 @@ SYSTEM_ROLE, OTHER_TEAM = (f"00000000-0000-0000-0000-00000000002{digit}" for dig
 
 
 @pytest.fixture
-def upstream(provisioned):
+def upstream(provisioned: Callable[..., ProvisionedDatabase]) -> ProvisionedDatabase:
     """An AutoBot database with an organization, its team, its role, and three users."""
     database = provisioned(Population.AUTOBOT)
     database.sql(UPSTREAM)
@@ -534,7 +584,9 @@ MEMBERS = (
 )
 
 
-def test_autobots_tables(slm, upstream, autobot):
+def test_autobots_tables(
+    slm: Callable[..., Result], upstream: ProvisionedDatabase, autobot: ProvisionedDatabase
+) -> None:
     arguments = ["import", "--population", "autobot", "--from", "uuid-tables", "--json"]
     forecast, before = told(slm(*arguments, url(upstream)))
     assert autobot.sql(USERS) == "0"
@@ -594,7 +646,9 @@ def test_autobots_tables(slm, upstream, autobot):
     ]
 
 
-def test_times_that_python_has_not_cost_no_more_than_their_row(slm, upstream, autobot):
+def test_times_that_python_has_not_cost_no_more_than_their_row(
+    slm: Callable[..., Result], upstream: ProvisionedDatabase, autobot: ProvisionedDatabase
+) -> None:
     strange = ("'infinity'", "'-infinity'", "'0044-03-15 00:00+00 BC'", "'294276-12-31 00:00+00'")
     for column in ("last_login_at", "email_verified_at", "created_at"):
         for number, value in enumerate(strange):
@@ -635,7 +689,9 @@ def test_times_that_python_has_not_cost_no_more_than_their_row(slm, upstream, au
     assert autobot.sql(f"SELECT count(*) FROM team_memberships WHERE joined_at {now}") == "1"
 
 
-def test_the_fleets_table_holds_times_that_python_has_not(slm, fleet):
+def test_the_fleets_table_holds_times_that_python_has_not(
+    slm: Callable[..., Result], fleet: ProvisionedDatabase
+) -> None:
     fleet.sql(
         "UPDATE users SET last_login = '0044-03-15 BC' WHERE id = (SELECT min(id) FROM users);"
         "UPDATE users SET last_login = '-infinity' WHERE id = (SELECT max(id) FROM users)"
@@ -646,7 +702,9 @@ def test_the_fleets_table_holds_times_that_python_has_not(slm, fleet):
     assert "stands for never" in rows[-1]["reason"]
 
 
-def test_who_is_here_under_another_id_keeps_it(slm, upstream, autobot):
+def test_who_is_here_under_another_id_keeps_it(
+    slm: Callable[..., Result], upstream: ProvisionedDatabase, autobot: ProvisionedDatabase
+) -> None:
     """What is matched by name is used as it is; memberships that are missing are added."""
     here = "00000000-0000-0000-0000-000000000001"
     autobot.sql(
@@ -671,7 +729,9 @@ def test_who_is_here_under_another_id_keeps_it(slm, upstream, autobot):
     assert {row["outcome"] for row in again} == {"unchanged", "skipped"}
 
 
-def test_a_deleted_organization_is_not_the_one_that_has_its_name_now(slm, upstream, autobot):
+def test_a_deleted_organization_is_not_the_one_that_has_its_name_now(
+    slm: Callable[..., Result], upstream: ProvisionedDatabase, autobot: ProvisionedDatabase
+) -> None:
     upstream.sql("UPDATE organizations SET deleted_at = now(), is_active = false")
     autobot.sql("INSERT INTO organizations (name, slug) VALUES ('Here', 'default')")
     arguments = ["import", "--population", "autobot", "--from", "uuid-tables", "--json"]
@@ -681,13 +741,15 @@ def test_a_deleted_organization_is_not_the_one_that_has_its_name_now(slm, upstre
     assert deleted == f"{ORG}|f"
 
 
-async def test_a_source_is_read_as_it_was_at_one_moment(upstream):
+async def test_a_source_is_read_as_it_was_at_one_moment(upstream: ProvisionedDatabase) -> None:
     async with source_database(SourceKind.UUID_TABLES, url(upstream), None) as source:
         await asyncio.to_thread(upstream.sql, "DELETE FROM users")
         assert [row.username async for row in source.rows] == ["ada", "bob", "carol"]
 
 
-def test_fleet_administrators_have_neither_organizations_nor_teams(slm, upstream, databases):
+def test_fleet_administrators_have_neither_organizations_nor_teams(
+    slm: Callable[..., Result], upstream: ProvisionedDatabase, databases: Databases
+) -> None:
     arguments = ["import", "--population", "slm", "--from", "uuid-tables", "--json"]
     rows, _ = told(slm(*arguments, "--apply", url(upstream)))
     assert outcomes(rows) == [
@@ -700,7 +762,7 @@ def test_fleet_administrators_have_neither_organizations_nor_teams(slm, upstream
     assert databases[Population.SLM].sql(tables) == "0|0"
 
 
-def test_the_configuration(slm, autobot):
+def test_the_configuration(slm: Callable[..., Result], autobot: ProvisionedDatabase) -> None:
     typed = json.dumps(
         {
             "security_config": {
@@ -729,7 +791,9 @@ COLUMNS = (
 
 
 @pytest.mark.parametrize("output", ["ndjson", "csv"])
-def test_what_is_exported_with_hashes_is_imported_as_it_was(slm, autobot, output):
+def test_what_is_exported_with_hashes_is_imported_as_it_was(
+    slm: Callable[..., Result], autobot: ProvisionedDatabase, output: str
+) -> None:
     autobot.sql(
         f"""
         INSERT INTO organizations (id, name, slug) VALUES ('{ORG}', 'C', 'c');
@@ -764,7 +828,9 @@ def test_what_is_exported_with_hashes_is_imported_as_it_was(slm, autobot, output
     assert HASH not in without.stdout
 
 
-def test_for_a_spreadsheet_an_export_says_that_it_is_utf_8(slm, bring):
+def test_for_a_spreadsheet_an_export_says_that_it_is_utf_8(
+    slm: Callable[..., Result], bring: Callable[..., Any]
+) -> None:
     bring(person("ada", display_name="Åda"))
     export = ["export", "--population", "autobot", "--format"]
     plain = slm(*export, "csv").stdout_bytes
@@ -780,7 +846,9 @@ def test_for_a_spreadsheet_an_export_says_that_it_is_utf_8(slm, bring):
         assert "--format csv" in refused.stderr
 
 
-def test_a_cell_of_an_export_is_no_formula(slm, bring):
+def test_a_cell_of_an_export_is_no_formula(
+    slm: Callable[..., Result], bring: Callable[..., Any]
+) -> None:
     bring(person("ada", display_name="=1+1", bio="@x"), person("-eve", email="eve@x.y"))
     done = slm("export", "--population", "autobot", "--format", "csv")
     header, *lines = done.stdout.splitlines()
@@ -789,7 +857,9 @@ def test_a_cell_of_an_export_is_no_formula(slm, bring):
     assert any(",'-eve,eve@x.y," in line for line in lines)
 
 
-def test_one_time_passwords_and_deleted_users_are_not_exported(slm, bring, autobot):
+def test_one_time_passwords_and_deleted_users_are_not_exported(
+    slm: Callable[..., Result], bring: Callable[..., Any], autobot: ProvisionedDatabase
+) -> None:
     bring(person("ada"), person("bob"), person("carol"))
     autobot.sql(
         "INSERT INTO user_credentials (user_id, must_change_password)"
@@ -801,7 +871,7 @@ def test_one_time_passwords_and_deleted_users_are_not_exported(slm, bring, autob
     assert {row["username"]: row["password_hash"] for row in rows} == {"ada": None, "carol": HASH}
 
 
-def peak_memory(command: list[str], database) -> int:
+def peak_memory(command: list[str], database: ProvisionedDatabase) -> int:
     """Peak of a run's memory, in KiB."""
     program = (
         "import resource, sys; from slm_server.cli import app\n"
@@ -818,7 +888,9 @@ def peak_memory(command: list[str], database) -> int:
     return int(done.stderr.splitlines()[-1])
 
 
-def test_a_hundred_thousand_rows_are_never_in_memory_at_once(autobot, tmp_path):
+def test_a_hundred_thousand_rows_are_never_in_memory_at_once(
+    autobot: ProvisionedDatabase, tmp_path: Path
+) -> None:
     """As Python objects they would take some 150 MiB."""
 
     def needed(count: int) -> int:

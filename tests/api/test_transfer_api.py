@@ -7,12 +7,16 @@ import json
 import os
 import resource
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
+from applications import Databases, RunSite, Site
+from database_server import ProvisionedDatabase
 from typer.testing import CliRunner
 from web_server import served
 
@@ -33,14 +37,16 @@ SCRIPT = "<script>alert(1)</script>"
 MANY = 50_000
 
 
-def rows(number, start=0):
+def rows(number: int, start: int = 0) -> str:
     return HEADER + "".join(
         f"user{each},user{each}@x.y,,User {each},readonly\n"
         for each in range(start, start + number)
     )
 
 
-async def send(client, content, population=AUTOBOT, **parameters):
+async def send(
+    client: httpx2.AsyncClient, content: Any, population: Population = AUTOBOT, **parameters: Any
+) -> httpx2.Response:
     return await client.post(
         f"/api/{population}-users/import",
         params={"format": "csv"} | parameters,
@@ -49,7 +55,7 @@ async def send(client, content, population=AUTOBOT, **parameters):
     )
 
 
-def told(response):
+def told(response: httpx2.Response) -> tuple[Any, ...]:
     """The rows of a report, and what is in its last line."""
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/x-ndjson"
@@ -57,15 +63,16 @@ def told(response):
     return rows, last
 
 
-def refused(response, status, code):
+def refused(response: httpx2.Response, status: int, code: str) -> str:
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
     assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
-    return body["detail"]
+    found: str = body["detail"]
+    return found
 
 
 @asynccontextmanager
-async def watching(site):
+async def watching(site: Site) -> AsyncIterator[Any]:
     """A client that sees answers while they come."""
     async with (
         served(site.app) as url,
@@ -75,18 +82,20 @@ async def watching(site):
 
 
 @pytest.fixture
-async def logged_in(site):
+async def logged_in(site: Site) -> Site:
     """The application, with the administrator as its client."""
     site.client.headers.update(await site.administrate())
     return site
 
 
 @pytest.fixture
-def autobot(databases):
+def autobot(databases: Databases) -> ProvisionedDatabase:
     return databases[AUTOBOT]
 
 
-async def test_a_dry_run_tells_what_would_be_done_and_writes_nothing(admin, autobot):
+async def test_a_dry_run_tells_what_would_be_done_and_writes_nothing(
+    admin: httpx2.AsyncClient, autobot: ProvisionedDatabase
+) -> None:
     autobot.sql("INSERT INTO users (username, email) VALUES ('bob', 'bob@x.y')")
     content = HEADER + f"ada,ada@x.y,{HASH},,\nbob,bob@x.y,{HASH},Bob,\na b,,,,\n"
     report, last = told(await send(admin, content))
@@ -101,7 +110,9 @@ async def test_a_dry_run_tells_what_would_be_done_and_writes_nothing(admin, auto
 
 
 @pytest.mark.parametrize("population", Population)
-async def test_who_is_imported_can_log_in_and_the_log_names_who_did_it(admin, site, population):
+async def test_who_is_imported_can_log_in_and_the_log_names_who_did_it(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     hashed = site.resources.hasher
     content = HEADER + f"ada,ada@x.y,{await hashed.hash(site.password)},Ada,readonly\n"
     _, last = told(await send(admin, content, population, apply="true"))
@@ -133,7 +144,9 @@ async def test_who_is_imported_can_log_in_and_the_log_names_who_did_it(admin, si
         await site.login("ada")
 
 
-async def test_what_is_filled_is_an_event_too(admin, site, autobot):
+async def test_what_is_filled_is_an_event_too(
+    admin: httpx2.AsyncClient, site: Site, autobot: ProvisionedDatabase
+) -> None:
     autobot.sql("INSERT INTO users (username, email) VALUES ('ada', 'ada@x.y')")
     told(await send(admin, HEADER + "ada,ada@x.y,,Ada,\n", apply="true"))
     [event] = site.audit(AUTOBOT, "user_updated")
@@ -141,7 +154,13 @@ async def test_what_is_filled_is_an_event_too(admin, site, autobot):
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson", "config"])
-async def test_the_report_is_that_of_the_command(admin, autobot, monkeypatch, kind, tmp_path):
+async def test_the_report_is_that_of_the_command(
+    admin: httpx2.AsyncClient,
+    autobot: ProvisionedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    tmp_path: Path,
+) -> None:
     content = {
         "csv": HEADER
         + f"ada,ada@x.y,{HASH},{SCRIPT},none\nADA,,,,\n\xff,,,,\nbob\n,,,,\n eve ,,,,\n"
@@ -172,7 +191,9 @@ async def test_the_report_is_that_of_the_command(admin, autobot, monkeypatch, ki
         ({"roles": ["admin"], "org_id": True}, None),
     ],
 )
-async def test_platform_administrators_only(site, population, caller, detail):
+async def test_platform_administrators_only(
+    site: Site, population: Population, caller: dict[str, Any], detail: str | None
+) -> None:
     if "org_id" in caller:
         caller = caller | {"org_id": site.add_organization("acme")}
     await site.add_user(SLM, "caller", **caller)
@@ -183,7 +204,7 @@ async def test_platform_administrators_only(site, population, caller, detail):
     assert site.databases[population].sql(f"{USERS} WHERE username = 'ada'") == "0"
 
 
-async def test_nobody_imports_without_logging_in(site, autobot):
+async def test_nobody_imports_without_logging_in(site: Site, autobot: ProvisionedDatabase) -> None:
     refused(await send(site.client, HEADER + "ada,,,,\n", apply="true"), 401, "not_authenticated")
     assert autobot.sql(USERS) == "0"
 
@@ -201,13 +222,17 @@ async def test_nobody_imports_without_logging_in(site, autobot):
         ("config", b"a: [" * 9000, "neither YAML nor JSON"),
     ],
 )
-async def test_a_file_that_cannot_be_used_is_a_problem(admin, site, kind, content, detail):
+async def test_a_file_that_cannot_be_used_is_a_problem(
+    admin: httpx2.AsyncClient, site: Site, kind: str, content: bytes, detail: str
+) -> None:
     answer = await send(admin, content, format=kind, apply="true")
     assert detail in refused(answer, 422, "unusable_file")
     assert site.audit(AUTOBOT) == []
 
 
-async def test_hostile_rows_are_lost_alone(admin, autobot):
+async def test_hostile_rows_are_lost_alone(
+    admin: httpx2.AsyncClient, autobot: ProvisionedDatabase
+) -> None:
     long, quoted = b"x" * 2**20, b"x\n" * 2**17
     content = (
         HEADER.encode()
@@ -225,7 +250,7 @@ async def test_hostile_rows_are_lost_alone(admin, autobot):
     assert autobot.sql("SELECT display_name FROM users ORDER BY username") == "Ada\n=1+1"
 
 
-async def test_scripts_are_data(admin):
+async def test_scripts_are_data(admin: httpx2.AsyncClient) -> None:
     content = HEADER + f"ada,ada@x.y,,{SCRIPT},\n{SCRIPT},x@x.y,,,\n{SCRIPT} x,,,,\n"
     report, _ = told(await send(admin, content, apply="true"))
     assert [row["name"] for row in report] == ["ada", SCRIPT, f"{SCRIPT} x"]
@@ -236,7 +261,7 @@ async def test_scripts_are_data(admin):
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "multipart/form-data", "", "text/html"])
-async def test_other_types_are_refused(admin, media_type):
+async def test_other_types_are_refused(admin: httpx2.AsyncClient, media_type: str) -> None:
     answer = await admin.post(
         "/api/slm-users/import",
         params={"format": "csv"},
@@ -251,18 +276,22 @@ async def test_other_types_are_refused(admin, media_type):
     ("method", "address", "allowed"),
     [("GET", "import", "POST"), ("PATCH", "import", "POST"), ("DELETE", "export", "GET, HEAD")],
 )
-async def test_no_user_is_at_these_addresses(admin, method, address, allowed):
+async def test_no_user_is_at_these_addresses(
+    admin: httpx2.AsyncClient, method: str, address: str, allowed: str
+) -> None:
     answer = await admin.request(method, f"/api/slm-users/{address}")
     refused(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("parameters", [{"format": "xls"}, {"format": "slm-table"}])
-async def test_other_formats_are_refused(admin, parameters):
+async def test_other_formats_are_refused(
+    admin: httpx2.AsyncClient, parameters: dict[str, str]
+) -> None:
     refused(await send(admin, HEADER, **parameters), 422, "validation_error")
 
 
-async def test_a_file_has_a_limit_of_its_own(admin):
+async def test_a_file_has_a_limit_of_its_own(admin: httpx2.AsyncClient) -> None:
     too_large = "The request body is too large. Send at most 64 MiB."
     claimed = await admin.post(
         "/api/slm-users/import",
@@ -272,7 +301,7 @@ async def test_a_file_has_a_limit_of_its_own(admin):
     )
     assert refused(claimed, 413, "body_too_large") == too_large
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         yield HEADER.encode()
         for _ in range(LIMIT // 2**20):
             yield b"x" * 2**20
@@ -286,7 +315,9 @@ async def test_a_file_has_a_limit_of_its_own(admin):
     assert refused(other, 413, "body_too_large").endswith("64 KiB.")
 
 
-async def test_without_room_for_the_file_it_is_said(admin, monkeypatch):
+async def test_without_room_for_the_file_it_is_said(
+    admin: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Writing to it always fails as if the disk were full.
     full = await asyncio.to_thread(Path("/dev/full").open, "r+b")
     monkeypatch.setattr(importing.tempfile, "TemporaryFile", lambda **_: full)
@@ -296,7 +327,9 @@ async def test_without_room_for_the_file_it_is_said(admin, monkeypatch):
     assert answer.headers["retry-after"] == "60"
 
 
-async def test_without_a_database_it_is_said(proxied, run_site):
+async def test_without_a_database_it_is_said(
+    proxied: dict[Population, Any], run_site: RunSite
+) -> None:
     await proxied[SLM].proxy.start()
     async with run_site(proxied) as site:
         site.client.headers.update(await site.administrate())
@@ -306,7 +339,9 @@ async def test_without_a_database_it_is_said(proxied, run_site):
         refused(await site.client.get("/api/autobot-users/export"), 503, "database_unavailable")
 
 
-async def test_a_database_that_goes_away_in_the_middle_ends_the_report(proxied, run_site):
+async def test_a_database_that_goes_away_in_the_middle_ends_the_report(
+    proxied: dict[Population, Any], run_site: RunSite
+) -> None:
     for each in proxied.values():
         await each.proxy.start()
     async with run_site(proxied) as site:
@@ -322,7 +357,7 @@ async def test_a_database_that_goes_away_in_the_middle_ends_the_report(proxied, 
 
 
 @asynccontextmanager
-async def streaming(client, content=None):
+async def streaming(client: httpx2.AsyncClient, content: str | None = None) -> AsyncIterator[Any]:
     """The lines of a report as they come, of an import that goes on for a while."""
     async with client.stream(
         "POST",
@@ -336,7 +371,7 @@ async def streaming(client, content=None):
 
 
 @asynccontextmanager
-async def users_locked(database):
+async def users_locked(database: ProvisionedDatabase) -> AsyncIterator[None]:
     """Meanwhile no import gets to its first row."""
     owner = database.owner
     connection = await asyncpg.connect(
@@ -348,7 +383,7 @@ async def users_locked(database):
     await connection.close()
 
 
-async def free(client):
+async def free(client: httpx2.AsyncClient) -> Any:
     """Wait until nothing is imported; an import's report."""
     for _ in range(600):
         answer = await send(client, HEADER + "last,,,,\n")
@@ -358,7 +393,9 @@ async def free(client):
     raise AssertionError("An import goes on and on.")
 
 
-async def test_an_import_ends_when_its_client_goes_away(logged_in, autobot):
+async def test_an_import_ends_when_its_client_goes_away(
+    logged_in: Site, autobot: ProvisionedDatabase
+) -> None:
     async with watching(logged_in) as client:
         async with streaming(client) as report:
             await anext(report)
@@ -377,12 +414,12 @@ async def test_an_import_ends_when_its_client_goes_away(logged_in, autobot):
 
 
 @pytest.fixture
-def started(monkeypatch):
+def started(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.subprocess.Process]:
     """The processes that import."""
     noted = []
     start = importing._Worker.start
 
-    async def noting(job):
+    async def noting(job: Any) -> Any:
         worker = await start(job)
         noted.append(worker._process)
         return worker
@@ -392,8 +429,8 @@ def started(monkeypatch):
 
 
 async def test_an_import_ends_before_its_first_row_when_its_client_goes_away(
-    logged_in, autobot, started
-):
+    logged_in: Site, autobot: ProvisionedDatabase, started: list[asyncio.subprocess.Process]
+) -> None:
     async with watching(logged_in) as client, users_locked(autobot):
         asked = asyncio.create_task(
             client.post("/api/autobot-users/import?format=csv", content=rows(1), headers=CSV)
@@ -405,7 +442,9 @@ async def test_an_import_ends_before_its_first_row_when_its_client_goes_away(
             assert await started[0].wait() == -signal.SIGKILL
 
 
-async def test_an_import_gives_way_to_others_and_cannot_fill_the_memory(logged_in, started):
+async def test_an_import_gives_way_to_others_and_cannot_fill_the_memory(
+    logged_in: Site, started: list[asyncio.subprocess.Process]
+) -> None:
     async with watching(logged_in) as client, streaming(client) as report:
         await anext(report)
         assert os.getpriority(os.PRIO_PROCESS, started[0].pid) == 10
@@ -413,7 +452,9 @@ async def test_an_import_gives_way_to_others_and_cannot_fill_the_memory(logged_i
         assert limit == 2 * 2**30
 
 
-async def test_an_import_whose_process_is_ended_says_so(logged_in, started):
+async def test_an_import_whose_process_is_ended_says_so(
+    logged_in: Site, started: list[asyncio.subprocess.Process]
+) -> None:
     async with watching(logged_in) as client, streaming(client) as report:
         await anext(report)
         started[0].terminate()
@@ -422,7 +463,9 @@ async def test_an_import_whose_process_is_ended_says_so(logged_in, started):
     assert "goes on" in lines[-1]["problem"]["detail"]
 
 
-async def test_one_import_at_a_time(admin, autobot):
+async def test_one_import_at_a_time(
+    admin: httpx2.AsyncClient, autobot: ProvisionedDatabase
+) -> None:
     count = "SELECT count(*) FROM pg_locks WHERE relation = 'lock_import'::regclass AND granted"
     async with asyncio.timeout(90), users_locked(autobot):
         first = asyncio.create_task(send(admin, HEADER + "ada,,,,\n"))
@@ -437,18 +480,20 @@ async def test_one_import_at_a_time(admin, autobot):
     await free(admin)
 
 
-def rows_of(response):
+def rows_of(response: httpx2.Response) -> list[dict[str, str]]:
     """The rows of an exported CSV."""
     assert response.status_code == 200, response.text
     return list(csv.DictReader(io.StringIO(response.text)))
 
 
-def names(response):
+def names(response: httpx2.Response) -> list[str]:
     return [row["username"] for row in rows_of(response)]
 
 
 @pytest.mark.parametrize("population", Population)
-async def test_an_export_is_what_an_import_reads_without_hashes(admin, site, population):
+async def test_an_export_is_what_an_import_reads_without_hashes(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     await site.add_user(population, "marta", roles=["readonly", "user"])
     site.databases[population].sql(
         "UPDATE users SET bio = '=HYPERLINK(1)', preferences = '{\"theme\": \"dark\"}'"
@@ -477,7 +522,9 @@ async def test_an_export_is_what_an_import_reads_without_hashes(admin, site, pop
 
 
 @pytest.mark.parametrize("path", ["autobot-users/export", "audit-logs/export"])
-async def test_an_export_for_a_spreadsheet_says_that_it_is_utf_8(admin, path):
+async def test_an_export_for_a_spreadsheet_says_that_it_is_utf_8(
+    admin: httpx2.AsyncClient, path: str
+) -> None:
     plain = await admin.get(f"/api/{path}", params={"format": "csv"})
     excel = await admin.get(f"/api/{path}", params={"format": "csv", "excel": "true"})
     assert not plain.content.startswith(b"\xef\xbb\xbf")
@@ -487,7 +534,9 @@ async def test_an_export_for_a_spreadsheet_says_that_it_is_utf_8(admin, path):
     assert detail == "It goes with format=csv only."
 
 
-async def test_an_export_has_the_filters_of_the_list(admin, site, autobot):
+async def test_an_export_has_the_filters_of_the_list(
+    admin: httpx2.AsyncClient, site: Site, autobot: ProvisionedDatabase
+) -> None:
     organization = site.add_organization("acme")
     await site.add_user(AUTOBOT, "ada", roles=["readonly"], org_id=organization)
     await site.add_user(AUTOBOT, "bob")
@@ -521,7 +570,9 @@ async def test_an_export_has_the_filters_of_the_list(admin, site, autobot):
         assert event["details"]["actor"]["username"] == site.administrator
 
 
-async def test_an_export_goes_through_all_users(admin, autobot):
+async def test_an_export_goes_through_all_users(
+    admin: httpx2.AsyncClient, autobot: ProvisionedDatabase
+) -> None:
     autobot.sql(
         "INSERT INTO users (username, email, created_at)"
         " SELECT 'u' || n, n || '@x.y', now() + (n / 7) * interval '1 second'"
@@ -533,7 +584,7 @@ async def test_an_export_goes_through_all_users(admin, autobot):
     assert names(rare) == ["u1999"]
 
 
-async def test_a_limited_administrator_exports_their_organization(site):
+async def test_a_limited_administrator_exports_their_organization(site: Site) -> None:
     mine, other = site.add_organization("mine"), site.add_organization("other")
     await site.add_user(AUTOBOT, "ada", org_id=mine)
     await site.add_user(AUTOBOT, "bob", org_id=other)
@@ -547,7 +598,7 @@ async def test_a_limited_administrator_exports_their_organization(site):
     assert {row["org_id"] for row in site.audit(AUTOBOT, "users_exported")} == {str(mine)}
 
 
-async def test_an_export_needs_the_permission_to_read(site):
+async def test_an_export_needs_the_permission_to_read(site: Site) -> None:
     await site.add_user(SLM, "caller", permissions=[Permission.USERS_CREATE])
     site.client.headers.update(await site.login("caller"))
     answer = await site.client.get("/api/slm-users/export")

@@ -2,8 +2,12 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
+from typing import Any
 
+import httpx2
 import pytest
+from applications import Site
 
 from user_management.population import Population
 
@@ -15,26 +19,29 @@ RESPONSE_FIELDS = {
 
 
 @pytest.fixture(params=Population)
-def population(request) -> Population:
-    return request.param
+def population(request: pytest.FixtureRequest) -> Population:
+    population: Population = request.param
+    return population
 
 
 @pytest.fixture
-def path(population) -> str:
+def path(population: Population) -> str:
     return f"/api/{population}-users"
 
 
-def new_user(name: str, **fields):
+def new_user(name: str, **fields: Any) -> dict[str, Any]:
     return {"username": name, "email": f"{name}@autobot.local", **fields}
 
 
-async def create(admin, path, name, **fields):
+async def create(admin: httpx2.AsyncClient, path: str, name: str, **fields: Any) -> Any:
     response = await admin.post(path, json=new_user(name, **fields))
     assert response.status_code == 201, response.text
     return response.json()
 
 
-async def test_create(admin, site, population, path):
+async def test_create(
+    admin: httpx2.AsyncClient, site: Site, population: Population, path: str
+) -> None:
     response = await admin.post(
         path,
         json={"username": "TestUser", "email": "Test@AutoBot.Local", "password": "TestPass123!"},
@@ -57,7 +64,9 @@ async def test_create(admin, site, population, path):
     assert stored.startswith("$2b$04$")
 
 
-async def test_create_without_a_password(admin, site, population, path):
+async def test_create_without_a_password(
+    admin: httpx2.AsyncClient, site: Site, population: Population, path: str
+) -> None:
     user = await create(admin, path, "marta", display_name="Marta", is_platform_admin=True)
     assert (user["display_name"], user["is_platform_admin"]) == ("Marta", True)
     stored = site.databases[population].sql(
@@ -88,7 +97,9 @@ async def test_create_without_a_password(admin, site, population, path):
         ({"password_hash": "$2b$04$x"}, "/password_hash"),
     ],
 )
-async def test_create_names_what_is_not_valid(admin, change, pointer):
+async def test_create_names_what_is_not_valid(
+    admin: httpx2.AsyncClient, change: dict[str, Any], pointer: str
+) -> None:
     response = await admin.post("/api/slm-users", json=new_user("marta") | change)
     assert response.status_code == 422, response.text
     problem = response.json()
@@ -99,13 +110,15 @@ async def test_create_names_what_is_not_valid(admin, change, pointer):
 @pytest.mark.parametrize(
     "email", ["a@b", "x@autobot.local", "x@host.internal", "x+y@z.test", "o'neil@example.org"]
 )
-async def test_special_use_domains_are_addresses(admin, email):
+async def test_special_use_domains_are_addresses(admin: httpx2.AsyncClient, email: str) -> None:
     response = await admin.post("/api/slm-users", json=new_user("marta") | {"email": email})
     assert response.status_code == 201, response.text
 
 
 @pytest.mark.parametrize("password", ["ChangeMe123!", "kurz", "marta-marta-1", "x" * 129])
-async def test_create_refuses_a_bad_password(admin, site, population, path, password):
+async def test_create_refuses_a_bad_password(
+    admin: httpx2.AsyncClient, site: Site, population: Population, path: str, password: str
+) -> None:
     response = await admin.post(path, json=new_user("marta", password=password))
     assert response.status_code == 422
     assert response.json()["code"] == "password_refused"
@@ -117,7 +130,9 @@ async def test_create_refuses_a_bad_password(admin, site, population, path, pass
 @pytest.mark.parametrize(
     "change", [{"username": "Other"}, {"email": "other@autobot.local"}], ids=["email", "username"]
 )
-async def test_a_name_is_taken_once_and_freed_by_deleting(admin, path, change):
+async def test_a_name_is_taken_once_and_freed_by_deleting(
+    admin: httpx2.AsyncClient, path: str, change: dict[str, str]
+) -> None:
     user = await create(admin, path, "marta")
     again = await admin.post(path, json=new_user("MARTA") | change)
     assert again.status_code == 409
@@ -126,17 +141,19 @@ async def test_a_name_is_taken_once_and_freed_by_deleting(admin, path, change):
     assert (await admin.post(path, json=new_user("MARTA") | change)).status_code == 201
 
 
-async def test_of_fifty_at_once_one_gets_the_name(admin, path):
+async def test_of_fifty_at_once_one_gets_the_name(admin: httpx2.AsyncClient, path: str) -> None:
     answers = await asyncio.gather(*(admin.post(path, json=new_user("marta")) for _ in range(50)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
 
 
-async def test_list_in_pages_newest_first(admin, site, population, path):
+async def test_list_in_pages_newest_first(
+    admin: httpx2.AsyncClient, site: Site, population: Population, path: str
+) -> None:
     site.databases[population].sql(
         "INSERT INTO users (username, email, created_at) SELECT 'user' || n, 'u' || n || '@x.y', "
         "timestamptz '2020-01-01' + n * interval '1 day' FROM generate_series(1, 7) n"
     )
-    query = {"skip": 1, "limit": 3, "search": "USER"}
+    query: dict[str, Any] = {"skip": 1, "limit": 3, "search": "USER"}
     answer = (await admin.get(path, params=query)).json()
     assert [user["username"] for user in answer["users"]] == ["user6", "user5", "user4"]
     assert (answer["total"], answer["limit"], answer["offset"]) == (None, 3, 1)
@@ -147,7 +164,9 @@ async def test_list_in_pages_newest_first(admin, site, population, path):
     assert (everybody["limit"], everybody["offset"]) == (100, 0)
 
 
-async def test_users_made_at_one_moment_have_an_order_too(admin, site, path, population):
+async def test_users_made_at_one_moment_have_an_order_too(
+    admin: httpx2.AsyncClient, site: Site, path: str, population: Population
+) -> None:
     site.databases[population].sql(
         "INSERT INTO users (username, email, created_at) SELECT 'user' || n, 'u' || n || '@x.y', "
         "timestamptz '2020-01-01' FROM generate_series(1, 20) n"
@@ -180,20 +199,24 @@ async def test_users_made_at_one_moment_have_an_order_too(admin, site, path, pop
         ("", {"marta", "omar", "a_b"}),
     ],
 )
-async def test_search_takes_no_wildcards(admin, search, found):
+async def test_search_takes_no_wildcards(
+    admin: httpx2.AsyncClient, search: str, found: set[str]
+) -> None:
     path = "/api/autobot-users"
     await create(admin, path, "marta")
     await create(admin, path, "omar", display_name="Captain O'100%")
     await create(admin, path, "a_b", display_name="back\\slash")
     await create(admin, path, "axb")
-    query = {"search": search, "include_total": True}
+    query: dict[str, Any] = {"search": search, "include_total": True}
     answer = (await admin.get(path, params=query)).json()
     found = found if search else found | {"axb"}
     assert {user["username"] for user in answer["users"]} == found
     assert answer["total"] == len(found)
 
 
-async def test_the_list_shows_disabled_users_but_no_deleted_ones(admin, path):
+async def test_the_list_shows_disabled_users_but_no_deleted_ones(
+    admin: httpx2.AsyncClient, path: str
+) -> None:
     disabled = await create(admin, path, "disabled")
     deleted = await create(admin, path, "deleted")
     await admin.patch(f"{path}/{disabled['id']}", json={"is_active": False})
@@ -206,7 +229,7 @@ async def test_the_list_shows_disabled_users_but_no_deleted_ones(admin, path):
     "query",
     ["skip=-1", "skip=x", "limit=0", "limit=1001", "skip=99999999999999999999", "search=%00"],
 )
-async def test_a_list_query_is_checked(admin, query):
+async def test_a_list_query_is_checked(admin: httpx2.AsyncClient, query: str) -> None:
     response = await admin.get(f"/api/slm-users?{query}")
     assert response.status_code == 422
     [fault] = response.json()["errors"]
@@ -214,14 +237,16 @@ async def test_a_list_query_is_checked(admin, query):
     assert fault["pointer"] == "/" + query.partition("=")[0]
 
 
-async def test_totals_are_exact_up_to_a_bound_and_estimated_above(admin, site):
-    def add(first, last):
+async def test_totals_are_exact_up_to_a_bound_and_estimated_above(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
+    def add(first: int, last: int) -> None:
         site.databases[Population.AUTOBOT].sql(
             "INSERT INTO users (username, email) SELECT 'user' || n, 'u' || n || '@x.y' "
             f"FROM generate_series({first}, {last}) n"
         )
 
-    async def total():
+    async def total() -> Any:
         params = {"limit": 1, "search": "user", "include_total": True}
         return (await admin.get("/api/autobot-users", params=params)).json()["total"]
 
@@ -232,7 +257,7 @@ async def test_totals_are_exact_up_to_a_bound_and_estimated_above(admin, site):
     assert 20_000 < await total() < 80_000
 
 
-async def test_update_every_field(admin, path):
+async def test_update_every_field(admin: httpx2.AsyncClient, path: str) -> None:
     user = await create(admin, path, "marta")
     changes = {
         "email": "New@AutoBot.Local",
@@ -254,7 +279,9 @@ async def test_update_every_field(admin, path):
     assert (await admin.get(f"{path}/{user['id']}")).json() == updated
 
 
-async def test_update_nothing(admin, site, population, path):
+async def test_update_nothing(
+    admin: httpx2.AsyncClient, site: Site, population: Population, path: str
+) -> None:
     user = await create(admin, path, "marta")
     same = {"username": "MARTA", "email": "MARTA@autobot.local", "is_active": True}
     for changes in ({}, same):
@@ -263,7 +290,7 @@ async def test_update_nothing(admin, site, population, path):
     assert site.audit(population, "user_updated") == []
 
 
-async def test_texts_can_be_cleared_and_others_cannot(admin):
+async def test_texts_can_be_cleared_and_others_cannot(admin: httpx2.AsyncClient) -> None:
     user = await create(admin, "/api/slm-users", "marta")
     where = f"/api/slm-users/{user['id']}"
     texts = {"display_name": None, "bio": None, "avatar_url": None}
@@ -290,7 +317,9 @@ async def test_texts_can_be_cleared_and_others_cannot(admin):
         {"preferences": []},
     ],
 )
-async def test_update_refuses_what_is_not_valid(admin, changes):
+async def test_update_refuses_what_is_not_valid(
+    admin: httpx2.AsyncClient, changes: dict[str, Any]
+) -> None:
     user = await create(admin, "/api/slm-users", "marta")
     response = await admin.patch(f"/api/slm-users/{user['id']}", json=changes)
     assert response.status_code == 422, response.text
@@ -300,7 +329,9 @@ async def test_update_refuses_what_is_not_valid(admin, changes):
 @pytest.mark.parametrize(
     "value", ['"\\ud800"', "NaN", "1e999", "[" * 40 + "]" * 40, '{"\\ud800": 1}']
 )
-async def test_preferences_are_what_the_database_can_hold(admin, value):
+async def test_preferences_are_what_the_database_can_hold(
+    admin: httpx2.AsyncClient, value: str
+) -> None:
     user = await create(admin, "/api/slm-users", "marta")
     response = await admin.patch(
         f"/api/slm-users/{user['id']}",
@@ -310,7 +341,9 @@ async def test_preferences_are_what_the_database_can_hold(admin, value):
     assert response.status_code == 422, response.text
 
 
-async def test_an_unchanged_address_need_not_meet_todays_rule(admin, site):
+async def test_an_unchanged_address_need_not_meet_todays_rule(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     user = await create(admin, "/api/slm-users", "marta")
     site.databases[Population.SLM].sql(
         "UPDATE users SET email = 'Märta @old' WHERE username = 'marta'"
@@ -323,7 +356,7 @@ async def test_an_unchanged_address_need_not_meet_todays_rule(admin, site):
     assert changed.json()["errors"][0]["pointer"] == "/email"
 
 
-async def test_update_to_a_taken_name(admin, path):
+async def test_update_to_a_taken_name(admin: httpx2.AsyncClient, path: str) -> None:
     await create(admin, path, "marta")
     other = await create(admin, path, "other")
     for change in ({"username": "MARTA"}, {"email": "Marta@autobot.local"}):
@@ -331,7 +364,9 @@ async def test_update_to_a_taken_name(admin, path):
         assert (response.status_code, response.json()["code"]) == (409, "duplicate")
 
 
-async def test_delete_is_soft(admin, site, population, path):
+async def test_delete_is_soft(
+    admin: httpx2.AsyncClient, site: Site, population: Population, path: str
+) -> None:
     user = await create(admin, path, "marta")
     response = await admin.delete(f"{path}/{user['id']}")
     assert (response.status_code, response.content) == (204, b"")
@@ -341,7 +376,7 @@ async def test_delete_is_soft(admin, site, population, path):
     assert row == "t|f"
 
 
-async def test_what_is_not_there_is_not_found(admin, path):
+async def test_what_is_not_there_is_not_found(admin: httpx2.AsyncClient, path: str) -> None:
     deleted = await create(admin, path, "marta")
     await admin.delete(f"{path}/{deleted['id']}")
     for user_id in (uuid.uuid4(), deleted["id"]):
@@ -351,7 +386,9 @@ async def test_what_is_not_there_is_not_found(admin, path):
     assert (await admin.get(f"{path}/not-a-uuid")).status_code == 422
 
 
-async def test_roles_are_shown_highest_first(admin, site, population, path):
+async def test_roles_are_shown_highest_first(
+    admin: httpx2.AsyncClient, site: Site, population: Population, path: str
+) -> None:
     user = await create(admin, path, "marta")
     site.databases[population].sql(
         "INSERT INTO roles (name, priority, is_system) VALUES ('low', 1, true), ('high', 9, false);"
@@ -367,7 +404,7 @@ async def test_roles_are_shown_highest_first(admin, site, population, path):
         assert set(shown["roles"][0]) == {"id", "name", "description", "is_system"}
 
 
-async def test_only_administrators_of_the_fleet(site, path):
+async def test_only_administrators_of_the_fleet(site: Site, path: str) -> None:
     await site.add_user(Population.SLM, "marta")
     headers = await site.login("marta")
     requests = [
@@ -385,7 +422,9 @@ async def test_only_administrators_of_the_fleet(site, path):
 
 
 @pytest.mark.parametrize("way", ["disable", "delete", "demote"])
-async def test_what_happens_to_an_administrator_acts_on_the_next_request(admin, site, way):
+async def test_what_happens_to_an_administrator_acts_on_the_next_request(
+    admin: httpx2.AsyncClient, site: Site, way: str
+) -> None:
     user_id = await site.add_user(Population.SLM, "marta", is_admin=True)
     headers = await site.login("marta")
     assert (await site.client.get("/api/slm-users", headers=headers)).status_code == 200
@@ -404,7 +443,7 @@ async def test_what_happens_to_an_administrator_acts_on_the_next_request(admin, 
         assert (await site.try_login("marta")).status_code == 200
 
 
-async def test_sessions_of_application_users_end_too(admin, site):
+async def test_sessions_of_application_users_end_too(admin: httpx2.AsyncClient, site: Site) -> None:
     for way in ("disable", "delete"):
         user_id = await site.add_user(Population.AUTOBOT, way)
         site.databases[Population.AUTOBOT].sql(
@@ -422,7 +461,7 @@ async def test_sessions_of_application_users_end_too(admin, site):
     assert ended.split() == ["user_deactivated", "user_deleted"]
 
 
-async def only_administrator(admin, site, population) -> str:
+async def only_administrator(admin: httpx2.AsyncClient, site: Site, population: Population) -> str:
     """Path of the population's only administrator."""
     if population is Population.AUTOBOT:
         await site.add_user(population, site.administrator, is_admin=True)
@@ -430,7 +469,9 @@ async def only_administrator(admin, site, population) -> str:
     return f"/api/{population}-users/{found.json()['users'][0]['id']}"
 
 
-async def test_the_last_administrator_stays(admin, site, population):
+async def test_the_last_administrator_stays(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     where = await only_administrator(admin, site, population)
     await site.add_user(population, "disabled_admin", is_admin=True)
     site.databases[population].sql(
@@ -447,14 +488,18 @@ async def test_the_last_administrator_stays(admin, site, population):
     assert (await admin.patch(where, json=harmless)).status_code == 200
 
 
-async def test_an_administrator_who_cannot_log_in_does_not_count(admin, site, population):
+async def test_an_administrator_who_cannot_log_in_does_not_count(
+    admin: httpx2.AsyncClient, site: Site, population: Population
+) -> None:
     where = await only_administrator(admin, site, population)
     powerless = await site.add_user(population, "powerless", is_admin=True, password=None)
     assert (await admin.delete(where)).status_code == 409
     assert (await admin.delete(f"/api/{population}-users/{powerless}")).status_code == 204
 
 
-async def test_of_two_administrators_removed_at_once_one_stays(admin, site):
+async def test_of_two_administrators_removed_at_once_one_stays(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     path = "/api/autobot-users"
     ways = [
         lambda user: admin.delete(f"{path}/{user}"),
@@ -474,7 +519,9 @@ async def test_of_two_administrators_removed_at_once_one_stays(admin, site):
 
 
 @pytest.mark.parametrize("population", list(Population))
-async def test_roles_are_given_by_those_only_who_manage_roles(site, population):
+async def test_roles_are_given_by_those_only_who_manage_roles(
+    site: Site, population: Population
+) -> None:
     role_id = site.add_role(population, "watch", ["users:read"])
     held = ["users:create", "users:read"]
     await site.add_user(Population.SLM, "clerk", permissions=held)
@@ -490,8 +537,8 @@ async def test_roles_are_given_by_those_only_who_manage_roles(site, population):
 
 @pytest.mark.parametrize("population", list(Population))
 async def test_a_role_that_becomes_more_during_the_hash_is_not_given(
-    site, population, during_the_hash
-):
+    site: Site, population: Population, during_the_hash: Callable[[Population, str], None]
+) -> None:
     role_id = site.add_role(population, "watch", ["users:read"])
     held = ["users:create", "users:read", "admin:users"]
     await site.add_user(Population.SLM, "manager", permissions=held)
@@ -511,7 +558,9 @@ async def test_a_role_that_becomes_more_during_the_hash_is_not_given(
     assert "marta" not in names.splitlines()
 
 
-async def test_who_may_not_delete_an_administrator_does_not_learn_that_it_is_the_last(admin, site):
+async def test_who_may_not_delete_an_administrator_does_not_learn_that_it_is_the_last(
+    admin: httpx2.AsyncClient, site: Site
+) -> None:
     await site.add_user(Population.SLM, "clerk", permissions=["users:delete"])
     found = await admin.get("/api/slm-users", params={"search": site.administrator})
     where = f"/api/slm-users/{found.json()['users'][0]['id']}"

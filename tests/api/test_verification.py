@@ -5,10 +5,12 @@ import runpy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import httpx2
 import pytest
+from applications import Backend, Databases, RunBackend, Site
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -31,13 +33,15 @@ def public_key(signing_key: str) -> str:
 
 
 @pytest.fixture
-async def backend(databases, run_backend, signing_key):
+async def backend(
+    databases: Databases, run_backend: RunBackend, signing_key: str
+) -> AsyncIterator[Backend]:
     async with run_backend(databases[AUTOBOT], autobot_signing_key=signing_key) as started:
         yield started
 
 
 @pytest.fixture
-def environment(databases, signing_key, tmp_path) -> dict[str, str]:
+def environment(databases: Databases, signing_key: str, tmp_path: Path) -> dict[str, str]:
     """What the program is started with."""
     keys = tmp_path / "public-keys.pem"
     keys.write_text(public_key(signing_key))
@@ -76,7 +80,7 @@ def trust(environment: dict[str, str], pem: str) -> None:
 
 
 @pytest.fixture
-async def files(environment) -> AsyncIterator[httpx2.AsyncClient]:
+async def files(environment: dict[str, str]) -> AsyncIterator[httpx2.AsyncClient]:
     """The program, running."""
     async with running(environment) as client:
         yield client
@@ -93,7 +97,13 @@ async def files(environment) -> AsyncIterator[httpx2.AsyncClient]:
         ([Permission.FILES_VIEW, Permission.FILES_DELETE], [200, 200, 200, 403, 200]),
     ],
 )
-async def test_who_may_do_what(site, backend, files, permissions, statuses):
+async def test_who_may_do_what(
+    site: Site,
+    backend: Backend,
+    files: httpx2.AsyncClient,
+    permissions: list[Any] | None,
+    statuses: list[int],
+) -> None:
     if permissions is not None:
         await site.add_user(AUTOBOT, "marta", permissions=permissions)
         files.headers.update(await backend.login("marta"))
@@ -124,8 +134,13 @@ async def test_who_may_do_what(site, backend, files, permissions, statuses):
     ],
 )
 async def test_a_change_is_felt_by_the_next_request(
-    site, backend, files, databases, change, status
-):
+    site: Site,
+    backend: Backend,
+    files: httpx2.AsyncClient,
+    databases: Databases,
+    change: str,
+    status: int,
+) -> None:
     await site.add_user(AUTOBOT, "marta", permissions=[Permission.FILES_VIEW])
     headers = await backend.login("marta")
     assert (await files.get("/files", headers=headers)).status_code == 200
@@ -133,7 +148,9 @@ async def test_a_change_is_felt_by_the_next_request(
     assert (await files.get("/files", headers=headers)).status_code == status
 
 
-async def test_what_is_held_within_an_organization_is_not_held_for_the_site(site, backend, files):
+async def test_what_is_held_within_an_organization_is_not_held_for_the_site(
+    site: Site, backend: Backend, files: httpx2.AsyncClient
+) -> None:
     acme = site.add_organization("acme")
     await site.add_user(AUTOBOT, "marta", org_id=acme, permissions=[Permission.FILES_VIEW])
     await site.add_user(AUTOBOT, "ada", permissions=[Permission.FILES_VIEW])
@@ -144,20 +161,29 @@ async def test_what_is_held_within_an_organization_is_not_held_for_the_site(site
     assert (await files.get("/usage")).status_code == 401
 
 
-async def test_a_one_time_password_opens_nothing_here(site, backend, files):
+async def test_a_one_time_password_opens_nothing_here(
+    site: Site, backend: Backend, files: httpx2.AsyncClient
+) -> None:
     user_id = await site.add_user(AUTOBOT, "marta")
     site.give_one_time_password(user_id, population=AUTOBOT)
     refused = await files.get("/hello", headers=await backend.login("marta"))
     assert (refused.status_code, refused.json()["code"]) == (403, "password_change_required")
 
 
-async def test_a_token_of_a_fleet_administrator_opens_nothing_here(site, files):
+async def test_a_token_of_a_fleet_administrator_opens_nothing_here(
+    site: Site, files: httpx2.AsyncClient
+) -> None:
     assert (await files.get("/hello", headers=await site.administrate())).status_code == 401
 
 
 async def test_during_a_rotation_tokens_of_both_keys_are_good(
-    site, backend, databases, run_backend, environment, signing_key
-):
+    site: Site,
+    backend: Backend,
+    databases: Databases,
+    run_backend: RunBackend,
+    environment: dict[str, str],
+    signing_key: str,
+) -> None:
     await site.add_user(AUTOBOT, "marta")
     old = await backend.login("marta")
     async with run_backend(databases[AUTOBOT]) as rotated:
@@ -172,7 +198,9 @@ async def test_during_a_rotation_tokens_of_both_keys_are_good(
             assert (await client.get("/hello", headers=new)).status_code == 200
 
 
-async def test_a_database_that_is_away_is_said(site, backend, environment, tmp_path):
+async def test_a_database_that_is_away_is_said(
+    site: Site, backend: Backend, environment: dict[str, str], tmp_path: Path
+) -> None:
     await site.add_user(AUTOBOT, "marta")
     headers = await backend.login("marta")
     async with running(environment | {"AUTOBOT_POSTGRES_HOST": str(tmp_path)}) as client:
@@ -189,7 +217,9 @@ async def test_a_database_that_is_away_is_said(site, backend, environment, tmp_p
         (str(ROOT / "README.md"), "P-256 public keys in PEM form"),
     ],
 )
-async def test_without_public_keys_it_does_not_start(environment, path, message):
+async def test_without_public_keys_it_does_not_start(
+    environment: dict[str, str], path: str, message: str
+) -> None:
     with pytest.raises(ConfigurationError, match=message):
         async with running(environment | {"AUTOBOT_PUBLIC_KEYS_FILE": path}):
             pass

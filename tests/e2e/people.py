@@ -75,26 +75,30 @@ class People:
     def role(self, population: Population, name: str) -> str:
         """The id of a role."""
         roles = self.answer("GET", f"/api/{population}-roles")["roles"]
-        return next(role["id"] for role in roles if role["name"] == name)
+        found: str = next(role["id"] for role in roles if role["name"] == name)
+        return found
 
     def own_role(self, population: Population, **more: Any) -> dict[str, Any]:
         """A role that is not the system's."""
         role = self.answer("POST", f"/api/{population}-roles", {"permissions": [], **more})
         self._made.append(f"/api/{population}-roles/{role['id']}")
-        return role
+        found: dict[str, Any] = role
+        return found
 
     def organization(self, **more: Any) -> dict[str, Any]:
         """An organization of application users."""
         body = {"name": unique("organization"), **more}
         created = self.answer("POST", "/api/organizations", body)
         self._made.append(f"/api/organizations/{created['id']}")
-        return created
+        found: dict[str, Any] = created
+        return found
 
     def team(self, **more: Any) -> dict[str, Any]:
         """A team of application users, of the default organization unless told otherwise."""
         created = self.answer("POST", "/api/autobot-teams", {"name": unique("team"), **more})
         self._made.append(f"/api/autobot-teams/{created['id']}")
-        return created
+        found: dict[str, Any] = created
+        return found
 
     def update(self, account: Account, **changes: Any) -> None:
         """Change a user as somebody else would."""

@@ -102,7 +102,7 @@ TEAMS = [
         ]
     )
 ]
-ORGANIZATIONS = [
+ORGANIZATIONS: list[dict[str, Any]] = [
     {
         "id": ORGANIZATION if number == 0 else uuid(300 + number),
         "name": name,
@@ -186,7 +186,7 @@ REPORT = {
         "over_quota": [],
     }
 }
-ME = {
+ME: dict[str, Any] = {
     "id": uuid(101),
     "username": "captain",
     "email": "captain@autobot.local",

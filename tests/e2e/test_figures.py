@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from playwright.sync_api import Response, expect
@@ -47,9 +48,7 @@ def test_the_first_view_is_small_and_soon_there(
     paints: dict[str, list[float]] = {"login": [], "users": []}
     for _ in range(3):
         desk = new_desk()
-        came, paint = first_visit(
-            desk, "/login", lambda desk=desk: expect(desk.button("Log in")).to_be_visible()
-        )
+        came, paint = first_visit(desk, "/login", expect(desk.button("Log in")).to_be_visible)
         paints["login"].append(paint)
         figure("bytes of the login page", f"{came:,}")
         assert came <= MOST_BYTES
@@ -58,9 +57,7 @@ def test_the_first_view_is_small_and_soon_there(
         desk.is_at("slm")
         session = desk.context.new_cdp_session(desk.page)
         session.send("Network.clearBrowserCache")
-        came, paint = first_visit(
-            desk, "/settings/admin/users", lambda desk=desk: desk.is_at("slm")
-        )
+        came, paint = first_visit(desk, "/settings/admin/users", partial(desk.is_at, "slm"))
         paints["users"].append(paint)
         figure("bytes of the users' page", f"{came:,}")
         assert came <= MOST_BYTES

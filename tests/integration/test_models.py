@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import exc, inspect, select, text
+from sqlalchemy import Table, exc, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -112,6 +112,7 @@ async def test_defaults_of_the_orm_and_of_the_server_agree(autobot_database: Any
     compared = 0
     for row in everything():
         table = inspect(type(row)).local_table
+        assert isinstance(table, Table)
         for column in table.columns:
             if column.default is None or column.name == "id":
                 continue

@@ -74,10 +74,11 @@ def database(autobot_database: Any) -> Any:
 
 def as_tenant(database: Any, statements: str, organization: str = OURS) -> str:
     """Run as the SLM server does for somebody who is limited to `organization`."""
-    return database.sql(
+    found: str = database.sql(
         f"SET ROLE slm_tenant; SET user_management.org_id = '{organization}'; {statements}",
         user="slm_service",
     )
+    return found
 
 
 def test_the_tables_with_policies_are_these(database: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -69,18 +70,17 @@ def what_services_run_with() -> dict[str, str]:
     return {**found, "links": str(links())}
 
 
+def is_up(name: str) -> bool:
+    state = on(name, "systemctl", "is-system-running").stdout.strip()
+    return state in {"running", "degraded"}
+
+
 def reboot() -> None:
     """All hosts at once."""
     stopped = execute(["podman", "restart", "--time", "5", *HOSTS], timeout=120)
     assert stopped.status == 0, stopped.text
     for name in HOSTS:
-        wait_until(
-            lambda name=name: (
-                on(name, "systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}
-            ),
-            60,
-            f"{name} has started",
-        )
+        wait_until(partial(is_up, name), 60, f"{name} has started")
 
 
 @pytest.fixture

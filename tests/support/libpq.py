@@ -12,9 +12,10 @@ _FAILURES = (5, 7)  # PGRES_BAD_RESPONSE, PGRES_FATAL_ERROR
 
 
 def _function(name: str, result: type | None, *arguments: type) -> "ctypes._NamedFuncPointer":
-    function = getattr(_library, name)
+    function: ctypes._NamedFuncPointer = getattr(_library, name)
     function.restype, function.argtypes = result, arguments
-    return function
+    found: ctypes._NamedFuncPointer = function
+    return found
 
 
 _P, _S, _I = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int

@@ -21,11 +21,11 @@ from load import Answers, clients, fetch, request, status_of
         (Aim(4, at_least=True), 3.9, False),
     ],
 )
-def test_an_aim_includes_its_bound(aim: Aim, value: float, met: bool):
+def test_an_aim_includes_its_bound(aim: Aim, value: float, met: bool) -> None:
     assert aim.holds(value) is met
 
 
-def test_a_quantile_is_a_waiting_time_that_somebody_had():
+def test_a_quantile_is_a_waiting_time_that_somebody_had() -> None:
     answers = Answers([second / 1000 for second in range(100, 0, -1)])
     assert answers.quantile(0.5) == 50
     assert answers.quantile(0.99) == 99
@@ -34,13 +34,13 @@ def test_a_quantile_is_a_waiting_time_that_somebody_had():
     assert math.isnan(Answers().quantile(0.5))
 
 
-def test_slope_of_what_grows_by_two_in_each_step():
+def test_slope_of_what_grows_by_two_in_each_step() -> None:
     assert slope([(0, 1), (1, 3), (2, 5)]) == pytest.approx(2)
 
 
 def test_the_median_is_held_against_the_aim_and_the_report_says_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     report = Report({"cores": "2"})
     report.add("wait", [10, 30, 900], "ms", Aim(25))
     report.note("login", Answers(failures={"HTTP 503": 2}))
@@ -76,20 +76,20 @@ async def server(directory: Path, *pieces: bytes) -> AsyncIterator[Path]:
     await asyncio.gather(*served)
 
 
-async def test_an_answer_may_come_in_pieces(tmp_path: Path):
+async def test_an_answer_may_come_in_pieces(tmp_path: Path) -> None:
     pieces = (b"HTTP/1.1 201 Created\r\ncontent-le", b"ngth: 4\r\n\r\n", b"ab", b"cd")
     async with server(tmp_path, *pieces) as socket:
         answer = await fetch(socket, request("GET", "/"))
     assert (answer.status, answer.body) == (201, b"abcd")
 
 
-async def test_an_answer_may_have_no_body(tmp_path: Path):
+async def test_an_answer_may_have_no_body(tmp_path: Path) -> None:
     async with server(tmp_path, b"HTTP/1.1 204 No Content\r\n\r\n") as socket:
         answer = await fetch(socket, request("GET", "/"))
     assert (answer.status, answer.body) == (204, b"")
 
 
-async def test_refusals_are_failures(tmp_path: Path):
+async def test_refusals_are_failures(tmp_path: Path) -> None:
     refusal = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
     answers = Answers()
     async with server(tmp_path, refusal) as socket, clients(socket, [lambda: b"x"], answers):
@@ -98,7 +98,7 @@ async def test_refusals_are_failures(tmp_path: Path):
     assert not answers.seconds
 
 
-async def test_an_answer_of_unknown_length_ends_with_its_connection(tmp_path: Path):
+async def test_an_answer_of_unknown_length_ends_with_its_connection(tmp_path: Path) -> None:
     heads = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

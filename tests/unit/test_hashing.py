@@ -66,7 +66,9 @@ def cheap() -> Iterator[Callable[[Callable[[PasswordHasher], Awaitable[object]]]
 
 
 class TestWhatIsStored:
-    async def test_a_password_that_bcrypt_takes_whole_is_plain_bcrypt(self, hasher):
+    async def test_a_password_that_bcrypt_takes_whole_is_plain_bcrypt(
+        self, hasher: PasswordHasher
+    ) -> None:
         for password in (PASSWORD, "x" * 72, "é" * 36):
             made = await hasher.hash(password)
 
@@ -74,19 +76,24 @@ class TestWhatIsStored:
             assert bcrypt.checkpw(password.encode(), made.encode())
 
     @pytest.mark.parametrize("password", ["x" * 73, "é" * 37, "nul\0inside", "\0"])
-    async def test_any_other_is_prehashed(self, hasher, password):
+    async def test_any_other_is_prehashed(self, hasher: PasswordHasher, password: str) -> None:
         made = await hasher.hash(password)
 
         assert made.startswith(f"bcrypt-sha384$$2b${COST:02}$")
         assert len(made) <= 255
         assert await verify(hasher, password, made)
 
-    async def test_equal_passwords_are_stored_differently(self, hasher):
+    async def test_equal_passwords_are_stored_differently(self, hasher: PasswordHasher) -> None:
         assert await hasher.hash(PASSWORD) != await hasher.hash(PASSWORD)
 
     @settings(max_examples=60, deadline=None)
     @given(password=PASSWORDS, other=PASSWORDS)
-    def test_only_the_same_text_verifies(self, cheap, password, other):
+    def test_only_the_same_text_verifies(
+        self,
+        cheap: Callable[[Callable[[PasswordHasher], Awaitable[object]]], object],
+        password: str,
+        other: str,
+    ) -> None:
         made = cheap(lambda hasher: hasher.hash(password))
 
         assert cheap(lambda hasher: verify(hasher, unicodedata.normalize("NFD", password), made))
@@ -98,7 +105,12 @@ class TestWhatIsStored:
         start=st.sampled_from(["x" * 72, "é" * 36, "字" * 24, "😀" * 18]),
         tails=st.lists(st.text(max_size=40), min_size=2, max_size=2, unique=True),
     )
-    def test_nothing_is_cut_at_72_bytes(self, cheap, start, tails):
+    def test_nothing_is_cut_at_72_bytes(
+        self,
+        cheap: Callable[[Callable[[PasswordHasher], Awaitable[object]]], object],
+        start: str,
+        tails: list[str],
+    ) -> None:
         first, second = (unicodedata.normalize("NFC", start + tail) for tail in tails)
         made = cheap(lambda hasher: hasher.hash(first))
 
@@ -106,28 +118,28 @@ class TestWhatIsStored:
         assert cheap(lambda hasher: verify(hasher, second, made)) is (first == second)
 
     @pytest.mark.parametrize("length", [73, 100, 128])
-    async def test_long_passwords_work(self, hasher, length):
+    async def test_long_passwords_work(self, hasher: PasswordHasher, length: int) -> None:
         made = await hasher.hash("p" * length)
 
         assert await verify(hasher, "p" * length, made)
         assert not await verify(hasher, "p" * (length - 1), made)
         assert not await verify(hasher, "p" * 72, made)
 
-    async def test_what_follows_a_nul_counts(self, hasher):
+    async def test_what_follows_a_nul_counts(self, hasher: PasswordHasher) -> None:
         made = await hasher.hash("same\0one")
 
         assert not await verify(hasher, "same\0two", made)
         assert not await verify(hasher, "same", made)
         assert not await verify(hasher, "same\0one", stored("same"))
 
-    async def test_a_lone_surrogate_is_only_another_character(self, hasher):
+    async def test_a_lone_surrogate_is_only_another_character(self, hasher: PasswordHasher) -> None:
         made = await hasher.hash("half \ud83d of one")
 
         assert await verify(hasher, "half \ud83d of one", made)
         assert not await verify(hasher, "half \ud83e of one", made)
         assert not await verify(hasher, "half \ud83d of one", stored("half"))
 
-    async def test_an_endless_password_is_no_password(self, hasher):
+    async def test_an_endless_password_is_no_password(self, hasher: PasswordHasher) -> None:
         with pytest.raises(ValueError, match="1024"):
             await hasher.hash("x" * (MAX_PASSWORD_LENGTH + 1))
         for password, expected in (
@@ -138,7 +150,9 @@ class TestWhatIsStored:
             assert await verify(hasher, password, "bcrypt-sha384$" + stored(digest)) is expected
 
     @pytest.mark.parametrize("ident", ["2a", "2b", "2y"])
-    async def test_hashes_of_other_programs_verify(self, hasher, ident):
+    async def test_hashes_of_other_programs_verify(
+        self, hasher: PasswordHasher, ident: str
+    ) -> None:
         assert await verify(hasher, PASSWORD, stored(ident=ident))
         assert not await verify(hasher, PASSWORD + "x", stored(ident=ident))
 
@@ -165,10 +179,10 @@ class TestWhatItCosts:
     """Counted in bcrypt's rounds: time would depend on the machine."""
 
     @pytest.fixture
-    def rounds(self, monkeypatch):
+    def rounds(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         done = []
 
-        def hashpw(secret, salt):
+        def hashpw(secret: bytes, salt: bytes) -> bytes:
             done.append(2 ** int(salt[4:6]))
             return real_hashpw(secret, salt)
 
@@ -195,14 +209,16 @@ class TestWhatItCosts:
         ],
     )
     async def test_every_verification_is_one_hash_at_the_configured_cost(
-        self, hasher, rounds, password, made
-    ):
+        self, hasher: PasswordHasher, rounds: list[int], password: str, made: str
+    ) -> None:
         assert await verify(hasher, password, made) is (
             password == PASSWORD and made not in UNUSABLE
         )
         assert sum(rounds) == 2**COST
 
-    async def test_a_dearer_hash_costs_its_own_price_whatever_the_password(self, hasher, rounds):
+    async def test_a_dearer_hash_costs_its_own_price_whatever_the_password(
+        self, hasher: PasswordHasher, rounds: list[int]
+    ) -> None:
         for password in ("wrong", "x" * 73):
             rounds.clear()
             assert not await verify(hasher, password, stored(cost=9))
@@ -222,12 +238,12 @@ class TestWhatItCosts:
         ("!", True),
     ],
 )
-async def test_needs_rehash(hasher, made, expected):
+async def test_needs_rehash(hasher: PasswordHasher, made: str, expected: bool) -> None:
     assert hasher.needs_rehash(setting_of(made)) is expected
 
 
 @pytest.mark.parametrize("arguments", [(3, 1, 64), (17, 1, 64), (12, 0, 64), (12, 1, -1)], ids=str)
-def test_numbers_out_of_range_are_refused(arguments):
+def test_numbers_out_of_range_are_refused(arguments: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"must be|at least"):
         PasswordHasher(*arguments)
 
@@ -235,43 +251,43 @@ def test_numbers_out_of_range_are_refused(arguments):
 class Gate:
     """Stands in for bcrypt: each hash waits until it is let through."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.started = 0
         self.starts = threading.Semaphore(0)
         self.open = threading.Event()
 
-    def hashpw(self, _secret, _salt):
+    def hashpw(self, _secret: bytes, _salt: bytes) -> bytes:
         self.started += 1
         self.starts.release()
         assert self.open.wait(10)
         return b"$2b$04$done"
 
-    async def wait_for_start(self):
+    async def wait_for_start(self) -> None:
         assert await asyncio.to_thread(self.starts.acquire, timeout=10)
 
 
 class TestQueue:
     @pytest.fixture
-    def gate(self, monkeypatch):
+    def gate(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
         gate = Gate()
         monkeypatch.setattr(bcrypt, "hashpw", gate.hashpw)
         yield gate
         gate.open.set()
 
     @pytest.fixture
-    def narrow(self, gate):
+    def narrow(self, gate: Gate) -> Iterator[PasswordHasher]:
         """One at work, two wait."""
         hasher = PasswordHasher(4, threads=1, queue_limit=2)
         yield hasher
         gate.open.set()
         hasher.close()
 
-    async def fill(self, hasher, gate):
+    async def fill(self, hasher: PasswordHasher, gate: Gate) -> list[asyncio.Task[str | None]]:
         tasks = [asyncio.create_task(hasher.hash_anew("x", None)) for _ in range(3)]
         await gate.wait_for_start()
         return tasks
 
-    async def refuses(self, hasher):
+    async def refuses(self, hasher: PasswordHasher) -> None:
         for call in (
             hasher.hash("x"),
             hasher.hash_anew("x", None),
@@ -281,7 +297,9 @@ class TestQueue:
                 await call
             assert refusal.value.retry_after >= 1
 
-    async def test_a_full_queue_refuses_before_any_work(self, narrow, gate):
+    async def test_a_full_queue_refuses_before_any_work(
+        self, narrow: PasswordHasher, gate: Gate
+    ) -> None:
         tasks = await self.fill(narrow, gate)
 
         await self.refuses(narrow)
@@ -290,7 +308,9 @@ class TestQueue:
         assert await asyncio.gather(*tasks) == [None] * 3
         assert gate.started == 3
 
-    async def test_the_queue_is_free_again_when_the_work_is_done(self, narrow, gate):
+    async def test_the_queue_is_free_again_when_the_work_is_done(
+        self, narrow: PasswordHasher, gate: Gate
+    ) -> None:
         tasks = await self.fill(narrow, gate)
         gate.open.set()
         await asyncio.gather(*tasks)
@@ -299,8 +319,8 @@ class TestQueue:
             await asyncio.gather(*(narrow.hash_anew("x", None) for _ in range(3)))
 
     async def test_a_request_that_gives_up_while_waiting_frees_its_place_at_once(
-        self, narrow, gate
-    ):
+        self, narrow: PasswordHasher, gate: Gate
+    ) -> None:
         running, *waiting = await self.fill(narrow, gate)
         for task in waiting:
             task.cancel()
@@ -315,8 +335,8 @@ class TestQueue:
         assert gate.started == 3, "what was given up must not be computed"
 
     async def test_a_request_that_gives_up_while_hashing_frees_its_place_afterwards(
-        self, narrow, gate
-    ):
+        self, narrow: PasswordHasher, gate: Gate
+    ) -> None:
         running, *waiting = await self.fill(narrow, gate)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -327,8 +347,10 @@ class TestQueue:
         await asyncio.gather(*waiting)
         await asyncio.gather(*(narrow.hash_anew("x", None) for _ in range(3)))
 
-    async def test_failing_work_frees_its_place(self, narrow, monkeypatch):
-        def fail(_secret, _salt):
+    async def test_failing_work_frees_its_place(
+        self, narrow: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_secret: bytes, _salt: bytes) -> None:
             raise MemoryError
 
         monkeypatch.setattr(bcrypt, "hashpw", fail)
@@ -336,7 +358,9 @@ class TestQueue:
             with pytest.raises(MemoryError):
                 await narrow.hash("x")
 
-    async def test_a_closed_hasher_refuses_and_cancels_what_waits(self, narrow, gate):
+    async def test_a_closed_hasher_refuses_and_cancels_what_waits(
+        self, narrow: PasswordHasher, gate: Gate
+    ) -> None:
         running, *waiting = await self.fill(narrow, gate)
         narrow.close()
 
@@ -348,11 +372,13 @@ class TestQueue:
             with pytest.raises(RuntimeError):
                 await narrow.hash("x")
 
-    async def test_retry_after_is_the_time_that_the_queue_needs(self, monkeypatch):
+    async def test_retry_after_is_the_time_that_the_queue_needs(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         clock = [0.0]
         gate = Gate()
 
-        def four_seconds(secret, salt):
+        def four_seconds(secret: bytes, salt: bytes) -> bytes:
             clock[0] += 4
             return gate.hashpw(secret, salt)
 
@@ -377,11 +403,13 @@ class TestQueue:
 
 
 class TestThreads:
-    async def test_hashing_runs_beside_the_event_loop_at_low_priority(self, monkeypatch):
+    async def test_hashing_runs_beside_the_event_loop_at_low_priority(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         before = os.getpriority(os.PRIO_PROCESS, 0)
         seen = []
 
-        def hashpw(secret, salt):
+        def hashpw(secret: bytes, salt: bytes) -> bytes:
             thread = threading.get_native_id()
             seen.append((thread, os.getpriority(os.PRIO_PROCESS, thread)))
             return real_hashpw(secret, salt)
@@ -396,7 +424,9 @@ class TestThreads:
         assert {niceness for _, niceness in seen} == {max(10, before)}
         assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
-    async def test_a_service_that_is_nicer_already_is_left_alone(self, monkeypatch):
+    async def test_a_service_that_is_nicer_already_is_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         asked = []
         monkeypatch.setattr(os, "getpriority", lambda _which, _who: 15)
         monkeypatch.setattr(os, "setpriority", lambda _which, _who, value: asked.append(value))
@@ -408,9 +438,9 @@ class TestThreads:
         assert asked == [15]
 
     async def test_without_the_right_to_set_priority_it_hashes_and_says_so(
-        self, monkeypatch, caplog
-    ):
-        def refuse(_which, _who, _value):
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(_which: int, _who: int, _value: int) -> None:
             raise PermissionError(1, "Operation not permitted")
 
         monkeypatch.setattr(os, "setpriority", refuse)

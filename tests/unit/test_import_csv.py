@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+from collections.abc import Iterable
+from typing import Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -24,16 +26,16 @@ def read(content: bytes | str) -> tuple[list, LineCount]:
     return list(csv_rows(io.BytesIO(content), count)), count
 
 
-def names(rows) -> list[str]:
+def names(rows: Iterable[Candidate | InvalidRow]) -> list[str]:
     return [row.username for row in rows if isinstance(row, Candidate)]
 
 
-def only_invalid(rows) -> InvalidRow:
+def only_invalid(rows: Iterable[Candidate | InvalidRow]) -> InvalidRow:
     (bad,) = (row for row in rows if isinstance(row, InvalidRow))
     return bad
 
 
-def test_a_quote_that_is_never_closed_is_named_with_what_it_took():
+def test_a_quote_that_is_never_closed_is_named_with_what_it_took() -> None:
     lost = "".join(f"r{number},ok\n" for number in range(58))
     rows, count = read(f'{HEADER}q1,ok\nq2,"unclosed\n{lost}')
     assert names(rows) == ["q1"]
@@ -55,7 +57,9 @@ def test_a_quote_that_is_never_closed_is_named_with_what_it_took():
         ('r11,closed",more\n', "It has 3 cells, the header has 2."),
     ],
 )
-def test_a_quote_that_is_closed_by_a_later_one_is_named_with_what_it_took(end, reason):
+def test_a_quote_that_is_closed_by_a_later_one_is_named_with_what_it_took(
+    end: str, reason: str
+) -> None:
     rows, count = read(f'{HEADER}q1,ok\nq2,"unclosed\n{ROWS}{end}q3,ok\n')
     assert names(rows) == ["q1", "q3"]
     bad = only_invalid(rows)
@@ -77,7 +81,9 @@ def test_a_quote_that_is_closed_by_a_later_one_is_named_with_what_it_took(end, r
         ("bio", "x\n" + "y" * 2 * MAX_LINE, "from the quote opened in line 2"),
     ],
 )
-def test_a_cell_that_its_column_does_not_take_swallows_no_line_silently(column, text, reason):
+def test_a_cell_that_its_column_does_not_take_swallows_no_line_silently(
+    column: str, text: str, reason: str
+) -> None:
     cell = '"' + text.replace('"', '""') + '"'
     rows, count = read(f"username,{column}\nada,{cell}\nbob,\n")
     assert names(rows) == ["bob"]
@@ -89,14 +95,14 @@ def test_a_cell_that_its_column_does_not_take_swallows_no_line_silently(column, 
     assert (count.lost, count.total) == (size, size + 2)
 
 
-def test_what_somebody_wrote_into_a_long_cell_is_never_a_row():
+def test_what_somebody_wrote_into_a_long_cell_is_never_a_row() -> None:
     """An end that is guessed would make an administrator of the attacker's text."""
     bio = "x\n" * MAX_LINE + "eve,true\n" + "y" * 2 * MAX_LINE + '""\neve,true\n'
     rows, _ = read(f'username,bio,is_platform_admin\nada,"{bio}",\nbob,,\n')
     assert names(rows) == ["bob"]
 
 
-def test_lines_in_a_bio_that_may_be_rows_are_named():
+def test_lines_in_a_bio_that_may_be_rows_are_named() -> None:
     (q2,), count = read(f'username,bio\nq2,"unclosed\n{ROWS}end"\n')
     assert q2.place == "lines 2-10"
     assert q2.remarks == (
@@ -115,7 +121,9 @@ TEXT = st.text(st.sampled_from("a1,\";\n\r\t 'é=\0"), max_size=12)
 @example(['"', "a"])
 @example(['a,"b', 'c,d"', 'e,"f"g', ',"', "h,i"])
 @example(["a,b\rc", "", ",,", '"\n', '"'])
-def test_every_line_of_a_file_is_in_the_report_once_and_the_counts_add_up(pieces):
+def test_every_line_of_a_file_is_in_the_report_once_and_the_counts_add_up(
+    pieces: list[str | bytes],
+) -> None:
     lines = [piece if isinstance(piece, bytes) else piece.encode() for piece in pieces]
     content = b"username,bio\n" + b"\n".join(lines)
     rows, count = read(content)
@@ -136,7 +144,7 @@ def test_every_line_of_a_file_is_in_the_report_once_and_the_counts_add_up(pieces
     assert all(row.reason for row in rows if isinstance(row, InvalidRow))
 
 
-def lines_of(row) -> range:
+def lines_of(row: InvalidRow) -> range:
     first, last = re.fullmatch(r"lines? (\d+)(?:-(\d+))?", row.place).groups()
     return range(int(first), int(last or first) + 1)
 
@@ -152,7 +160,9 @@ def lines_of(row) -> range:
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
 @example([" '\r", "\r", "'=", " =1"], ",", "\n", csv.QUOTE_MINIMAL, "utf-8")
-def test_what_a_program_has_written_is_read_as_it_was(bios, separator, end, quoting, encoding):
+def test_what_a_program_has_written_is_read_as_it_was(
+    bios: list[str], separator: str, end: str, quoting: Literal[0, 1], encoding: str
+) -> None:
     text = io.StringIO()
     # A writer quotes CR and LF only where both end its lines.
     writer = csv.writer(text, delimiter=separator, quoting=quoting)
@@ -192,7 +202,7 @@ def as_written(bio: str, end: str) -> str:
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
-def test_what_spreadsheets_make_of_a_table(content, encoding):
+def test_what_spreadsheets_make_of_a_table(content: str, encoding: str) -> None:
     rows, count = read(content.encode(encoding))
     assert [(row.username, row.bio) for row in rows] == [("ada", "x"), ("bob", "y")]
     lines = content.splitlines()
@@ -204,7 +214,7 @@ def test_what_spreadsheets_make_of_a_table(content, encoding):
     ("header", "column"),
     [("Display Name", "display_name"), ("E-Mail", "email"), (" IS_ACTIVE", "is_active")],
 )
-def test_the_name_of_a_column_is_read_as_people_write_it(header, column):
+def test_the_name_of_a_column_is_read_as_people_write_it(header: str, column: str) -> None:
     ((row,), _) = read(f"USERNAME,{header}\nada,\n")
     assert row.username == "ada"
     with pytest.raises(SourceError, match="a column twice"):
@@ -212,17 +222,17 @@ def test_the_name_of_a_column_is_read_as_people_write_it(header, column):
 
 
 @pytest.mark.parametrize("line", ["sep=", "sep=a", 'sep="', "sep='"])
-def test_a_separator_that_cannot_be_one_is_refused(line):
+def test_a_separator_that_cannot_be_one_is_refused(line: str) -> None:
     with pytest.raises(SourceError, match="says sep= and no separator"):
         read(f"{line}\nusername{line[4:]}bio\n")
 
 
-def test_another_separator_is_asked_for_in_the_message():
+def test_another_separator_is_asked_for_in_the_message() -> None:
     with pytest.raises(SourceError, match=r"with commas, semicolons or tabs.* 'username:bio'"):
         read("username:bio\nada:x\n")
 
 
-def test_blanks_that_are_left_out_are_told():
+def test_blanks_that_are_left_out_are_told() -> None:
     ((ada, bob), _) = read('username,email,bio\n ada ,"ada@x.y ", \nbob,bob@x.y,x y\n')
     assert (ada.username, ada.email, ada.bio) == ("ada", "ada@x.y", None)
     assert ada.remarks == ("Blanks around username, email are left out.",)
@@ -230,20 +240,20 @@ def test_blanks_that_are_left_out_are_told():
 
 
 @pytest.mark.parametrize("content", [b"ad\xd8", b"a\0d\0\x00\xd8b\0\n\0"])
-def test_utf_16_that_is_none_costs_its_row(content):
+def test_utf_16_that_is_none_costs_its_row(content: bytes) -> None:
     start = "username\n".encode("utf-16-le")
     rows, _ = read(b"\xff\xfe" + start + content)
     assert only_invalid(rows).reason == "username: It is not valid Unicode (UTF-8)."
 
 
 @pytest.mark.parametrize("size", [10, 4096, 20_000])
-def test_the_end_of_a_terminal_is_typed_once(size):
+def test_the_end_of_a_terminal_is_typed_once(size: int) -> None:
     """Whoever asks a terminal again after its end waits for more."""
 
     class Terminal(io.BytesIO):
         is_over = False
 
-        def read(self, size=-1, /):
+        def read(self, size: int = -1, /) -> bytes:
             assert not self.is_over
             piece = super().read(size)
             self.is_over = len(piece) < size
@@ -253,6 +263,6 @@ def test_the_end_of_a_terminal_is_typed_once(size):
     assert rows[-1].username == "bob"
 
 
-def test_of_very_many_quotes_the_first_are_told():
+def test_of_very_many_quotes_the_first_are_told() -> None:
     ((bad,), _) = read("username\n" + '"x\n",' * 20_000)
     assert len(bad.reason) < 400

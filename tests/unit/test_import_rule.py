@@ -1,11 +1,12 @@
 """The rule of an import: who is who, and what is filled."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from user_management.transfer.candidates import Candidate
-from user_management.transfer.rule import FILLED, Existing, Known, Seen, Verdict, decide
+from user_management.transfer.rule import FILLED, Decision, Existing, Known, Seen, Verdict, decide
 
 
 def number(digit: int) -> UUID:
@@ -16,7 +17,7 @@ def existing(digit: int, name: str, *empty: str, is_deleted: bool = False) -> Ex
     return Existing(number(digit), name, f"{name}@x.y", is_deleted, frozenset(empty))
 
 
-def candidate(name: str, **values) -> Candidate:
+def candidate(name: str, **values: Any) -> Candidate:
     return Candidate(**({"place": "line 2", "username": name, "email": f"{name}@x.y"} | values))
 
 
@@ -25,12 +26,12 @@ BOB = existing(2, "bob")
 KNOWN = Known.of([ADA, BOB, existing(3, "carol", is_deleted=True)])
 
 
-def judge(*candidates: Candidate):
+def judge(*candidates: Candidate) -> Decision:
     seen = Seen()
     return [decide(each, KNOWN, seen) for each in candidates][-1]
 
 
-def test_who_is_not_known_is_created():
+def test_who_is_not_known_is_created() -> None:
     assert judge(candidate("eve")).verdict is Verdict.CREATED
     assert judge(candidate("eve", id=number(9))).verdict is Verdict.CREATED
 
@@ -48,12 +49,12 @@ def test_who_is_not_known_is_created():
         candidate("ada", id=number(9)),
     ],
 )
-def test_who_is_known_by_id_or_name_or_address_stays_as_they_are(same):
+def test_who_is_known_by_id_or_name_or_address_stays_as_they_are(same: Candidate) -> None:
     decision = judge(same)
     assert (decision.verdict, decision.existing) == (Verdict.UNCHANGED, ADA)
 
 
-def test_only_what_is_empty_is_filled():
+def test_only_what_is_empty_is_filled() -> None:
     full = dict.fromkeys(FILLED, "something") | {"is_platform_admin": True, "is_active": False}
     decision = judge(candidate("ada", **full))
     assert (decision.verdict, decision.existing) == (Verdict.MERGED, ADA)
@@ -73,19 +74,19 @@ def test_only_what_is_empty_is_filled():
         ),
     ],
 )
-def test_who_cannot_be_told_is_skipped(conflicting, reason):
+def test_who_cannot_be_told_is_skipped(conflicting: Candidate, reason: str) -> None:
     decision = judge(conflicting)
     assert decision.verdict is Verdict.SKIPPED
     assert reason in decision.reason
 
 
-def test_a_made_up_address_says_nothing_about_who_it_is():
+def test_a_made_up_address_says_nothing_about_who_it_is() -> None:
     decision = judge(candidate("ada", email="bob@x.y", has_made_up_email=True))
     assert (decision.verdict, decision.existing) == (Verdict.UNCHANGED, ADA)
 
 
 @pytest.mark.parametrize("name", ["carol", "carol@x.y"])
-def test_nobody_comes_back_who_was_deleted(name):
+def test_nobody_comes_back_who_was_deleted(name: str) -> None:
     known = Known(deleted_names={name})
     decision = decide(candidate("carol"), known, Seen())
     assert decision.verdict is Verdict.SKIPPED
@@ -101,13 +102,13 @@ def test_nobody_comes_back_who_was_deleted(name):
         (candidate("eve", id=number(8)), "the same username and e-mail address and id"),
     ],
 )
-def test_the_second_of_a_kind_is_skipped(second, reason):
+def test_the_second_of_a_kind_is_skipped(second: Candidate, reason: str) -> None:
     decision = judge(candidate("eve", id=number(8)), second)
     assert decision.verdict is Verdict.SKIPPED
     assert f"An earlier row has {reason}." == decision.reason
 
 
-def test_two_rows_are_not_merged_into_one_user():
+def test_two_rows_are_not_merged_into_one_user() -> None:
     decision = judge(candidate("ada", email="new@x.y"), candidate("other", email="ada@x.y"))
     assert decision.verdict is Verdict.SKIPPED
     assert decision.reason == "An earlier row is the same existing user, ada."

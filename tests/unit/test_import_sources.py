@@ -5,6 +5,8 @@ import io
 import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -31,18 +33,18 @@ def read_csv(content: bytes | str) -> list:
     return list(csv_rows(io.BytesIO(content)))
 
 
-def one(**values) -> Candidate | InvalidRow:
+def one(**values: object) -> Candidate | InvalidRow:
     """The single row of a file with these values."""
     (row,) = ndjson_rows(io.BytesIO(json.dumps({"username": "ada"} | values).encode()))
     return row
 
 
-def reason(row) -> str:
+def reason(row: Candidate | InvalidRow) -> str:
     assert isinstance(row, InvalidRow), row
     return row.reason
 
 
-def test_csv_has_every_column():
+def test_csv_has_every_column() -> None:
     values = {
         "id": "00000000-0000-0000-0000-00000000000a",
         "username": "Ada",
@@ -89,7 +91,7 @@ def test_csv_has_every_column():
     ]
 
 
-def test_what_is_absent_has_autobots_defaults():
+def test_what_is_absent_has_autobots_defaults() -> None:
     (row,) = read_csv("username,email,is_active\nAda,,\n")
     assert row == Candidate(
         place="line 2",
@@ -100,7 +102,7 @@ def test_what_is_absent_has_autobots_defaults():
     )
 
 
-def test_a_byte_order_mark_blank_lines_and_quoted_cells():
+def test_a_byte_order_mark_blank_lines_and_quoted_cells() -> None:
     rows = read_csv(b"\xef\xbb\xbfusername,bio\r\n\r\nada,'=1+1\r\nbob,'tis\r\n")
     assert [(row.username, row.bio) for row in rows] == [("ada", "=1+1"), ("bob", "'tis")]
 
@@ -117,7 +119,7 @@ def test_a_byte_order_mark_blank_lines_and_quoted_cells():
         ("x" * 2 * MAX_LINE, "longer than 262144 characters"),
     ],
 )
-def test_a_header_that_cannot_be_used(content, message):
+def test_a_header_that_cannot_be_used(content: bytes | str, message: str) -> None:
     with pytest.raises(SourceError) as refused:
         read_csv(content)
     assert message in str(refused.value)
@@ -138,7 +140,7 @@ def test_a_header_that_cannot_be_used(content, message):
         (b"eve,nowhere", "email: Give an e-mail address of the form name@domain."),
     ],
 )
-def test_a_bad_row_costs_only_itself(line, message):
+def test_a_bad_row_costs_only_itself(line: bytes, message: str) -> None:
     rows = read_csv(b"username,email\nada,ada@x.y\n" + line + b"\nbob,bob@x.y\n")
     # What begins with an open quote runs to the end.
     good = ["ada"] if line.startswith(b'"') else ["ada", "bob"]
@@ -151,7 +153,7 @@ def test_a_bad_row_costs_only_itself(line, message):
 @given(st.lists(st.binary(max_size=40), max_size=6))
 @example([b'"' + b"x\n" * 140_000])
 @example([b"\xc3", b"\x80,", b'""'])
-def test_whatever_stands_in_a_csv_file_it_is_read_to_its_end(lines):
+def test_whatever_stands_in_a_csv_file_it_is_read_to_its_end(lines: list[bytes]) -> None:
     rows = read_csv(b"\n".join([b"username,email,preferences,created_at,roles", *lines, b""]))
     for row in rows:
         assert isinstance(row, Candidate | InvalidRow)
@@ -164,7 +166,7 @@ def test_whatever_stands_in_a_csv_file_it_is_read_to_its_end(lines):
 @given(st.lists(st.binary(max_size=40), max_size=6))
 @example([b'{"username": "\\ud800"}', b'{"username": "a", "preferences": {"x": NaN}}'])
 @example([b"[" * 60_000, b'{"username": ' + b"1" * 10_000 + b"}"])
-def test_whatever_stands_in_an_ndjson_file_it_is_read_to_its_end(lines):
+def test_whatever_stands_in_an_ndjson_file_it_is_read_to_its_end(lines: list[bytes]) -> None:
     for row in ndjson_rows(io.BytesIO(b"\n".join(lines))):
         assert isinstance(row, Candidate | InvalidRow)
 
@@ -177,7 +179,7 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
         st.sampled_from(COLUMNS), VALUES | st.lists(VALUES, max_size=2), min_size=1, max_size=4
     )
 )
-def test_a_value_of_any_type_is_judged(values):
+def test_a_value_of_any_type_is_judged(values: dict[str, object]) -> None:
     (row,) = ndjson_rows(io.BytesIO(json.dumps(values).encode()))
     if isinstance(row, Candidate):
         f"{row}".encode()
@@ -186,7 +188,7 @@ def test_a_value_of_any_type_is_judged(values):
         assert row.reason.partition(":")[0] in COLUMNS
 
 
-def test_ndjson_names_what_it_does_not_know():
+def test_ndjson_names_what_it_does_not_know() -> None:
     content = b'{"username": "ada", "password": "x"}\n[]\n\n{"username": "bob"}\nnonsense\n'
     first, second, bob, last = ndjson_rows(io.BytesIO(content))
     assert (first.place, first.username) == ("line 1", "ada")
@@ -197,7 +199,7 @@ def test_ndjson_names_what_it_does_not_know():
 
 
 @pytest.mark.parametrize("name", ["j.r-r", "o_o", "jörg", "a", "x" * 100, "a+b"])
-def test_names_that_only_autobot_gave_are_carried_over(name):
+def test_names_that_only_autobot_gave_are_carried_over(name: str) -> None:
     row = one(username=name.upper())
     assert (row.username, row.email) == (name, f"{name}@autobot.local")
 
@@ -210,11 +212,11 @@ def test_names_that_only_autobot_gave_are_carried_over(name):
         "İ" + "x" * 99,
     ],
 )
-def test_names_that_nobody_could_tell_apart_are_refused(name):
+def test_names_that_nobody_could_tell_apart_are_refused(name: int | str) -> None:
     assert reason(one(username=name)).startswith("username: ")
 
 
-def test_a_name_with_an_at_is_an_address_of_ones_own():
+def test_a_name_with_an_at_is_an_address_of_ones_own() -> None:
     assert one(username="Ada@Example.org").email == "ada@example.org"
     assert one(username="ada@example.org", email="ADA@example.org").email == "ada@example.org"
     assert reason(one(username="ada@example.org", email="eve@example.org"))
@@ -222,7 +224,7 @@ def test_a_name_with_an_at_is_an_address_of_ones_own():
 
 
 @pytest.mark.parametrize("ident", ["2a", "2b", "2y"])
-def test_bcrypt_hashes_are_carried_over_as_they_are(ident):
+def test_bcrypt_hashes_are_carried_over_as_they_are(ident: str) -> None:
     stored = HASH.replace("2b", ident)
     assert one(password_hash=stored).password_hash == stored
     assert one(password_hash=f"bcrypt-sha384${stored}").password_hash == f"bcrypt-sha384${stored}"
@@ -231,13 +233,13 @@ def test_bcrypt_hashes_are_carried_over_as_they_are(ident):
 @pytest.mark.parametrize(
     "stored", ["5e884898da28" * 5, "$2x$" + HASH[4:], HASH[:-1], HASH[:-1] + "\n."]
 )
-def test_of_other_hashes_the_user_is_left_without_a_password(stored):
+def test_of_other_hashes_the_user_is_left_without_a_password(stored: str) -> None:
     row = one(password_hash=stored)
     assert (row.password_hash, row.notes) == (None, (NO_BCRYPT,))
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "https://example.org/\nada.png"])
-def test_an_avatar_that_is_no_address_is_left_out(address):
+def test_an_avatar_that_is_no_address_is_left_out(address: str) -> None:
     row = one(avatar_url=address)
     assert (row.avatar_url, row.notes) == (None, (NO_ADDRESS,))
 
@@ -271,7 +273,9 @@ def test_an_avatar_that_is_no_address_is_left_out(address):
         ("roles", 7),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named(column, value):
+def test_a_value_that_cannot_be_used_is_named(
+    column: str, value: dict[str, str] | int | str
+) -> None:
     assert reason(one(**{column: value})).startswith(f"{column}: ")
 
 
@@ -284,13 +288,13 @@ def test_a_value_that_cannot_be_used_is_named(column, value):
         *("1970-01-01T00:00:00Z", "1970-01-01", "1970-01-01T01:00:00+01:00"),
     ],
 )
-def test_a_time_that_stands_for_never_is_left_empty_and_told(column, never):
+def test_a_time_that_stands_for_never_is_left_empty_and_told(column: str, never: str) -> None:
     row = one(**{column: never})
     assert getattr(row, column) is None
     assert row.remarks == (f"{column}: It is left empty, because {never} stands for never.",)
 
 
-def test_times_from_1970_until_tomorrow_are_taken():
+def test_times_from_1970_until_tomorrow_are_taken() -> None:
     soon = datetime.now(UTC) + timedelta(hours=23)
     row = one(created_at="1970-01-01T00:00:00Z", last_login_at=soon.isoformat())
     assert (row.created_at, row.last_login_at) == (datetime(1970, 1, 1, tzinfo=UTC), soon)
@@ -301,7 +305,7 @@ def test_times_from_1970_until_tomorrow_are_taken():
     )
 
 
-def test_blanks_around_values_are_left_out_in_every_format():
+def test_blanks_around_values_are_left_out_in_every_format() -> None:
     row = one(username=" Ada\n", email="\tada@x.y", created_at=" 2026-01-01 ", is_active=" true")
     assert (row.username, row.email, row.is_active) == ("ada", "ada@x.y", True)
     assert row.remarks == ("Blanks around username, email, created_at, is_active are left out.",)
@@ -319,11 +323,11 @@ def test_blanks_around_values_are_left_out_in_every_format():
         ("[]", ()),
     ],
 )
-def test_roles_in_text(text, names):
+def test_roles_in_text(text: str, names: tuple[Any, ...] | tuple[str, ...]) -> None:
     assert one(roles=text).roles == names
 
 
-def test_of_two_members_of_one_name_none_is_taken():
+def test_of_two_members_of_one_name_none_is_taken() -> None:
     content = b'{"username": "ada", "bio": "a", "bio": "b"}\n{"username": "bob"}\n'
     ada, bob = ndjson_rows(io.BytesIO(content))
     assert (ada.place, reason(ada)) == ("line 1", "'bio' stands there twice.")
@@ -345,7 +349,7 @@ security_config:
 """
 
 
-def test_autobots_configuration():
+def test_autobots_configuration() -> None:
     ada, bob, number, carol = config_rows(io.BytesIO(CONFIG.encode()))
     assert ada == Candidate(
         place="allowed_users.Ada",
@@ -364,7 +368,7 @@ def test_autobots_configuration():
     assert "members below it" in reason(carol)
 
 
-def test_settings_in_json_with_tabs():
+def test_settings_in_json_with_tabs() -> None:
     users = {"security_config": {"allowed_users": {"ada": {"role": "user"}}}}
     (row,) = config_rows(io.BytesIO(json.dumps(users, indent="\t").encode()))
     assert (row.username, row.roles) == ("ada", ("user",))
@@ -388,14 +392,14 @@ def test_settings_in_json_with_tabs():
         ("!!python/object/apply:os.getcwd []", "is neither YAML nor JSON"),
     ],
 )
-def test_a_configuration_that_cannot_be_used(content, message):
+def test_a_configuration_that_cannot_be_used(content: str, message: str) -> None:
     with pytest.raises(SourceError) as refused:
         list(config_rows(io.BytesIO(content.encode())))
     assert message in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
-def test_the_fleets_table_in_sqlite(tmp_path):
+def test_the_fleets_table_in_sqlite(tmp_path: Path) -> None:
     path = tmp_path / "slm #1.db"
     with sqlite3.connect(path) as database:
         database.execute(
@@ -427,7 +431,7 @@ def test_the_fleets_table_in_sqlite(tmp_path):
     )
 
 
-def test_a_date_in_a_configuration_that_is_none_costs_its_row():
+def test_a_date_in_a_configuration_that_is_none_costs_its_row() -> None:
     content = """
 base: &base {role: user, email: ada@x.y}
 security_config:
@@ -443,7 +447,7 @@ security_config:
     assert "1900-01-01 00:00:00 stands for never" in eve.remarks[0]
 
 
-def test_no_sqlite_file_is_made_or_misread(tmp_path):
+def test_no_sqlite_file_is_made_or_misread(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is no SQLite file of the fleet manager"):
         list(sqlite_rows(tmp_path / "absent.db"))
     assert list(tmp_path.iterdir()) == []

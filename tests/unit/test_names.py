@@ -24,7 +24,7 @@ INVISIBLE = [
 
 @pytest.mark.parametrize("character", INVISIBLE, ids=ascii)
 @pytest.mark.parametrize("place", ["{}ada", "a{}da", "ada{}"])
-def test_what_cannot_be_seen_is_refused_wherever_it_stands(character, place):
+def test_what_cannot_be_seen_is_refused_wherever_it_stands(character: str, place: str) -> None:
     with pytest.raises(ValueError, match=rf"cannot hold U\+{ord(character):04X}"):
         readable(place.format(character))
     assert without_invisible(place.format(character)) == "ada"
@@ -49,11 +49,11 @@ def test_what_cannot_be_seen_is_refused_wherever_it_stands(character, place):
         "People · Berlin",
     ],
 )
-def test_names_of_people_and_teams_are_taken_as_they_are(name):
+def test_names_of_people_and_teams_are_taken_as_they_are(name: str) -> None:
     assert readable(name) == without_invisible(name) == name
 
 
-def test_a_name_is_composed():
+def test_a_name_is_composed() -> None:
     assert readable("jose\N{COMBINING ACUTE ACCENT}") == "josé"
     with pytest.raises(ValueError, match="ACUTE"):
         readable("\N{COMBINING ACUTE ACCENT}jose")
@@ -74,17 +74,17 @@ def test_a_name_is_composed():
         ("\N{HALFWIDTH KATAKANA LETTER KA}", "カ"),
     ],
 )
-def test_names_that_look_alike_are_one(one, other):
+def test_names_that_look_alike_are_one(one: str, other: str) -> None:
     assert comparable(one) == comparable(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("jose", "josé"), ("ada1", "adal"), ("мир", "mir")])
-def test_names_that_people_tell_apart_are_two(one, other):
+def test_names_that_people_tell_apart_are_two(one: str, other: str) -> None:
     assert comparable(one) != comparable(other)
 
 
 @given(st.text())
-def test_mapping_twice_changes_nothing(name):
+def test_mapping_twice_changes_nothing(name: str) -> None:
     assert comparable(comparable(name)) == comparable(name)
     seen = "x" + without_invisible(name)
     assert readable(seen) == seen
@@ -104,8 +104,8 @@ def test_mapping_twice_changes_nothing(name):
     ],
 )
 def test_internationalised_domains_are_stored_in_punycode_and_shown_in_letters(
-    typed, stored, shown
-):
+    typed: str, stored: str, shown: str | None
+) -> None:
     assert check_email(typed) == stored
     assert shown_address(stored) == (shown or "ada@bücher.example")
     assert check_email(shown_address(stored)) == stored
@@ -124,7 +124,7 @@ def test_internationalised_domains_are_stored_in_punycode_and_shown_in_letters(
         ("a@" + "é" * 250, "There can be no domain"),
     ],
 )
-def test_an_address_that_no_server_takes_is_refused_in_words(address, message):
+def test_an_address_that_no_server_takes_is_refused_in_words(address: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_email(address)
 
@@ -140,5 +140,7 @@ def test_an_address_that_no_server_takes_is_refused_in_words(address, message):
         ("josé@x.y", ("josé@x.y",)),
     ],
 )
-def test_what_is_typed_at_a_login_may_be_stored_in_two_ways(typed, words):
+def test_what_is_typed_at_a_login_may_be_stored_in_two_ways(
+    typed: str, words: tuple[str, ...]
+) -> None:
     assert login_words(typed) == words

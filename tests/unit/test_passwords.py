@@ -3,6 +3,8 @@
 import math
 import socket
 import unicodedata
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,21 +29,21 @@ CONTEXTUAL = "does not follow from them"
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch):
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rule may need the network."""
 
-    def refuse(*_args, **_kwargs):
+    def refuse(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("a password rule opened a socket")
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def accepted(password, context=CONTEXT):
+def accepted(password: str, context: Iterable[str] = CONTEXT) -> None:
     check_new_password(password, context_words=context)
 
 
-def refused(password, context=CONTEXT):
+def refused(password: str, context: Iterable[str] = CONTEXT) -> str:
     with pytest.raises(PasswordRefused) as refusal:
         check_new_password(password, context_words=context)
     assert password.casefold() not in refusal.value.detail.casefold()
@@ -49,17 +51,17 @@ def refused(password, context=CONTEXT):
 
 
 class TestLength:
-    def test_counts_code_points_not_bytes(self):
+    def test_counts_code_points_not_bytes(self) -> None:
         assert TOO_SHORT in refused("ключ-к-дому")  # 11 characters, 20 bytes
         accepted("ключ-к-дому!")
         assert TOO_SHORT in refused("🐙🦊🌵🎈🧊🪁🥁🛶🧭🌋🍋")
         accepted("🐙🦊🌵🎈🧊🪁🥁🛶🧭🌋🍋🏰")
 
-    def test_counts_after_nfc(self):
+    def test_counts_after_nfc(self) -> None:
         assert TOO_SHORT in refused("e\u0301tait-la-ba")  # 12 code points, 11 after NFC
         accepted("e\u0301tait-la-bas")
 
-    def test_128_is_the_longest(self):
+    def test_128_is_the_longest(self) -> None:
         words = "seven purple otters negotiate quietly with a lighthouse keeper about marmalade "
         text = words * 2
 
@@ -67,23 +69,25 @@ class TestLength:
         accepted(text[:128])
         assert TOO_LONG in refused(text[:129])
 
-    def test_an_endless_one_is_refused_before_it_is_normalised(self, monkeypatch):
+    def test_an_endless_one_is_refused_before_it_is_normalised(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """NFC takes quadratic time for a run of combining marks."""
 
-        def fail(_password):
+        def fail(_password: str) -> None:
             raise AssertionError("normalised")
 
         monkeypatch.setattr(passwords, "normalize_password", fail)
 
         assert TOO_LONG in refused("a" + "\u0301\u0316" * 100_000)
 
-    def test_decomposed_text_may_be_longer_than_128_before_nfc(self):
+    def test_decomposed_text_may_be_longer_than_128_before_nfc(self) -> None:
         text = "pâté en croûte à la façon de mémé, dégusté près du clocher, " * 2 + "où été"
 
         assert len(text) <= 128 < len(unicodedata.normalize("NFD", text))
         accepted(unicodedata.normalize("NFD", text))
 
-    def test_a_lone_surrogate_is_refused_with_advice(self):
+    def test_a_lone_surrogate_is_refused_with_advice(self) -> None:
         with pytest.raises(PasswordRefused, match="valid Unicode"):
             accepted("half \ud83d of a pair of characters")
 
@@ -104,11 +108,11 @@ class TestComposition:
             "slm: seven purple otters",
         ],
     )
-    def test_anything_goes(self, password):
+    def test_anything_goes(self, password: str) -> None:
         accepted(password)
 
     @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=128))
-    def test_a_refusal_is_always_one_of_the_named_reasons(self, password):
+    def test_a_refusal_is_always_one_of_the_named_reasons(self, password: str) -> None:
         try:
             accepted(password)
         except PasswordRefused as refusal:
@@ -116,16 +120,16 @@ class TestComposition:
 
 
 @pytest.fixture(scope="module")
-def ranked():
+def ranked() -> Any:
     return passwords._ranked_passwords()
 
 
 class TestBlocklist:
-    def test_the_list_is_there(self, ranked):
+    def test_the_list_is_there(self, ranked: Any) -> None:
         assert len(ranked) == 30_000
         assert ranked[:4] == ["123456", "password", "12345678", "qwerty"]
 
-    def test_every_entry_that_is_long_enough_is_refused(self, ranked):
+    def test_every_entry_that_is_long_enough_is_refused(self, ranked: Any) -> None:
         entries = [entry for entry in ranked if len(entry) >= passwords.MIN_LENGTH]
 
         assert len(entries) > 200
@@ -133,7 +137,7 @@ class TestBlocklist:
             for spelling in (entry, entry.upper(), entry.capitalize()):
                 assert COMMON in (reason := refused(spelling)) or PATTERN in reason
 
-    def test_the_3000_most_used_are_refused_with_digits_and_signs_around(self, ranked):
+    def test_the_3000_most_used_are_refused_with_digits_and_signs_around(self, ranked: Any) -> None:
         words = [entry for entry in ranked[:3000] if entry.isalpha() and len(entry) <= 116]
 
         assert len(words) > 1500
@@ -142,7 +146,7 @@ class TestBlocklist:
             refused(f"!!{word.upper()}-1234567890")
 
     @pytest.mark.parametrize("word", passwords._OWN_WORDS.split())
-    def test_the_words_of_installers_are_refused(self, word, ranked):
+    def test_the_words_of_installers_are_refused(self, word: str, ranked: Any) -> None:
         assert word not in ranked[:3000], "already covered by the list"
         assert COMMON in refused(f"{word.capitalize()}123456789!")
 
@@ -159,7 +163,7 @@ class TestBlocklist:
             "q1w2e3r4t5y6",
         ],
     )
-    def test_common_ones_in_disguise(self, password):
+    def test_common_ones_in_disguise(self, password: str) -> None:
         assert COMMON in refused(password)
 
     @pytest.mark.parametrize(
@@ -177,10 +181,10 @@ class TestBlocklist:
             "MNBVCXZLKJHGF",
         ],
     )
-    def test_repetitions_and_rows(self, password):
+    def test_repetitions_and_rows(self, password: str) -> None:
         assert PATTERN in refused(password)
 
-    def test_a_long_part_said_twice_is_fine(self):
+    def test_a_long_part_said_twice_is_fine(self) -> None:
         accepted("otters negotiate! otters negotiate!")
 
 
@@ -200,7 +204,9 @@ class TestContext:
             ("mémémémé-rené", ["me\u0301me\u0301", "rené"]),
         ],
     )
-    def test_little_more_than_the_name_is_refused(self, password, context):
+    def test_little_more_than_the_name_is_refused(
+        self, password: str, context: list[Any] | list[str]
+    ) -> None:
         assert CONTEXTUAL in refused(password, context)
 
     @pytest.mark.parametrize(
@@ -212,26 +218,28 @@ class TestContext:
             ("example.org/otters", ["gwen@example.org"]),
         ],
     )
-    def test_a_name_inside_a_longer_password_is_not(self, password, context):
+    def test_a_name_inside_a_longer_password_is_not(
+        self, password: str, context: list[str]
+    ) -> None:
         accepted(password, context)
 
 
 class TestOneTimePassword:
-    def test_shape(self):
+    def test_shape(self) -> None:
         password = generate_one_time_password()
 
         assert [len(group) for group in password.split("-")] == [4] * 7
         assert not set(password) & set("0o1ilIO")
         assert len(password.encode()) <= 72
 
-    def test_is_random_and_passes_the_rules(self):
+    def test_is_random_and_passes_the_rules(self) -> None:
         made = {generate_one_time_password() for _ in range(500)}
 
         assert len(made) == 500
         for password in made:
             accepted(password, ["admin", "admin@autobot.internal"])
 
-    def test_holds_at_least_128_bits(self):
+    def test_holds_at_least_128_bits(self) -> None:
         letters = set("".join(generate_one_time_password() for _ in range(500))) - {"-"}
         assert 28 * math.log2(len(letters)) >= 128
 

@@ -9,7 +9,9 @@ import hmac
 import json
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -52,26 +55,26 @@ KEY = SigningKey(PRIVATE)
 USER, SESSION = uuid4(), uuid4()
 
 
-def encode(data):
+def encode(data: bytes) -> str:
     if isinstance(data, dict | list):
         data = json.dumps(data).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def es256(message, key=PRIVATE):
+def es256(message: bytes, key: ec.EllipticCurvePrivateKey = PRIVATE) -> bytes:
     r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
     return r.to_bytes(32) + s.to_bytes(32)
 
 
-def hs256(secret):
+def hs256(secret: bytes) -> Callable[[bytes], bytes]:
     return lambda message: hmac.digest(secret, message, "sha256")
 
 
-def header(**changes):
+def header(**changes: Any) -> dict[str, Any]:
     return {"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid} | changes
 
 
-def claims(**changes):
+def claims(**changes: Any) -> dict[str, Any]:
     now = int(time.time())
     return {
         "iss": ISSUER,
@@ -87,32 +90,36 @@ def claims(**changes):
     } | changes
 
 
-def without(mapping, name):
+def without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if key != name}
 
 
-def token(head=None, body=None, sign=es256):
+def token(
+    head: dict[str, Any] | None = None,
+    body: dict[str, Any] | None = None,
+    sign: Callable[[bytes], bytes] = es256,
+) -> str:
     signed = f"{encode(head or header())}.{encode(body or claims())}"
     return f"{signed}.{encode(sign(signed.encode()))}"
 
 
 @pytest.fixture
-def issuer():
+def issuer() -> TokenIssuer:
     return TokenIssuer(KEY, REALM, lifetime=LIFETIME)
 
 
 @pytest.fixture
-def verifier():
+def verifier() -> TokenVerifier:
     return TokenVerifier([KEY], REALM)
 
 
-def read_segment(text, index):
+def read_segment(text: str, index: int) -> Any:
     segment = text.split(".")[index]
     return json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
 
 
 class TestIssued:
-    def test_header_and_claims(self, issuer):
+    def test_header_and_claims(self, issuer: TokenIssuer) -> None:
         before = int(time.time())
         made = issuer.issue(
             subject="gwendolyn", user_id=USER, session_id=SESSION, claims={"admin": True}
@@ -131,7 +138,7 @@ class TestIssued:
         assert UUID(body["uid"]) == USER
         assert UUID(body["sid"]) == SESSION
 
-    def test_round_trip(self, issuer, verifier):
+    def test_round_trip(self, issuer: TokenIssuer, verifier: TokenVerifier) -> None:
         issued_at = datetime.now(UTC).replace(microsecond=0)
         read = verifier.verify(
             issuer.issue(
@@ -147,7 +154,9 @@ class TestIssued:
         assert read.issued_at == issued_at
         assert read.expires_at == issued_at + LIFETIME
 
-    def test_no_two_tokens_share_their_id(self, issuer, verifier):
+    def test_no_two_tokens_share_their_id(
+        self, issuer: TokenIssuer, verifier: TokenVerifier
+    ) -> None:
         ids = {
             verifier.verify(
                 issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={"admin": False})
@@ -157,20 +166,20 @@ class TestIssued:
 
         assert len(ids) == 50
 
-    def test_the_longest_username_fits(self, issuer, verifier):
+    def test_the_longest_username_fits(self, issuer: TokenIssuer, verifier: TokenVerifier) -> None:
         made = issuer.issue(
             subject="ü" * 100, user_id=USER, session_id=SESSION, claims={"admin": False}
         )
 
         assert verifier.verify(made).subject == "ü" * 100
 
-    def test_authorises_nothing(self, issuer, verifier):
+    def test_authorises_nothing(self, issuer: TokenIssuer, verifier: TokenVerifier) -> None:
         made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={"admin": True})
 
         assert not hasattr(verifier.verify(made), "admin")
 
 
-def public(encoding, form):
+def public(encoding: Encoding, form: PublicFormat) -> bytes:
     return PRIVATE.public_key().public_bytes(encoding, form)
 
 
@@ -321,7 +330,7 @@ FORGED = {
 }
 
 
-def respell(text):
+def respell(text: str) -> str:
     """64 bytes leave four bits of the last character unused: 16 spellings of one signature."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return text[:-1] + alphabet[alphabet.index(text[-1]) + 1]
@@ -332,12 +341,12 @@ EXPIRED = {f"exp {said(value)}" for value in (NOW - LEEWAY - 1, 0, -1)}
 
 
 class TestRefused:
-    def test_the_untouched_token_is_valid(self, verifier):
+    def test_the_untouched_token_is_valid(self, verifier: TokenVerifier) -> None:
         """Otherwise the forgeries below would be refused for the wrong reason."""
         assert verifier.verify(token()).subject == "gwendolyn"
 
     @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED.keys())
-    def test_forged(self, verifier, forge):
+    def test_forged(self, verifier: TokenVerifier, forge: Callable[[], str]) -> None:
         with pytest.raises(NotAuthenticated) as refusal:
             verifier.verify(forge())
 
@@ -345,7 +354,9 @@ class TestRefused:
         assert refusal.value.__cause__ is None
 
     @pytest.mark.parametrize("forgery", FORGED)
-    def test_it_names_its_session_only_if_it_was_good_once(self, verifier, forgery):
+    def test_it_names_its_session_only_if_it_was_good_once(
+        self, verifier: TokenVerifier, forgery: str
+    ) -> None:
         if forgery in EXPIRED:
             named = verifier.identify(FORGED[forgery]())
             assert (named.session_id, named.user_id) == (SESSION, USER)
@@ -355,13 +366,13 @@ class TestRefused:
 
     @settings(max_examples=300)
     @given(st.one_of(st.text(max_size=200), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*")))
-    def test_any_text(self, text):
+    def test_any_text(self, text: str) -> None:
         with pytest.raises(NotAuthenticated):
             TokenVerifier([KEY], REALM).verify(text)
 
     @settings(max_examples=300)
     @given(st.data())
-    def test_any_changed_character(self, data):
+    def test_any_changed_character(self, data: st.DataObject) -> None:
         made = token()
         at = data.draw(st.integers(0, len(made) - 1))
         other = data.draw(st.characters().filter(lambda character: character != made[at]))
@@ -369,7 +380,7 @@ class TestRefused:
         with pytest.raises(NotAuthenticated):
             TokenVerifier([KEY], REALM).verify(made[:at] + other + made[at + 1 :])
 
-    def test_the_other_populations_tokens(self, verifier):
+    def test_the_other_populations_tokens(self, verifier: TokenVerifier) -> None:
         """Each population has its own key, issuer and audience, and each alone suffices."""
         for key, issuer, audience in (
             (SigningKey(OTHER), "https://autobot.internal", "autobot-api"),
@@ -383,7 +394,7 @@ class TestRefused:
             with pytest.raises(NotAuthenticated):
                 verifier.verify(made)
 
-    def test_headers_that_name_other_keys_are_not_looked_at(self, verifier):
+    def test_headers_that_name_other_keys_are_not_looked_at(self, verifier: TokenVerifier) -> None:
         """Under our own signature they change nothing either."""
         head = header(jwk=OTHER_JWK, jku="https://example.org/keys", x5u="https://example.org/x")
 
@@ -404,7 +415,9 @@ class TestTime:
         ],
         ids=str,
     )
-    def test_clocks_may_differ_by_the_leeway_and_no_more(self, verifier, changes, valid):
+    def test_clocks_may_differ_by_the_leeway_and_no_more(
+        self, verifier: TokenVerifier, changes: dict[str, Any], valid: bool
+    ) -> None:
         now = int(time.time())
         made = token(body=claims(**{name: now + offset for name, offset in changes.items()}))
 
@@ -414,7 +427,7 @@ class TestTime:
             with pytest.raises(NotAuthenticated):
                 verifier.verify(made)
 
-    def test_a_token_expires(self, issuer, verifier):
+    def test_a_token_expires(self, issuer: TokenIssuer, verifier: TokenVerifier) -> None:
         past = datetime.now(UTC) - LIFETIME - timedelta(seconds=LEEWAY + 1)
         made = issuer.issue(
             subject="x", user_id=USER, session_id=SESSION, claims={"admin": False}, issued_at=past
@@ -427,7 +440,7 @@ class TestTime:
 
 
 class TestKeys:
-    def test_kid_is_the_thumbprint_of_rfc_7638(self):
+    def test_kid_is_the_thumbprint_of_rfc_7638(self) -> None:
         numbers = PRIVATE.public_key().public_numbers()
         text = (
             f'{{"crv":"P-256","kty":"EC","x":"{encode(numbers.x.to_bytes(32))}",'
@@ -436,7 +449,7 @@ class TestKeys:
 
         assert KEY.kid == encode(hashlib.sha256(text.encode()).digest())
 
-    def test_coordinates_keep_their_leading_zeros(self):
+    def test_coordinates_keep_their_leading_zeros(self) -> None:
         """RFC 7518, 6.2.1.2: always 32 bytes."""
         small = next(
             key
@@ -450,7 +463,9 @@ class TestKeys:
 
         assert len(SigningKey(small).public_jwk["x"]) == 43
 
-    def test_the_key_set_verifies_tokens_and_holds_nothing_private(self, issuer, verifier):
+    def test_the_key_set_verifies_tokens_and_holds_nothing_private(
+        self, issuer: TokenIssuer, verifier: TokenVerifier
+    ) -> None:
         (jwk,) = verifier.jwks()["keys"]
         assert {name: jwk[name] for name in ("kty", "crv", "alg", "use", "kid")} == {
             "kty": "EC",
@@ -471,7 +486,7 @@ class TestKeys:
             ec.ECDSA(hashes.SHA256()),
         )
 
-    def test_rotation(self, issuer):
+    def test_rotation(self, issuer: TokenIssuer) -> None:
         """Old tokens live on while the previous key is named, and no longer."""
         current = SigningKey(OTHER)
         made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={"admin": False})
@@ -486,17 +501,22 @@ class TestKeys:
         with pytest.raises(NotAuthenticated):
             during.verify(token(header(kid=current.kid)))
 
-    def test_the_same_key_twice_is_published_once(self):
+    def test_the_same_key_twice_is_published_once(self) -> None:
         verifier = TokenVerifier([KEY, SigningKey(PRIVATE)], REALM)
 
         assert len(verifier.jwks()["keys"]) == 1
 
-    def test_a_verifier_without_keys_is_refused(self):
+    def test_a_verifier_without_keys_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least one key"):
             TokenVerifier([], REALM)
 
 
-def private(key, form=PrivateFormat.PKCS8, encoding=Encoding.PEM, encryption=None):
+def private(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    form: PrivateFormat = PrivateFormat.PKCS8,
+    encoding: Encoding = Encoding.PEM,
+    encryption: KeySerializationEncryption | None = None,
+) -> str:
     return key.private_bytes(encoding, form, encryption or NoEncryption()).decode("latin-1")
 
 
@@ -526,12 +546,12 @@ WRONG_KEYS = {
 
 
 class TestLoading:
-    def test_pkcs8_pem(self):
+    def test_pkcs8_pem(self) -> None:
         assert SigningKey.from_pem(PEM, variable="SLM_SIGNING_KEY").kid == KEY.kid
         assert SigningKey.from_pem(f"\n{PEM}\n\n", variable="SLM_SIGNING_KEY").kid == KEY.kid
 
     @pytest.mark.parametrize("text", WRONG_KEYS.values(), ids=WRONG_KEYS.keys())
-    def test_anything_else_is_refused_by_name_and_without_the_value(self, text):
+    def test_anything_else_is_refused_by_name_and_without_the_value(self, text: str) -> None:
         with pytest.raises(ConfigurationError) as refusal:
             SigningKey.from_pem(text, variable="SLM_PREVIOUS_SIGNING_KEY")
 
@@ -542,20 +562,22 @@ class TestLoading:
         lines = [line for line in text.splitlines() if len(line) > 8 and "-----" not in line]
         assert not [line for line in lines if line in message]
 
-    def test_the_key_does_not_show_in_its_text(self):
+    def test_the_key_does_not_show_in_its_text(self) -> None:
         secret = str(PRIVATE.private_numbers().private_value)
 
         assert secret not in f"{KEY!r}{KEY}"
         assert "private" not in repr(KEY.public_jwk)
 
 
-def issue(issuer):
+def issue(issuer: TokenIssuer) -> str:
     return issuer.issue(
         subject="gwendolyn", user_id=USER, session_id=SESSION, claims={"admin": False}
     )
 
 
-def test_a_verified_token_is_remembered_until_it_expires(issuer, verifier, monkeypatch):
+def test_a_verified_token_is_remembered_until_it_expires(
+    issuer: TokenIssuer, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     token = issue(issuer)
     first = verifier.verify(token)
     monkeypatch.setattr(jwt, "decode", None)
@@ -567,7 +589,9 @@ def test_a_verified_token_is_remembered_until_it_expires(issuer, verifier, monke
         verifier.verify(token)
 
 
-def test_only_so_many_tokens_are_remembered(issuer, verifier, monkeypatch):
+def test_only_so_many_tokens_are_remembered(
+    issuer: TokenIssuer, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tokens, "MAX_REMEMBERED", 2)
     first, *others = (issue(issuer) for _ in range(3))
     for token in (first, *others):
@@ -579,7 +603,7 @@ def test_only_so_many_tokens_are_remembered(issuer, verifier, monkeypatch):
         verifier.verify(first)
 
 
-def public_pem(key):
+def public_pem(key: str) -> str:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
@@ -607,13 +631,13 @@ WRONG_PUBLIC_KEYS = {
 
 
 class TestLoadingPublicKeys:
-    def load(self, pem):
+    def load(self, pem: bytes | str) -> list[str]:
         return [
             key.kid
             for key in VerificationKey.all_from_pem(pem, variable="AUTOBOT_PUBLIC_KEYS_FILE")
         ]
 
-    def test_one_or_during_a_rotation_two(self):
+    def test_one_or_during_a_rotation_two(self) -> None:
         other = SigningKey(OTHER).kid
 
         assert self.load(PUBLIC_PEM) == [KEY.kid]
@@ -621,7 +645,7 @@ class TestLoadingPublicKeys:
         assert self.load(PUBLIC_PEM + public_pem(OTHER)) == [KEY.kid, other]
         assert self.load(f"# previous\n{public_pem(OTHER)}# new\n{PUBLIC_PEM}") == [other, KEY.kid]
 
-    def test_they_verify_what_the_private_ones_sign(self, issuer):
+    def test_they_verify_what_the_private_ones_sign(self, issuer: TokenIssuer) -> None:
         made = issuer.issue(subject="x", user_id=USER, session_id=SESSION, claims={})
         keys = VerificationKey.all_from_pem(
             public_pem(OTHER) + PUBLIC_PEM, variable="AUTOBOT_PUBLIC_KEYS_FILE"
@@ -632,7 +656,7 @@ class TestLoadingPublicKeys:
             TokenVerifier(keys[:1], REALM).verify(made)
 
     @pytest.mark.parametrize("text", WRONG_PUBLIC_KEYS.values(), ids=WRONG_PUBLIC_KEYS.keys())
-    def test_anything_else_is_refused_by_name(self, text):
+    def test_anything_else_is_refused_by_name(self, text: str) -> None:
         with pytest.raises(ConfigurationError) as refusal:
             self.load(text)
 

@@ -1,5 +1,7 @@
 """What schemathesis has to know of this API; it loads this file itself."""
 
+from typing import Any
+
 import schemathesis
 from schemathesis import Case, CheckContext, Response
 
@@ -9,7 +11,7 @@ BY_SCHEMA = "The request is not valid. "
 
 @schemathesis.check
 def what_the_description_allows_is_well_formed(
-    _ctx: CheckContext, response: Response, case: Case
+    _ctx: CheckContext, response: Response, case: Case[Any]
 ) -> None:
     """In place of positive_data_acceptance: what no schema can say may be refused, and no more.
 
