@@ -336,3 +336,12 @@ def test_a_link_is_never_away(host: Host) -> None:
     host.stage({"env": "new"})
     assert "GONE" not in host.switch()
     assert "GONE" not in host.run("back")
+
+
+def test_going_back_to_another_release_with_the_same_files_restarts_the_service(host: Host) -> None:
+    host.stage({"env": "old"})
+    host.switch()
+    # What a point that was interrupted has left is in nobody's way.
+    (host.root / "current.new").symlink_to("releases/interrupted")
+    assert f"systemctl restart {UNIT}.service" in host.run("back")
+    assert host.current == OLD
