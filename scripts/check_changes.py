@@ -53,7 +53,10 @@ class Rule(NamedTuple):
 
 
 RULES = (
-    Rule(("*.py", "pyproject.toml"), ("ruff check .", "ruff format --check .", "mypy")),
+    Rule(
+        ("*.py", "pyproject.toml"),
+        ("ruff check .", "ruff format --check .", "scripts/check_types.py"),
+    ),
     Rule(
         ("service/*.py", "pyproject.toml"),
         ("PYTHONPATH=service lint-imports",),

@@ -27,6 +27,7 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/infra/*",)),
     (LAB, ("tests/e2e/*",)),
     (LAB, ("tests/recovery/*",)),
+    (LAB, ("tests/last/*",)),
     ((*SUPPORT, "roles/backup/files", "tests/perf"), ("tests/unit/*",)),
     ((*SUPPORT, "roles/backup/files"), ("tests/api/*",)),
 )

@@ -20,6 +20,11 @@ _UNICODE: Final = UnicodeData()
 _NICKNAME: Final = get_profile("NicknameCaseMapped:CaseFold")
 # Braille without a dot: Unicode counts it among the symbols, and nothing is seen of it.
 _BLANK_SYMBOL: Final = "\N{BRAILLE PATTERN BLANK}"
+# Letters to Unicode, and nothing is seen of them either.
+_FILLERS: Final = (
+    "\N{HANGUL CHOSEONG FILLER}\N{HANGUL JUNGSEONG FILLER}"
+    "\N{HANGUL FILLER}\N{HALFWIDTH HANGUL FILLER}"
+)
 
 
 def readable(text: str) -> str:
@@ -52,9 +57,19 @@ def comparable(text: str) -> str:
     """What is the same for two names that people cannot tell apart."""
     if text.isascii() and text.isprintable() and "  " not in text:
         return text.strip(" ").lower()
-    # Twice: mapping the case can leave what a further mapping changes.
-    mapped = _NICKNAME.apply_five_rules(without_invisible(text))
-    return _NICKNAME.apply_five_rules(mapped)
+    # Twice: the mapping can leave what a further one changes.
+    return _mapped(_mapped(text))
+
+
+def _mapped(text: str) -> str:
+    """A text without what cannot be seen, mapped as a nickname."""
+    text = unicodedata.normalize("NFC", text)
+    seen = "".join(
+        character
+        for position, character in enumerate(text)
+        if _can_be_seen(text, position) or _is_part_of_a_syllable(character)
+    )
+    return _NICKNAME.apply_five_rules(seen)
 
 
 def ascii_address(address: str) -> str:
@@ -120,6 +135,11 @@ def _can_be_seen(text: str, position: int) -> bool:
         # Joiners that some scripts need between their letters.
         return not context_rule_error(text, position, _UNICODE)
     return kind not in (DISALLOWED, UNASSIGNED)
+
+
+def _is_part_of_a_syllable(character: str) -> bool:
+    """One of the letters into which the mapping takes Korean ones apart; no name can hold them."""
+    return unicodedata.category(character) == "Lo" and character not in _FILLERS
 
 
 @lru_cache(maxsize=4096)

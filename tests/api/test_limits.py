@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx2
 import pytest
 from applications import Databases, Door, RunDoor, RunSite, Site
+from database_server import ProvisionedDatabase
 
 from user_management.population import Population
 from user_management.security.devices import DeviceKeys, new_device

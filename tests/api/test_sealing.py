@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from applications import Databases, RunSite, Site
 from database_server import ProvisionedDatabase
+from sqlalchemy.ext.asyncio import AsyncSession
 from typer.testing import CliRunner, Result
 
 from slm_server import repeating, sealing

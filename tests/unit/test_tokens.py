@@ -196,7 +196,7 @@ NOW = int(time.time())
 RANDOM = {KEY.kid: "KID", KEY.kid.lower(): "kid", str(SESSION): "SESSION", str(USER): "USER"}
 
 
-def said(value):
+def said(value: object) -> str:
     """A value as it is called in every run: what is random by its name, times by their distance."""
     text = repr(value)
     for word, name in RANDOM.items():
