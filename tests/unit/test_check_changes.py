@@ -99,7 +99,11 @@ def test_a_path_without_a_rule_runs_all_that_needs_no_lab(checks: Any) -> None:
             ["yamllint --strict .", "ansible-lint --offline roles/pki"],
             ["pytest --quiet tests/unit"],
         ),
-        ("tests/e2e/browsing.py", ["ruff check .", "ruff format --check .", "mypy"], []),
+        (
+            "tests/e2e/browsing.py",
+            ["ruff check .", "ruff format --check .", "scripts/check_types.py"],
+            [],
+        ),
         ("requirements/service.txt", [], []),
     ],
 )
@@ -124,7 +128,7 @@ def test_commands_stand_once_and_in_the_order_of_the_table(checks: Any) -> None:
     assert planned.static == [
         "ruff check .",
         "ruff format --check .",
-        "mypy",
+        "scripts/check_types.py",
         "yamllint --strict .",
         "ansible-lint --offline roles/base roles/pki",
         "npm --prefix service/admin_ui run check",

@@ -84,7 +84,7 @@ def test_what_is_written_is_roots_and_only_root_changes_it() -> None:
         assert found[entry["path"]] == OTHERS.get(entry["path"], (*ROOTS, usual)), entry["path"]
     assert len(found) > 25
     # What runs is what was named as such.
-    assert {path for path in PROGRAMS if path in found} == PROGRAMS - {"/etc/autobot/nftables.conf"}
+    assert found.keys() >= PROGRAMS
 
 
 def test_tasks_say_whose_a_file_is_and_who_reads_it() -> None:
