@@ -30,10 +30,10 @@ stages: alone
 	molecule destroy
 
 services:
-	@scripts/stage.py $@ 600 nice pytest --numprocesses auto -m "not alone" tests/integration tests/api
+	@scripts/stage.py $@ 600 nice -n 19 pytest --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
-	@scripts/stage.py $@ 450 nice $(MAKE) --no-print-directory lint unit
+	@scripts/stage.py $@ 450 nice -n 19 $(MAKE) --no-print-directory lint unit
 
 deploy:
 	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'

@@ -112,8 +112,10 @@ def run(name: str, budget: float, command: list[str]) -> int:
     seconds = used_by_children() + max(used_by_hosts() - hosts, 0.0)
     slower = slowness.end()
     counted = seconds / slower
-    if status == 0 and counted > budget:
-        status = 1
+    # A full run tries more than a budget allows.
+    exceeded = counted > budget and os.environ.get("FULL") != "1"
+    if exceeded:
+        status = status or 1
     took = {
         "stage": name,
         "wall": round(wall),
@@ -124,7 +126,7 @@ def run(name: str, budget: float, command: list[str]) -> int:
     }
     (STAGES / f"{name}.json").write_text(json.dumps(took))
     verdict = "passed" if status == 0 else f"FAILED ({status})"
-    if counted > budget:
+    if exceeded:
         verdict += ": more CPU seconds than its budget; find what came, or raise it in the Makefile"
     with (STAGES / "terminal").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
