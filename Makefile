@@ -24,8 +24,8 @@ test: ## everything: lint, unit, API against a real PostgreSQL, and the whole to
 	@$(MAKE) --no-print-directory --jobs --keep-going stages; status=$$?; scripts/stage.py --table; exit $$status
 
 # Stages of `make test`, each with its budget of CPU seconds. What needs no lab gives way to what makes one,
-# and to what judges it; recovery has a copy of the lab for itself; what measures time runs alone, at the end.
-.PHONY: stages services checks deploy copy site recovery alone
+# and to what judges it; recovery and releases have a copy of the lab each; what measures time runs alone.
+.PHONY: stages services checks deploy copy site recovery releases alone
 stages: alone
 	molecule destroy
 
@@ -39,16 +39,16 @@ deploy:
 	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'
 
 copy: deploy
-	@scripts/stage.py $@ 100 scripts/copy-lab recovery
+	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
 
 site: copy
 	@scripts/stage.py $@ 900 pytest -m "not alone" tests/infra tests/e2e
 
-recovery: copy
-	@scripts/other-lab $@ scripts/stage.py $@ 900 pytest -m "not alone" tests/recovery tests/last
+recovery releases: copy
+	@scripts/other-lab $@ scripts/stage.py $@ 900 pytest -m "not alone" tests/$@ tests/last
 	@scripts/other-lab $@ --end
 
-alone: services checks site recovery
+alone: services checks site recovery releases
 	@scripts/stage.py $@ 400 sh -c 'pytest -m alone tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
 
 topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)

@@ -97,7 +97,11 @@ RULES = (
     Rule(("Makefile", "pyproject.toml", "ansible.cfg", ".*"), tests=(UNIT,)),
     Rule(("requirements/*", "LICENSE")),
     # They run in the lab, or where it is quiet.
-    Rule(tuple(f"tests/{name}/*" for name in ("e2e", "infra", "last", "perf", "recovery"))),
+    Rule(
+        tuple(
+            f"tests/{name}/*" for name in ("e2e", "infra", "last", "perf", "recovery", "releases")
+        )
+    ),
 )
 # What a path asks for that no rule has.
 EVERYTHING = Rule(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORT = ("service", "tests/support")
-LAB = (*SUPPORT, "tests/e2e", "tests/infra", "tests/recovery")
+LAB = (*SUPPORT, *(f"tests/{name}" for name in ("e2e", "infra", "recovery", "releases")))
 # Where the modules of each run are found, and its files, as git and fnmatch understand them.
 RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("service",), ("service/*", "migrations/*", "scripts/*", "docs/*")),
@@ -27,6 +27,7 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/infra/*",)),
     (LAB, ("tests/e2e/*",)),
     (LAB, ("tests/recovery/*",)),
+    (LAB, ("tests/releases/*",)),
     (LAB, ("tests/last/*",)),
     ((*SUPPORT, "roles/backup/files", "tests/perf"), ("tests/unit/*",)),
     ((*SUPPORT, "roles/backup/files"), ("tests/api/*",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx2
@@ -11,10 +12,12 @@ import pytest
 
 from lab import CONTROL_SOCKETS, Administrator, Figure, LabError, Site
 from people import People
+from traffic import Traffic, traffic
 
 __all__ = [
     "administrator",
     "api",
+    "at_work",
     "close_connections",
     "figure",
     "people",
@@ -92,3 +95,10 @@ def people(site: Site, api: httpx2.Client) -> Iterator[People]:
     made = People(site, api)
     yield made
     made.remove()
+
+
+@pytest.fixture
+def at_work(site: Site, people: People) -> Callable[[], AbstractContextManager[Traffic]]:
+    """50 requests a second on both services meanwhile: `with at_work() as traffic: …`"""
+    accounts = people.administrator(), people.create("autobot")
+    return lambda: traffic(site, *accounts)

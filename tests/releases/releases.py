@@ -19,22 +19,33 @@ DATABASES = {"slm": "slm_users", "redis": "autobot_users"}
 
 # argv: directory of the service, name of the release; stdin: path → text, path → [old, new].
 COPY = """
-import json, pathlib, shutil, sys
+import json, os, pathlib, shutil, sys
 root, name = sys.argv[1:]
 changes = json.load(sys.stdin)
 original = (pathlib.Path(root) / "current").resolve()
 copy = original.parent / name
-shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns(".served", ".failed"))
+# Links: what is changed becomes a file of its own.
+shutil.copytree(
+    original, copy, symlinks=True, copy_function=os.link,
+    ignore=shutil.ignore_patterns(".served", ".failed"),
+)
+
+def write(path, text):
+    mode = path.stat().st_mode if path.exists() else 0o644
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
 for path in (*copy.glob("bin/*"), copy / "pyvenv.cfg"):
     if not path.is_symlink():
-        path.write_text(path.read_text().replace(str(original), str(copy)))
+        write(path, path.read_text().replace(str(original), str(copy)))
 for pattern, change in changes.items():
     paths = list(copy.glob(pattern)) if "*" in pattern else [copy / pattern]
     assert paths, f"nothing to break: {pattern}"
     for path in paths:
         text = path.read_text().replace(*change) if isinstance(change, list) else change
         assert not isinstance(change, list) or text != path.read_text(), path
-        path.write_text(text)
+        write(path, text)
 """
 # The schema of the release that serves, and the one that the next brings.
 SCHEMA = EXPECTED_REVISION
