@@ -42,10 +42,10 @@ copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
 
 site: copy
-	@scripts/stage.py $@ 900 pytest -m "not alone" tests/infra tests/e2e
+	@scripts/stage.py $@ 900 nice -n 5 pytest -m "not alone" --durations 10 tests/infra tests/e2e
 
 recovery releases: copy
-	@scripts/other-lab $@ scripts/stage.py $@ 900 pytest -m "not alone" tests/$@ tests/last
+	@scripts/other-lab $@ scripts/stage.py $@ 900 pytest -m "not alone" --durations 10 tests/$@ tests/last
 	@scripts/other-lab $@ --end
 
 alone: services checks site recovery releases

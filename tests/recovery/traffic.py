@@ -155,8 +155,8 @@ async def _work(
 def traffic(site: Site, administrator: Account, user: Account) -> Iterator[Traffic]:
     """Send requests meanwhile; all that were sent have been answered at the end.
 
-    The controller is a machine of its own. Here it shares the processors with the site, whose
-    hashing threads have nice 10: what it runs meanwhile comes after them.
+    The controller is a machine of its own. Here it shares the processors with the site: what it
+    runs meanwhile comes after that.
     """
     seen, ended = Traffic(), threading.Event()
     worker = threading.Thread(
@@ -165,7 +165,7 @@ def traffic(site: Site, administrator: Account, user: Account) -> Iterator[Traff
     worker.start()
     # Of this thread and what it starts, not of the one that sends.
     usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
     try:
         wait_until(
             lambda: seen.asked.total() > RATE or not worker.is_alive(), 30, "the traffic flows"

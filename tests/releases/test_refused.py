@@ -101,11 +101,20 @@ def assert_as_before(site: Site, before: dict[str, str], release: str) -> None:
     ("variables", "said"),
     [
         ({"slm_server_settings": {"BCRYPT_COST": "99"}}, "Correct BCRYPT_COST: Input should be"),
-        ({"autobot_backend_settings": {"HASH_THREADS": "many"}}, "Correct HASH_THREADS: Input"),
-        ({"slm_server_session_idle_minutes": 1}, "at least ACCESS_TOKEN_EXPIRE_MINUTES"),
-        (
+        pytest.param(
+            {"autobot_backend_settings": {"HASH_THREADS": "many"}},
+            "Correct HASH_THREADS: Input",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            {"slm_server_session_idle_minutes": 1},
+            "at least ACCESS_TOKEN_EXPIRE_MINUTES",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
             {"slm_server_settings": {"AUTOBOT_POSTGRES_PORT": "x"}},
             "AUTOBOT_POSTGRES_* is not usable",
+            marks=pytest.mark.full,
         ),
     ],
     ids=["number", "word", "two that do not fit", "database"],
@@ -133,11 +142,12 @@ def test_a_release_judges_its_settings_itself(site: Site, before: dict[str, str]
 @pytest.mark.parametrize(
     ("migration", "breaks", "said"),
     [
-        (HALF, {}, "autobot_users was not migrated"),
-        (
+        pytest.param(HALF, {}, "autobot_users was not migrated", marks=pytest.mark.full),
+        pytest.param(
             MIGRATION,
             {"slm": ("slm_server/app.py", "def create_app(", "raise SystemExit\ndef create_app(")},
             "does not answer on slm",
+            marks=pytest.mark.full,
         ),
         (
             MIGRATION,
@@ -174,10 +184,10 @@ def test_settings_with_which_the_same_release_does_not_serve_go_back(
 @pytest.mark.parametrize(
     ("task", "another"),
     [
-        ("TASK [pki : ", False),
+        pytest.param("TASK [pki : ", False, marks=pytest.mark.full),
         ("TASK [service : Let the service and", True),
-        ("TASK [service : Let the timers", True),
-        ("TASK [service : Let the timers", False),
+        pytest.param("TASK [service : Let the timers", True, marks=pytest.mark.full),
+        pytest.param("TASK [service : Let the timers", False, marks=pytest.mark.full),
     ],
     ids=["before the switch", "after it", "after the restart", "the same with other settings"],
 )
