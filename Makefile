@@ -23,14 +23,21 @@ test: ## everything: lint, unit, API against a real PostgreSQL, and the whole to
 	@scripts/stage.py --begin
 	@$(MAKE) --no-print-directory --jobs --keep-going stages; status=$$?; scripts/stage.py --table; exit $$status
 
+# How many branches the tests reach costs a third more: a full run says it.
+ifeq ($(FULL),1)
+COVERAGE := --cov --cov-report=
+export COVERAGE_FILE = $(CURDIR)/build/coverage.$@
+endif
+
 # Stages of `make test`, each with its budget of CPU seconds. What needs no lab gives way to what makes one,
 # and to what judges it; recovery and releases have a copy of the lab each; what measures time runs alone.
 .PHONY: stages services checks deploy copy site recovery releases alone
 stages: alone
+	$(if $(COVERAGE),export COVERAGE_FILE=build/coverage && coverage combine && coverage report)
 	molecule destroy
 
 services:
-	@scripts/stage.py $@ 600 nice -n 19 pytest --numprocesses auto -m "not alone" tests/integration tests/api
+	@scripts/stage.py $@ 600 nice -n 19 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
 	@scripts/stage.py $@ 450 nice -n 19 $(MAKE) --no-print-directory lint unit
@@ -49,7 +56,7 @@ recovery releases: copy
 	@scripts/other-lab $@ --end
 
 alone: services checks site recovery releases
-	@scripts/stage.py $@ 400 sh -c 'pytest -m alone tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
+	@scripts/stage.py $@ 400 sh -c 'pytest $(COVERAGE) -m alone tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
 
 topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)
 	@scripts/bootstrap test
@@ -58,7 +65,7 @@ topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12
 unit: ## the tests that need no service
 	@scripts/bootstrap unit
 	npm --prefix service/admin_ui test
-	pytest tests/unit
+	pytest $(COVERAGE) tests/unit
 
 lint: ## every static check
 	@scripts/bootstrap lint
