@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -162,13 +163,7 @@ def held_hashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def held_clock(monkeypatch: pytest.MonkeyPatch) -> datetime:
     """The time at which the clock of the limits stands still: waiting times are exact."""
     moment = datetime.now(UTC)
-
-    class Held(datetime):
-        @classmethod
-        def now(cls, _tz: tzinfo | None = None) -> datetime:
-            return moment
-
-    monkeypatch.setattr(limits, "datetime", Held)
+    monkeypatch.setattr(limits, "datetime", SimpleNamespace(now=lambda _zone: moment))
     return moment
 
 

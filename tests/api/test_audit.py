@@ -84,9 +84,12 @@ async def test_what_failed_is_no_change(admin: httpx2.AsyncClient, site: Site) -
     [(("2001:db8::7", 1), "2001:db8::7"), (("", 0), None), (("x" * 90, 0), None), (None, None)],
 )
 async def test_only_an_address_is_kept_as_one(
-    site: Site, client: tuple[int | str, ...] | None, address: str | None
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    client: tuple[str, int] | None,
+    address: str | None,
 ) -> None:
-    site.client._transport.client = client
+    monkeypatch.setattr(site.client._transport, "client", client)
     await site.try_login("nobody")
     [row] = site.audit(Population.SLM, "login_failed")
     assert row["ip_address"] == address

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
 from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import Database
 from user_management.models import AuditLog
@@ -36,6 +37,13 @@ from user_management.services.audit_verification import SHOWN, Verification, ver
 ROOT = Path(__file__).parents[2]
 OTHER = {Population.SLM: Population.AUTOBOT, Population.AUTOBOT: Population.SLM}
 LONG_AGO = "now() - interval '10 minutes'"
+
+
+async def rows_sealed(session: AsyncSession, **options: Any) -> int:
+    """Seal one batch, which nobody else is doing; the number of rows."""
+    batch = await seal(session, **options)
+    assert batch is not None
+    return batch.rows
 
 
 class Chain:
@@ -63,9 +71,7 @@ class Chain:
     async def seal(self, **options: Any) -> int:
         """Seal one batch; the number of rows."""
         async with self.database.session() as session:
-            sealed = await seal(session, **options)
-        assert sealed is not None
-        return sealed.rows
+            return await rows_sealed(session, **options)
 
     async def anchor(self) -> Anchoring:
         async with self.database.session() as session, self.other.session() as other:
@@ -238,10 +244,11 @@ async def test_no_two_values_of_a_column_have_one_form(
     first, second = data.draw(value), data.draw(value)
     form = next(each for each in content_columns() if each.name == name).element
     column = AuditLog.__table__.c[name]
-    kind = column.type.compile(asyncpg.dialect())
+    dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
+    kind = column.type.compile(dialect)
 
     def of(value: str) -> str:
-        said = str(form.compile(dialect=asyncpg.dialect(), compile_kwargs={"literal_binds": True}))
+        said = str(form.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
         return said.replace(str(column), f"({value})::{kind}")
 
     forms, alike = await asked(
@@ -469,10 +476,10 @@ async def test_all_is_sealed_in_batches(chain: Chain, monkeypatch: pytest.Monkey
 async def test_two_sealers_at_once(chain: Chain) -> None:
     chain.add(50)
     async with chain.database.session() as first, chain.database.session() as second:
-        assert (await seal(first)).rows == 50
+        assert await rows_sealed(first) == 50
         assert await seal(second) is None
         await first.commit()
-        assert (await seal(second)).rows == 0
+        assert await rows_sealed(second) == 0
     assert await chain.is_gapless(50)
 
 
@@ -534,7 +541,7 @@ async def test_without_the_last_row_the_past_is_not_opened(sealed: Chain) -> Non
 async def test_writers_do_not_wait_for_the_sealer(chain: Chain) -> None:
     chain.add(5)
     async with chain.database.session() as sealer, chain.database.session() as writer:
-        assert (await seal(sealer)).rows == 5
+        assert await rows_sealed(sealer) == 5
         await writer.execute(text("SET LOCAL lock_timeout = '100ms'"))
         await writer.execute(insert(AuditLog).values(action="a", resource_type="session"))
     assert await chain.seal() == 1

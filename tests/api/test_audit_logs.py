@@ -14,6 +14,7 @@ import pytest
 from applications import Databases, RunSite, Site
 from database_server import ProvisionedDatabase
 from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
 from typer.testing import CliRunner, Result
 
 from slm_server.audit_export import export
@@ -52,10 +53,10 @@ def add_rows(database: ProvisionedDatabase, number: int, created_at: str = "now(
     )
 
 
-async def listed(client: httpx2.AsyncClient, **query: Any) -> list[dict]:
+async def listed(client: httpx2.AsyncClient, **query: Any) -> list[dict[str, Any]]:
     response = await client.get(LOGS, params=query)
     assert response.status_code == 200, response.text
-    found: list[dict] = response.json()["logs"]
+    found: list[dict[str, Any]] = response.json()["logs"]
     return found
 
 
@@ -221,11 +222,11 @@ async def test_a_blank_is_no_plus_where_no_time_zone_follows(
     ],
 )
 async def test_a_user_agent_in_utf_8_is_shown_as_it_is(
-    admin: httpx2.AsyncClient, site: Site, sent: str | bytes, shown: str
+    admin: httpx2.AsyncClient, site: Site, sent: bytes, shown: str
 ) -> None:
     await site.add_user(Population.SLM, "marta")
     body = {"username": "marta", "password": site.password}
-    login = await site.client.post("/api/slm-auth/login", json=body, headers={"User-Agent": sent})
+    login = await site.client.post("/api/slm-auth/login", json=body, headers={b"User-Agent": sent})
     assert login.status_code == 200, login.text
     [row] = (await admin.get(LOGS, params={"action": "login_success", "limit": "1"})).json()["logs"]
     assert row["user_agent"] == shown
@@ -454,6 +455,8 @@ async def test_a_large_export_needs_little(admin: httpx2.AsyncClient, site: Site
     whole = await admin.get(f"{LOGS}/export", params={"action": "logout"})
     assert whole.text.count("\n") == 20_000 + 1
 
+    pool = database._engine.pool
+    assert isinstance(pool, QueuePool)
     pieces, size, rows = 0, 0, 0
     tracemalloc.start()
     async for piece in export(
@@ -461,7 +464,7 @@ async def test_a_large_export_needs_little(admin: httpx2.AsyncClient, site: Site
     ):
         pieces, size, rows = pieces + 1, size + len(piece), rows + piece.count("\n")
         # However slow the reader is, nobody else waits for a connection.
-        assert database._engine.pool.checkedout() == 0
+        assert pool.checkedout() == 0
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (pieces, rows) == (20_000 // CHUNK, 20_000)

@@ -361,7 +361,7 @@ async def listed(admin: httpx2.AsyncClient, action: str) -> list[dict[str, Any]]
 async def test_the_audit_log_of_the_backend_is_read_at_the_slm_server(
     admin: httpx2.AsyncClient, site: Site, backend: Backend
 ) -> None:
-    organization = str(site.add_organization("acme"))
+    organization = site.add_organization("acme")
     marta = str(await site.add_user(AUTOBOT, "marta", org_id=organization))
     login = await backend.enter("marta")
     headers = backend.bearer(login["token"])
@@ -376,7 +376,7 @@ async def test_the_audit_log_of_the_backend_is_read_at_the_slm_server(
 
     actor = {"population": "autobot", "user_id": marta, "username": "marta"}
     [success] = await listed(admin, "login_success")
-    assert (success["actor"], success["org_id"]) == (actor, organization)
+    assert (success["actor"], success["org_id"]) == (actor, str(organization))
     assert (success["resource_type"], success["resource_id"]) == ("session", login["session_id"])
     unknown, *wrong = await listed(admin, "login_failed")
     assert (unknown["resource_id"], unknown["details"]["reason"]) == (None, "user_not_found")
@@ -390,7 +390,7 @@ async def test_the_audit_log_of_the_backend_is_read_at_the_slm_server(
     [logout] = await listed(admin, "logout")
     assert logout["resource_id"] == login["session_id"]
     for row in (*changes, logout):
-        assert (row["actor"], row["org_id"]) == (actor, organization)
+        assert (row["actor"], row["org_id"]) == (actor, str(organization))
     for row in (success, unknown, *wrong, locked, *changes, logout):
         assert (row["ip_address"], row["user_agent"]) == ("203.0.113.7", "pytest")
 

@@ -126,13 +126,13 @@ async def test_nor_once_it_was_cleared_away(
         f"SELECT token_hash FROM refresh_tokens WHERE session_id = '{own['session_id']}'"
     )
     site.databases[AUTOBOT].sql(f"DELETE FROM auth_sessions WHERE id = '{own['session_id']}'")
-    session_id = {
+    begin: dict[str, Callable[[], str]] = {
         "their session": lambda: theirs,
         "a new one": thief.begin_session,
         "one with the id of one's own": lambda: thief.begin_session(own["session_id"]),
         "a new one of one's own": lambda: thief.begin_session(user_id=own["user"]["user_id"]),
-    }[target]()
-    thief.add_token(known, session_id)
+    }
+    thief.add_token(known, begin[target]())
     refused = await backend.refresh(own["refresh_token"])
     assert (refused.status_code, refused.json()["code"]) == (401, "not_authenticated")
     # An access token names its user, too.

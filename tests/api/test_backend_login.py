@@ -196,12 +196,12 @@ async def test_what_a_login_answers(backend: Backend, marta: UUID) -> None:
 
 
 async def test_the_organization_is_told(site: Site, backend: Backend) -> None:
-    organization = str(site.add_organization("acme"))
+    organization = site.add_organization("acme")
     await site.add_user(AUTOBOT, "marta", org_id=organization)
     login = await backend.enter("marta")
-    assert jwt.get_unverified_claims(login["token"])["org_id"] == organization
+    assert jwt.get_unverified_claims(login["token"])["org_id"] == str(organization)
     me = (await backend.me(backend.bearer(login["token"]))).json()
-    assert me["org_id"] == organization
+    assert me["org_id"] == str(organization)
 
 
 async def test_fleet_administrators_do_not_log_in_here(site: Site, backend: Backend) -> None:

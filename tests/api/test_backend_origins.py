@@ -103,7 +103,7 @@ async def test_answers_say_whom_they_are_for(site: Site, backend: Backend, origi
         assert response.headers["vary"] == "Origin"
 
 
-PROBLEMS = {
+PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     400: ("POST", LOGIN, {"content": b"{", "headers": JSON}),
     401: ("GET", ME, {}),
     404: ("GET", "/api/auth/nothing", {}),

@@ -14,7 +14,7 @@ AUTOBOT = Population.AUTOBOT
 OF_THE_SITE = ("operator", "analyst", "editor", "Admin", "administrator", "Member")
 
 # What somebody has, with whether they belong to an organization → what AutoBot is told.
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], bool, str]] = {
     "platform administrator": ({"is_admin": True}, False, "admin"),
     "platform administrator of an organization": ({"is_admin": True}, True, "admin"),
     "platform administrator with a lower role": (

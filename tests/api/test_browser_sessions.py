@@ -189,13 +189,13 @@ async def test_the_cookie_counts_wherever_a_token_does(
         admin.headers.update(OWN)
         # One of them is the logout.
         await enter(site, site.administrator)
-        body = {"json": {}} if method in {"post", "patch"} else {}
+        body: dict[str, Any] | None = {} if method in {"post", "patch"} else None
         del admin.headers["X-CSRF"]
         if method != "get":
-            refused = await admin.request(method, path, **body)
+            refused = await admin.request(method, path, json=body)
             assert code(refused) == (403, "cross_site_request"), path
         admin.headers["X-CSRF"] = "1"
-        response = await admin.request(method, path, **body)
+        response = await admin.request(method, path, json=body)
         assert response.status_code not in {401, 403}, path
 
 
@@ -331,7 +331,7 @@ async def test_tokens_of_another_kind_are_no_cookies(
     for access in (other["token"], other["refresh_token"], session["refresh"], "x", "é", '""'):
         put(site, access=None)
         cookie = f"{ACCESS}={access}".encode("latin-1")
-        assert (await site.client.get(ME, headers={"Cookie": cookie})).status_code == 401, access
+        assert (await site.client.get(ME, headers={b"Cookie": cookie})).status_code == 401, access
     for refresh in (
         other["refresh_token"],
         other["token"],
@@ -341,7 +341,7 @@ async def test_tokens_of_another_kind_are_no_cookies(
     ):
         put(site, access=None, refresh=None)
         cookie = f"{REFRESH}={refresh}".encode("latin-1")
-        response = await site.client.post(GO_ON, headers={"Cookie": cookie})
+        response = await site.client.post(GO_ON, headers={b"Cookie": cookie})
         assert code(response) == (401, "not_authenticated")
         assert forgotten(response)
 
@@ -357,8 +357,8 @@ async def test_a_name_that_another_host_can_set_is_not_ours(
     cookies = b"; ".join(
         before + f"__Host-slm-{name}={session[name]}".encode() for name in ("access", "refresh")
     )
-    assert (await site.client.get(ME, headers={"Cookie": cookies})).status_code == 401
-    assert (await site.client.post(GO_ON, headers={"Cookie": cookies})).status_code == 401
+    assert (await site.client.get(ME, headers={b"Cookie": cookies})).status_code == 401
+    assert (await site.client.post(GO_ON, headers={b"Cookie": cookies})).status_code == 401
 
 
 async def test_the_backend_and_other_services_know_no_cookie(site: Site, backend: Backend) -> None:
@@ -468,7 +468,7 @@ async def test_what_passes_takes_no_cookie_away(databases: Databases, run_site: 
         assert (await site.client.post(GO_ON)).status_code == 200
 
 
-OTHER_COOKIES = {
+OTHER_COOKIES: dict[str, dict[str, str | None]] = {
     "access gone": {"access": None},
     "access unknown": {"access": "x"},
     "refresh gone": {"refresh": None},

@@ -316,8 +316,8 @@ def test_roles_are_made_given_and_taken(slm: Callable[..., Result], population: 
 def test_organizations_and_teams(slm: Callable[..., Result]) -> None:
     made = objects(slm("organizations", "create", "Acme Works", "--max-users", 1, "--json"))
     assert (made["slug"], made["max_users"]) == ("acme-works", 1)
-    create(slm, "autobot", "marta", "--organization", made["id"])
-    full = create(slm, "autobot", "omar", "--organization", made["id"])
+    create(slm, Population.AUTOBOT, "marta", "--organization", made["id"])
+    full = create(slm, Population.AUTOBOT, "omar", "--organization", made["id"])
     assert "max_users" in full.stderr
     assert slm("organizations", "update", "acme-works", "--max-users", 5).exit_code == 0
     team = objects(slm("teams", "create", "Crew", "--organization", "acme-works", "--json"))

@@ -3,22 +3,25 @@
 import asyncio
 import threading
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import httpx2
 import pytest
 from applications import ProxiedDatabase, RunBackend, RunDoor, RunSite, Site
 from sqlalchemy import event
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import Pool, QueuePool
 
 from user_management.database import CIRCUIT_SECONDS, EXPECTED_REVISION, READERS, Database
 from user_management.population import Population
 
 SLM, AUTOBOT = Population.SLM, Population.AUTOBOT
+T = TypeVar("T")
 pytestmark = [pytest.mark.alone, pytest.mark.deadlines]
 
 
-async def timed(request: Any) -> tuple[Any, ...]:
+async def timed(request: Awaitable[T]) -> tuple[T, float]:
+    """What is answered, and after how many seconds."""
     started = time.monotonic()
     response = await request
     return response, time.monotonic() - started
@@ -280,7 +283,7 @@ async def test_the_backends_database_is_away(
         else:
             proxy.freeze()
         post = backend.client.post
-        requests = [
+        requests: list[Callable[[], Awaitable[httpx2.Response]]] = [
             lambda: backend.try_login("marta"),
             lambda: backend.me(headers),
             lambda: backend.refresh(login["refresh_token"]),
@@ -318,5 +321,7 @@ async def test_the_backends_database_is_away(
         assert (await backend.refresh(login["refresh_token"])).status_code == 200
         assert (await backend.try_login("marta")).status_code == 200
         database = backend.resources.databases[AUTOBOT]
-        assert database._engine.pool.checkedout() == 0
+        pool = database._engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedout() == 0
         assert database._reading._value == READERS

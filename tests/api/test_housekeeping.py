@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,18 @@ def database(request: pytest.FixtureRequest, databases: Databases) -> Provisione
 
 
 @pytest.fixture
-def command(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run the command against both databases; the finished run."""
+def slm(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command against both databases; the finished run."""
     for database in databases.values():
         for name, value in database.environment(database.service).items():
             monkeypatch.setenv(name, value)
-    return lambda *arguments: CliRunner().invoke(app, ["housekeeping", *arguments])
+    return lambda *arguments: CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def command(slm: Callable[..., Result]) -> Callable[..., Result]:
+    """Clear away what is old; the finished run."""
+    return partial(slm, "housekeeping")
 
 
 def report(done: Result) -> dict[str, Any]:
@@ -191,11 +198,9 @@ def test_a_user_who_is_not_deleted_is_never_erased(
 
 
 @pytest.fixture
-def purge(command: Callable[..., Result], database: ProvisionedDatabase) -> Callable[[str], Result]:
+def purge(slm: Callable[..., Result], database: ProvisionedDatabase) -> Callable[[str], Result]:
     """Erase a deleted user by hand; the finished run."""
-    assert command
-    arguments = ["users", "purge", "-p", database.population, "--yes"]
-    return lambda name: CliRunner().invoke(app, [*arguments, name])
+    return partial(slm, "users", "purge", "-p", database.population, "--yes")
 
 
 def test_who_asks_for_it_is_erased_at_once(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -21,7 +22,7 @@ ORGANIZATIONS = "/api/organizations"
 class Acme:
     """An organization with people and teams."""
 
-    def __init__(self, client: httpx2.AsyncClient, site: Site, org_id: object) -> None:
+    def __init__(self, client: httpx2.AsyncClient, site: Site, org_id: UUID) -> None:
         self.client, self.site, self.org_id = client, site, org_id
 
     async def user(self, name: str) -> str:

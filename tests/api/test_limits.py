@@ -33,7 +33,9 @@ GENEROUS = {
 def move(site: Door, address: str) -> None:
     """From now on requests come from there, and from another browser."""
     site.client.cookies.clear()
-    site.client._transport.client = (address, 1234)
+    transport = site.client._transport
+    assert isinstance(transport, httpx2.ASGITransport)
+    transport.client = (address, 1234)
 
 
 async def fail(site: Door, times: int, name: str = "marta", password: str = WRONG) -> list[int]:
@@ -404,6 +406,7 @@ async def test_a_cookie_that_was_not_made_here_is_none(office: Door, change: str
     browser = Browser(office)
     assert await browser.login() == 200
     good = browser.value
+    assert good is not None
     browser.value = {
         "forged": good[:-2] + ("AA" if good[-2:] != "AA" else "BB"),
         "cut": good[:32],

@@ -153,7 +153,7 @@ def add_people(site: Site) -> None:
     )
 
 
-def in_order(users: str, sort: str) -> list[dict[str, Any]]:
+def in_order(users: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     """What the documentation says of the order."""
     column = sort.removeprefix("-")
 
@@ -232,7 +232,7 @@ async def test_a_cursor_belongs_to_its_order(
     admin: httpx2.AsyncClient, site: Site, sort: str
 ) -> None:
     add_people(site)
-    params = {"sort": sort, "limit": 1}
+    params: dict[str, str | int] = {"sort": sort, "limit": 1}
     cursor = (await admin.get(PATH, params=params)).json()["next_cursor"]
     for other in SORTS:
         response = await admin.get(PATH, params={"sort": other, "cursor": cursor})

@@ -153,11 +153,12 @@ async def test_the_audit_log_keeps_each_refusal_and_its_reason(site: Site, door:
         row["details"]["username"]: row
         for row in site.audit(door.resources.callers, "login_failed")
     }
-    assert {name: row["details"]["reason"] for name, row in rows.items()} == {
+    expected: dict[str | None, str] = {
         # What was typed for a name that does not exist may be a password.
         None: "user_not_found",
         **{reason: reason for reason in ways if reason not in ("deleted", "user_not_found")},
     }
+    assert {name: row["details"]["reason"] for name, row in rows.items()} == expected
     assert len(site.audit(door.resources.callers, "login_failed")) == len(ways)
     for name, row in rows.items():
         assert row["outcome"] == "failure"
@@ -237,7 +238,7 @@ async def test_a_full_queue_is_said_at_once(
 ) -> None:
     async with run_door(databases, hash_threads=1) as door:
         await site.add_user(door.resources.callers, "marta")
-        logins = []
+        logins: list[asyncio.Task[httpx2.Response]] = []
         # A few at a time, so that none of them waits too long for a connection.
         while len(logins) < 65:
             logins += [asyncio.create_task(door.try_login("marta")) for _ in range(5)]

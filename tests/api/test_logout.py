@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ class Doors:
         self.door = door
         self.population = door.resources.callers
         self.sql = site.databases[self.population].sql
-        self.audit = lambda: site.audit(self.population, "logout")
+        self.audit = partial(site.audit, self.population, "logout")
         self.is_slm = self.population is Population.SLM
         self.base = "/api/slm-auth" if self.is_slm else "/api/auth"
 

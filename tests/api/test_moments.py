@@ -42,7 +42,7 @@ def strange(site: Site) -> dict[str, str]:
 
 async def walk(client: httpx2.AsyncClient, sort: str) -> AsyncIterator[str]:
     """All names in an order, three a page."""
-    params = {"limit": 3, "sort": sort}
+    params: dict[str, str | int | None] = {"limit": 3, "sort": sort}
     while params.get("cursor", "") is not None:
         response = await client.get(PATH, params=params)
         assert response.status_code == 200, response.text

@@ -281,7 +281,7 @@ def test_who_would_be_refused_today_is_named(
         " other_words(username, email) AS word"
     )
     found = json.loads(slm("users", "check", "-p", population, "--json").stdout)
-    reasons = {}
+    reasons: dict[str, list[str]] = {}
     for each in found:
         reasons.setdefault(each["email"], []).append(each["reason"])
     assert reasons["one@x.y"] == ["The username would be sec."]

@@ -63,7 +63,10 @@ class World:
 
     async def snapshot(self) -> dict[UUID, Person]:
         rows = await self.session.execute(SNAPSHOT)
-        return {row[0]: Person(*row[1:5], frozenset(row[5]), frozenset(row[6])) for row in rows}
+        return {
+            user_id: Person(is_admin, is_active, deleted, bio, frozenset(roles), frozenset(held))
+            for user_id, is_admin, is_active, deleted, bio, roles, held in rows
+        }
 
     async def role(self, number: int) -> UUID:
         """One of the roles that there are now."""

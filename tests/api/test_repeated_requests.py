@@ -141,7 +141,7 @@ async def test_another_callers_key_is_another_one(admin: httpx2.AsyncClient, sit
 
 
 # What is created, which permissions that takes, and the one that reading it takes.
-CREATIONS = {
+CREATIONS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
     "autobot user": ("/api/autobot-users", NEW, ["users:create"], "users:read"),
     "fleet administrator": ("/api/slm-users", NEW, ["users:create"], "users:read"),
     "AutoBot's fleet administrator": (
@@ -230,7 +230,7 @@ async def test_a_refused_request_uses_no_key_up(admin: httpx2.AsyncClient) -> No
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "ä"])
 async def test_keys_that_are_none(admin: httpx2.AsyncClient, key: str) -> None:
-    headers = {"Idempotency-Key": key.encode()}
+    headers = {b"Idempotency-Key": key.encode()}
     response = await admin.post(PATH, json=NEW, headers=headers)
     assert response.status_code == 422
     assert response.json()["errors"][0]["in"] == "header"

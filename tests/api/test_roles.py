@@ -211,7 +211,7 @@ async def test_list_newest_first_in_pages(admin: httpx2.AsyncClient, roles: str)
     assert [role["id"] for role in second["roles"]] == [made[2], made[1]]
     last = (await admin.get(roles, params=query | {"cursor": second["next_cursor"]})).json()
     assert ([role["id"] for role in last["roles"]], last["next_cursor"]) == ([made[0]], None)
-    skipped = {"skip": 4, "search": "watch", "include_total": True}
+    skipped: dict[str, str | int] = {"skip": 4, "search": "watch", "include_total": True}
     rest = (await admin.get(roles, params=skipped)).json()
     assert ([role["id"] for role in rest["roles"]], rest["total"]) == ([made[0]], 5)
     everything = (await admin.get(roles)).json()["roles"]

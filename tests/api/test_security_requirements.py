@@ -155,7 +155,7 @@ async def test_no_cache_keeps_an_answer_to_somebody_who_is_logged_in(
     for name, method, path, _ in protected:
         # One of them is the logout.
         admin.headers.update(await site.login(site.administrator))
-        body = {} if method in {"post", "patch"} else None
+        body: dict[str, Any] | None = {} if method in {"post", "patch"} else None
         response = await admin.request(method, path, json=body)
         assert response.status_code != 401, name
         assert response.headers["cache-control"] == "no-store", name
@@ -261,7 +261,7 @@ async def test_nothing_that_people_type_begins_a_line_of_the_log(
     """Control characters in names, addresses of pages, and headers."""
     forged = 'x\r\n{"level": "critical"}\x1b[31m'
     await site.try_login(forged, forged)
-    await site.client.get("/api/%0d%0aforged%1b", headers={"X-Request-ID": b"a\x1b[31m"})
+    await site.client.get("/api/%0d%0aforged%1b", headers={b"X-Request-ID": b"a\x1b[31m"})
     await site.client.post(
         "/api/slm-auth/login",
         json={"username": forged, forged: forged, "password": "x"},

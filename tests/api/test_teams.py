@@ -702,7 +702,7 @@ async def as_team_manager(site: Site, *more: str) -> httpx2.AsyncClient:
 
 def ways_to_take_in(
     team: str, org_id: object, user_id: object
-) -> list[tuple[Any, ...] | tuple[dict[str, Any] | str, ...]]:
+) -> list[tuple[str, str, dict[str, Any]]]:
     """Requests that would make a user of no organization one of the team's."""
     created = {"name": "New", "owner_id": user_id}
     if org_id is not None:

@@ -346,6 +346,6 @@ async def test_there_are_two_walls_and_no_third(tenants: Tenants) -> None:
 async def test_fleet_administrators_are_none_of_their_business(tenants: Tenants) -> None:
     for name, (method, path) in tenants.routes.items():
         if path.startswith(("/api/slm-users", "/api/slm-roles", "/api/auth/users")):
-            body = None if method in {"GET", "DELETE"} else {}
+            body: dict[str, Any] | None = None if method in {"GET", "DELETE"} else {}
             response = await tenants.client.request(method, path.format(**tenants.ours), json=body)
             assert response.status_code == 403, name

@@ -62,7 +62,11 @@ def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.fixture
 def key(site: Site) -> EllipticCurvePrivateKey:
-    return load_pem_private_key(site.settings.slm_signing_key.get_secret_value().encode(), None)
+    pem = site.settings.slm_signing_key
+    assert pem is not None
+    key = load_pem_private_key(pem.get_secret_value().encode(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    return key
 
 
 async def status(site: Site, token: str) -> int:
@@ -156,7 +160,7 @@ async def test_another_key(site: Site, parts: tuple[dict[str, Any], dict[str, An
 @pytest.mark.parametrize("token_text", ["", "x", "a.b.c", "Bearer", "é", "a" * 5000])
 async def test_no_token_at_all(site: Site, token_text: str) -> None:
     response = await site.client.get(
-        "/api/slm-auth/me", headers={"Authorization": f"Bearer {token_text}".encode()}
+        "/api/slm-auth/me", headers={b"Authorization": f"Bearer {token_text}".encode()}
     )
     assert response.status_code == 401
     assert (await site.client.get("/api/slm-auth/me")).status_code == 401
@@ -240,8 +244,10 @@ async def test_what_clients_hold_survives_a_rotation_of_the_key(
     for name in ("anna", "bela", "cleo"):
         await site.add_user(Population.AUTOBOT, name)
     page = (await admin.get(path, params={"limit": 2})).json()
-    once = {"json": {"username": "dora", "email": "dora@autobot.local"}}
-    once["headers"] = {"Idempotency-Key": "rotation"}
+    once: dict[str, Any] = {
+        "json": {"username": "dora", "email": "dora@autobot.local"},
+        "headers": {"Idempotency-Key": "rotation"},
+    }
     created = await admin.post(path, **once)
     assert created.status_code == 201, created.text
 

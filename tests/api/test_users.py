@@ -247,7 +247,7 @@ async def test_totals_are_exact_up_to_a_bound_and_estimated_above(
         )
 
     async def total() -> Any:
-        params = {"limit": 1, "search": "user", "include_total": True}
+        params: dict[str, str | int] = {"limit": 1, "search": "user", "include_total": True}
         return (await admin.get("/api/autobot-users", params=params)).json()["total"]
 
     add(1, 10_000)

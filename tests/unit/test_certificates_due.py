@@ -3,7 +3,7 @@
 import datetime
 import ipaddress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from role_files import load_filter
 
-LEAF = {"name": "https", "dns": ["slm.test", "localhost"], "ip": ["192.0.2.1"]}
+DNS, IP = ["slm.test", "localhost"], ["192.0.2.1"]
+LEAF = {"name": "https", "dns": DNS, "ip": IP}
+
+
+class Names(TypedDict, total=False):
+    """The hosts that a certificate names."""
+
+    dns: list[str]
+    ip: list[str]
 
 
 def subject(name: str) -> x509.Name:
@@ -31,8 +39,8 @@ class Authority:
         self,
         key: ec.EllipticCurvePublicKey | None = None,
         days: float = 100,
-        dns: list[str] = LEAF["dns"],  # type: ignore[assignment]
-        ip: list[str] = LEAF["ip"],  # type: ignore[assignment]
+        dns: list[str] = DNS,
+        ip: list[str] = IP,
     ) -> str:
         """A certificate of `key`, by default of the CA's own, in PEM."""
         now = datetime.datetime.now(datetime.UTC)
@@ -106,10 +114,10 @@ def test_the_key_tells_which_certificate_of_a_bundle_signs() -> None:
             serialization.NoEncryption(),
         ).decode()
 
-    for bundle in (certificates.values(), reversed(certificates.values())):
-        text = "".join(bundle)
-        assert filters.certificate_of_key(text, private(old)) == certificates["old"]
-        assert filters.certificate_of_key(text, private(new)) == certificates["new"]
+    for order in (("old", "new"), ("new", "old")):
+        bundle = "".join(certificates[name] for name in order)
+        assert filters.certificate_of_key(bundle, private(old)) == certificates["old"]
+        assert filters.certificate_of_key(bundle, private(new)) == certificates["new"]
     with pytest.raises(AnsibleFilterError, match="No certificate of the CA is of the key"):
         filters.certificate_of_key(certificates["old"], private(new))
     for bundle, key in (("nonsense", private(old)), (certificates["old"], "nonsense")):
@@ -152,7 +160,7 @@ def test_a_certificate_of_another_key_is_due(
     ],
 )
 def test_a_certificate_with_other_names_is_due(
-    authority: Authority, key: ec.EllipticCurvePublicKey, names: dict[str, list[str]]
+    authority: Authority, key: ec.EllipticCurvePublicKey, names: Names
 ) -> None:
     assert reasons(authority.sign(key, **names), key, authority) == ["it names other hosts"]
 

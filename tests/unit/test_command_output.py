@@ -140,7 +140,7 @@ class Typed:
 def test_one_line_ending_of_any_kind_is_no_part_of_a_password(
     end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(common.sys, "stdin", Typed(f" granite otter {end}"))
+    monkeypatch.setattr(sys, "stdin", Typed(f" granite otter {end}"))
     assert common.password_line() == " granite otter "
 
 
@@ -158,7 +158,7 @@ def test_one_line_ending_of_any_kind_is_no_part_of_a_password(
 def test_what_nobody_can_type_is_no_password(
     text: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(common.sys, "stdin", Typed(text))
+    monkeypatch.setattr(sys, "stdin", Typed(text))
     with pytest.raises(typer.Exit):
         common.password_line()
     assert said in capsys.readouterr().err

@@ -414,6 +414,6 @@ def test_settings_do_not_change(environment: Callable[..., None]) -> None:
     environment(SLM_POSTGRES_PASSWORD="x")
     settings: Settings = load_settings()
     with pytest.raises(ValidationError):
-        settings.bcrypt_cost = 4
+        settings.bcrypt_cost = 4  # type: ignore[misc]
     with pytest.raises(ValidationError):
         settings.slm.user = "other"  # type: ignore[misc]

@@ -32,8 +32,8 @@ AT_ONCE = 0.1  # seconds
 
 
 @asynccontextmanager
-async def opened(settings: DatabaseSettings, **options: int) -> AsyncIterator[Database]:
-    database = Database(Population.AUTOBOT, settings, **options)
+async def opened(settings: DatabaseSettings, pool_size: int = 10) -> AsyncIterator[Database]:
+    database = Database(Population.AUTOBOT, settings, pool_size=pool_size)
     try:
         yield database
     finally:
@@ -465,6 +465,7 @@ async def test_statements_without_end_do_not_fill_the_memory(postgres: Any) -> N
         for number in range(3 * KEPT_STATEMENTS):
             await session.execute(select(literal(1).label(f"column{number}")))
         kept = database._engine.sync_engine._compiled_cache
+        assert kept is not None
         assert KEPT_STATEMENTS <= len(kept) <= 1.5 * KEPT_STATEMENTS
 
 

@@ -135,10 +135,9 @@ def test_commands_of_slm_are_understood() -> None:
     found = each(slm_commands)
     assert len(found) > 5
     for _, line in found:
-        arguments = shlex.split(line)
-        command = get_group(app)
-        while isinstance(command, TyperGroup):
-            command = command.commands[arguments.pop(0)]
+        group, arguments = get_group(app), shlex.split(line)
+        while isinstance(command := group.commands[arguments.pop(0)], TyperGroup):
+            group = command
         # Raises UsageError for what the command does not know.
         command.make_context(line, arguments)
 

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import math
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from figures import Aim, Report, slope
@@ -43,7 +45,7 @@ def test_the_median_is_held_against_the_aim_and_the_report_says_both(
 ) -> None:
     report = Report({"cores": "2"})
     report.add("wait", [10, 30, 900], "ms", Aim(25))
-    report.note("login", Answers(failures={"HTTP 503": 2}))
+    report.note("login", Answers(failures=Counter({"HTTP 503": 2})))
     report.write(tmp_path)
     row = "| wait | 30 (10 to 900) ms | ≤ 25 ms | **not met** |"
     assert capsys.readouterr().out == f"{row}\n"
@@ -59,10 +61,12 @@ def test_the_median_is_held_against_the_aim_and_the_report_says_both(
 @asynccontextmanager
 async def server(directory: Path, *pieces: bytes) -> AsyncIterator[Path]:
     """Answers every request with the same bytes, in the pieces given; the path of its socket."""
-    served = []
+    served: list[asyncio.Task[Any]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        served.append(task)
         with suppress(ConnectionError):  # clients leave when they like
             while await reader.read(65536):
                 for piece in pieces:

@@ -6,8 +6,10 @@ import hashlib
 import logging
 import os
 import threading
+import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Protocol, TypeVar
 
 import bcrypt
 import pytest
@@ -15,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from user_management.errors import HashQueueFull
-from user_management.security import hashing
 from user_management.security.hashing import MAX_PASSWORD_LENGTH, PasswordHasher
 
 COST = 8
@@ -23,6 +24,13 @@ PASSWORD = "a quiet tuesday"
 PASSWORDS = st.text(max_size=128)
 
 real_hashpw = bcrypt.hashpw
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Await what something does with a hasher; what comes of it."""
+
+    def __call__(self, work: Callable[[PasswordHasher], Awaitable[T]]) -> T: ...
 
 
 def stored(password: str = PASSWORD, *, cost: int = COST, ident: str = "2b") -> str:
@@ -51,12 +59,12 @@ def hasher() -> Iterator[PasswordHasher]:
 
 
 @pytest.fixture(scope="module")
-def cheap() -> Iterator[Callable[[Callable[[PasswordHasher], Awaitable[object]]], object]]:
+def cheap() -> Iterator[Run]:
     """Run something with a hasher at bcrypt's lowest cost."""
     hasher = PasswordHasher(4, threads=1)
 
-    def run(work: Callable[[PasswordHasher], Awaitable[object]]) -> object:
-        async def main() -> object:
+    def run(work: Callable[[PasswordHasher], Awaitable[T]]) -> T:
+        async def main() -> T:
             return await work(hasher)
 
         return asyncio.run(main())
@@ -88,12 +96,7 @@ class TestWhatIsStored:
 
     @settings(max_examples=60, deadline=None)
     @given(password=PASSWORDS, other=PASSWORDS)
-    def test_only_the_same_text_verifies(
-        self,
-        cheap: Callable[[Callable[[PasswordHasher], Awaitable[object]]], object],
-        password: str,
-        other: str,
-    ) -> None:
+    def test_only_the_same_text_verifies(self, cheap: Run, password: str, other: str) -> None:
         made = cheap(lambda hasher: hasher.hash(password))
 
         assert cheap(lambda hasher: verify(hasher, unicodedata.normalize("NFD", password), made))
@@ -105,12 +108,7 @@ class TestWhatIsStored:
         start=st.sampled_from(["x" * 72, "é" * 36, "字" * 24, "😀" * 18]),
         tails=st.lists(st.text(max_size=40), min_size=2, max_size=2, unique=True),
     )
-    def test_nothing_is_cut_at_72_bytes(
-        self,
-        cheap: Callable[[Callable[[PasswordHasher], Awaitable[object]]], object],
-        start: str,
-        tails: list[str],
-    ) -> None:
+    def test_nothing_is_cut_at_72_bytes(self, cheap: Run, start: str, tails: list[str]) -> None:
         first, second = (unicodedata.normalize("NFC", start + tail) for tail in tails)
         made = cheap(lambda hasher: hasher.hash(first))
 
@@ -382,7 +380,7 @@ class TestQueue:
             clock[0] += 4
             return gate.hashpw(secret, salt)
 
-        monkeypatch.setattr(hashing.time, "perf_counter", lambda: clock[0])
+        monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
         monkeypatch.setattr(bcrypt, "hashpw", four_seconds)
         hasher = PasswordHasher(4, threads=2, queue_limit=4)
         gate.open.set()

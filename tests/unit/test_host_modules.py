@@ -88,7 +88,8 @@ class TestUnitsInForce:
 
         def wanted(start: str, reload: str) -> str | None:
             state = unit_state(ActiveEnterTimestamp=start, StateChangeTimestamp=reload)
-            return units.wanted_action(unit, state)
+            found: str | None = units.wanted_action(unit, state)
+            return found
 
         assert wanted(before, before) == action
         assert wanted(after, after) is None

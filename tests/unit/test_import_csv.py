@@ -9,9 +9,10 @@ from typing import Literal
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from imported_rows import taken
 
 from user_management.csvsafe import safe_cell
-from user_management.transfer.candidates import Candidate, InvalidRow
+from user_management.transfer.candidates import Candidate, InvalidRow, Row
 from user_management.transfer.csv_rows import csv_rows
 from user_management.transfer.lines import MAX_LINE, LineCount, SourceError
 
@@ -20,17 +21,17 @@ HEADER = "username,display_name\n"
 ROWS = "".join(f"r{number},ok\n" for number in range(4, 11))
 
 
-def read(content: bytes | str) -> tuple[list, LineCount]:
+def read(content: bytes | str) -> tuple[list[Row], LineCount]:
     count = LineCount()
     content = content if isinstance(content, bytes) else content.encode()
     return list(csv_rows(io.BytesIO(content), count)), count
 
 
-def names(rows: Iterable[Candidate | InvalidRow]) -> list[str]:
+def names(rows: Iterable[Row]) -> list[str]:
     return [row.username for row in rows if isinstance(row, Candidate)]
 
 
-def only_invalid(rows: Iterable[Candidate | InvalidRow]) -> InvalidRow:
+def only_invalid(rows: Iterable[Row]) -> InvalidRow:
     (bad,) = (row for row in rows if isinstance(row, InvalidRow))
     return bad
 
@@ -103,13 +104,15 @@ def test_what_somebody_wrote_into_a_long_cell_is_never_a_row() -> None:
 
 
 def test_lines_in_a_bio_that_may_be_rows_are_named() -> None:
-    (q2,), count = read(f'username,bio\nq2,"unclosed\n{ROWS}end"\n')
+    rows, count = read(f'username,bio\nq2,"unclosed\n{ROWS}end"\n')
+    (q2,) = taken(rows)
     assert q2.place == "lines 2-10"
     assert q2.remarks == (
         "bio: It holds lines that look like rows: the quote opened in line 2 closes in line 10.",
     )
     assert (count.rows, count.lost, count.total) == (9, 0, 10)
-    (poet,), _ = read('username,bio\nq2,"Roses are red,\nviolets are blue."\n')
+    rows, _ = read('username,bio\nq2,"Roses are red,\nviolets are blue."\n')
+    (poet,) = taken(rows)
     assert (poet.place, poet.remarks) == ("lines 2-3", ())
 
 
@@ -144,8 +147,10 @@ def test_every_line_of_a_file_is_in_the_report_once_and_the_counts_add_up(
     assert all(row.reason for row in rows if isinstance(row, InvalidRow))
 
 
-def lines_of(row: InvalidRow) -> range:
-    first, last = re.fullmatch(r"lines? (\d+)(?:-(\d+))?", row.place).groups()
+def lines_of(row: Row) -> range:
+    place = re.fullmatch(r"lines? (\d+)(?:-(\d+))?", row.place)
+    assert place is not None, row
+    first, last = place.groups()
     return range(int(first), int(last or first) + 1)
 
 
@@ -174,7 +179,7 @@ def test_what_a_program_has_written_is_read_as_it_was(
     )
     rows, _ = read(content.encode(encoding))
     assert names(rows) == [f"user{n}" for n in range(len(bios))]
-    assert [row.bio or "" for row in rows] == [as_written(bio, end) for bio in bios]
+    assert [row.bio or "" for row in taken(rows)] == [as_written(bio, end) for bio in bios]
 
 
 def as_written(bio: str, end: str) -> str:
@@ -204,7 +209,7 @@ def as_written(bio: str, end: str) -> str:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
 def test_what_spreadsheets_make_of_a_table(content: str, encoding: str) -> None:
     rows, count = read(content.encode(encoding))
-    assert [(row.username, row.bio) for row in rows] == [("ada", "x"), ("bob", "y")]
+    assert [(row.username, row.bio) for row in taken(rows)] == [("ada", "x"), ("bob", "y")]
     lines = content.splitlines()
     assert count.total == len(lines)
     assert count.rows == 2
@@ -233,7 +238,8 @@ def test_another_separator_is_asked_for_in_the_message() -> None:
 
 
 def test_blanks_that_are_left_out_are_told() -> None:
-    ((ada, bob), _) = read('username,email,bio\n ada ,"ada@x.y ", \nbob,bob@x.y,x y\n')
+    rows, _ = read('username,email,bio\n ada ,"ada@x.y ", \nbob,bob@x.y,x y\n')
+    ada, bob = taken(rows)
     assert (ada.username, ada.email, ada.bio) == ("ada", "ada@x.y", None)
     assert ada.remarks == ("Blanks around username, email are left out.",)
     assert bob.remarks == ()
@@ -253,8 +259,9 @@ def test_the_end_of_a_terminal_is_typed_once(size: int) -> None:
     class Terminal(io.BytesIO):
         is_over = False
 
-        def read(self, size: int = -1, /) -> bytes:
+        def read(self, size: int | None = -1, /) -> bytes:
             assert not self.is_over
+            assert size is not None
             piece = super().read(size)
             self.is_over = len(piece) < size
             return piece
@@ -265,4 +272,5 @@ def test_the_end_of_a_terminal_is_typed_once(size: int) -> None:
 
 def test_of_very_many_quotes_the_first_are_told() -> None:
     ((bad,), _) = read("username\n" + '"x\n",' * 20_000)
+    assert isinstance(bad, InvalidRow)
     assert len(bad.reason) < 400

@@ -77,6 +77,7 @@ def test_only_what_is_empty_is_filled() -> None:
 def test_who_cannot_be_told_is_skipped(conflicting: Candidate, reason: str) -> None:
     decision = judge(conflicting)
     assert decision.verdict is Verdict.SKIPPED
+    assert decision.reason is not None
     assert reason in decision.reason
 
 
@@ -90,6 +91,7 @@ def test_nobody_comes_back_who_was_deleted(name: str) -> None:
     known = Known(deleted_names={name})
     decision = decide(candidate("carol"), known, Seen())
     assert decision.verdict is Verdict.SKIPPED
+    assert decision.reason is not None
     assert "was deleted here" in decision.reason
 
 

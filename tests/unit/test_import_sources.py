@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from imported_rows import taken
 
 from user_management.transfer.candidates import (
     COLUMNS,
@@ -19,6 +20,7 @@ from user_management.transfer.candidates import (
     NO_BCRYPT,
     Candidate,
     InvalidRow,
+    Row,
 )
 from user_management.transfer.csv_rows import csv_rows
 from user_management.transfer.lines import MAX_LINE, SourceError
@@ -28,18 +30,24 @@ HASH = "$2b$12$abcdefghijklmnopqrstuOabcdefghijklmnopqrstuvwxyz01234"
 BAD_UTF8 = b"\xff\xfe"
 
 
-def read_csv(content: bytes | str) -> list:
+def read_csv(content: bytes | str) -> list[Row]:
     content = content if isinstance(content, bytes) else content.encode()
     return list(csv_rows(io.BytesIO(content)))
 
 
-def one(**values: object) -> Candidate | InvalidRow:
+def row_with(**values: object) -> Row:
     """The single row of a file with these values."""
     (row,) = ndjson_rows(io.BytesIO(json.dumps({"username": "ada"} | values).encode()))
     return row
 
 
-def reason(row: Candidate | InvalidRow) -> str:
+def one(**values: object) -> Candidate:
+    """The single user of a file with these values."""
+    (user,) = taken([row_with(**values)])
+    return user
+
+
+def reason(row: Row) -> str:
     assert isinstance(row, InvalidRow), row
     return row.reason
 
@@ -104,7 +112,7 @@ def test_what_is_absent_has_autobots_defaults() -> None:
 
 def test_a_byte_order_mark_blank_lines_and_quoted_cells() -> None:
     rows = read_csv(b"\xef\xbb\xbfusername,bio\r\n\r\nada,'=1+1\r\nbob,'tis\r\n")
-    assert [(row.username, row.bio) for row in rows] == [("ada", "=1+1"), ("bob", "'tis")]
+    assert [(row.username, row.bio) for row in taken(rows)] == [("ada", "=1+1"), ("bob", "'tis")]
 
 
 @pytest.mark.parametrize(
@@ -185,17 +193,17 @@ def test_a_value_of_any_type_is_judged(values: dict[str, object]) -> None:
         f"{row}".encode()
         json.loads(row.preferences)
     else:
-        assert row.reason.partition(":")[0] in COLUMNS
+        assert reason(row).partition(":")[0] in COLUMNS
 
 
 def test_ndjson_names_what_it_does_not_know() -> None:
     content = b'{"username": "ada", "password": "x"}\n[]\n\n{"username": "bob"}\nnonsense\n'
     first, second, bob, last = ndjson_rows(io.BytesIO(content))
     assert (first.place, first.username) == ("line 1", "ada")
-    assert first.reason.startswith("Unknown: 'password'. Known: id, username, ")
-    assert (second.place, second.reason) == ("line 2", "It is not a JSON object.")
+    assert reason(first).startswith("Unknown: 'password'. Known: id, username, ")
+    assert (second.place, reason(second)) == ("line 2", "It is not a JSON object.")
     assert (bob.place, bob.username) == ("line 4", "bob")
-    assert (last.place, last.reason) == ("line 5", "It is not JSON.")
+    assert (last.place, reason(last)) == ("line 5", "It is not JSON.")
 
 
 @pytest.mark.parametrize("name", ["j.r-r", "o_o", "jörg", "a", "x" * 100, "a+b"])
@@ -213,14 +221,14 @@ def test_names_that_only_autobot_gave_are_carried_over(name: str) -> None:
     ],
 )
 def test_names_that_nobody_could_tell_apart_are_refused(name: int | str) -> None:
-    assert reason(one(username=name)).startswith("username: ")
+    assert reason(row_with(username=name)).startswith("username: ")
 
 
 def test_a_name_with_an_at_is_an_address_of_ones_own() -> None:
     assert one(username="Ada@Example.org").email == "ada@example.org"
     assert one(username="ada@example.org", email="ADA@example.org").email == "ada@example.org"
-    assert reason(one(username="ada@example.org", email="eve@example.org"))
-    assert reason(one(username="ada@@x"))
+    assert reason(row_with(username="ada@example.org", email="eve@example.org"))
+    assert reason(row_with(username="ada@@x"))
 
 
 @pytest.mark.parametrize("ident", ["2a", "2b", "2y"])
@@ -276,7 +284,7 @@ def test_an_avatar_that_is_no_address_is_left_out(address: str) -> None:
 def test_a_value_that_cannot_be_used_is_named(
     column: str, value: dict[str, str] | int | str
 ) -> None:
-    assert reason(one(**{column: value})).startswith(f"{column}: ")
+    assert reason(row_with(**{column: value})).startswith(f"{column}: ")
 
 
 @pytest.mark.parametrize("column", ["last_login_at", "email_verified_at"])
@@ -300,7 +308,7 @@ def test_times_from_1970_until_tomorrow_are_taken() -> None:
     assert (row.created_at, row.last_login_at) == (datetime(1970, 1, 1, tzinfo=UTC), soon)
     assert row.remarks == ()
     late = datetime.now(UTC) + timedelta(hours=25)
-    assert reason(one(created_at=late.isoformat())) == (
+    assert reason(row_with(created_at=late.isoformat())) == (
         "created_at: It is more than a day in the future."
     )
 
@@ -310,7 +318,7 @@ def test_blanks_around_values_are_left_out_in_every_format() -> None:
     assert (row.username, row.email, row.is_active) == ("ada", "ada@x.y", True)
     assert row.remarks == ("Blanks around username, email, created_at, is_active are left out.",)
     config = {"security_config": {"allowed_users": {" Ada": {"email": "ada@x.y "}}}}
-    (ada,) = config_rows(io.BytesIO(json.dumps(config).encode()))
+    (ada,) = taken(config_rows(io.BytesIO(json.dumps(config).encode())))
     assert (ada.username, ada.email) == ("ada", "ada@x.y")
 
 
@@ -361,6 +369,7 @@ def test_autobots_configuration() -> None:
         created_at=datetime(2026, 2, 5, 10, tzinfo=UTC),
         last_login_at=datetime(2026, 2, 6, 11, tzinfo=UTC),
     )
+    assert isinstance(bob, Candidate)
     assert (bob.email, bob.roles, bob.password_hash) == ("bob@autobot.local", ("editor",), None)
     assert bob.is_platform_admin is False
     assert "quote the name" in reason(number)
@@ -370,7 +379,7 @@ def test_autobots_configuration() -> None:
 
 def test_settings_in_json_with_tabs() -> None:
     users = {"security_config": {"allowed_users": {"ada": {"role": "user"}}}}
-    (row,) = config_rows(io.BytesIO(json.dumps(users, indent="\t").encode()))
+    (row,) = taken(config_rows(io.BytesIO(json.dumps(users, indent="\t").encode())))
     assert (row.username, row.roles) == ("ada", ("user",))
 
 
@@ -425,7 +434,7 @@ def test_the_fleets_table_in_sqlite(tmp_path: Path) -> None:
         is_platform_admin=True,
         created_at=datetime(2026, 2, 5, 10, 0, 0, 123, tzinfo=UTC),
     )
-    assert (broken.place, broken.reason) == (
+    assert (broken.place, reason(broken)) == (
         "id 2",
         "username: It is not valid Unicode (UTF-8).",
     )
@@ -441,6 +450,8 @@ security_config:
     eve: {last_login: 1900-01-01 00:00:00}
 """
     ada, bob, eve = config_rows(io.BytesIO(content.encode()))
+    assert isinstance(ada, Candidate)
+    assert isinstance(eve, Candidate)
     assert (ada.is_platform_admin, ada.email, ada.last_login_at) == (True, "ada@x.y", None)
     assert "stands for never" in ada.remarks[0]
     assert reason(bob) == "created_at: It is not a time as in ISO 8601."

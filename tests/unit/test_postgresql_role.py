@@ -16,9 +16,9 @@ from role_files import ROOT, load_filter, render
 RFC_7677 = {
     "password": "pencil",
     "salt": "W22ZaJ0SNY7soEsUEjb6gQ==",
-    "messages": b"n=user,r=rOprNGfwEbeRWgbNEkqO,"
-    b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
-    b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+    "messages": "n=user,r=rOprNGfwEbeRWgbNEkqO,"
+    "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
+    "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
     "client_proof": "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
     "server_signature": "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
 }
@@ -256,12 +256,12 @@ def test_the_trial_can_be_passed_as_an_argument() -> None:
 
 
 def test_a_verifier_answers_the_exchange_of_the_rfc(filters: Any) -> None:
-    verifier = filters.verifier(str(RFC_7677["password"]), base64.b64decode(RFC_7677["salt"]))
+    verifier = filters.verifier(RFC_7677["password"], base64.b64decode(RFC_7677["salt"]))
     head, salt, keys = verifier.split("$")
     assert head == "SCRAM-SHA-256"
     assert salt == f"4096:{RFC_7677['salt']}"
     stored_key, server_key = map(base64.b64decode, keys.split(":"))
-    messages = bytes(RFC_7677["messages"])  # type: ignore[arg-type]
+    messages = RFC_7677["messages"].encode()
     assert (
         base64.b64encode(hmac.digest(server_key, messages, "sha256")).decode()
         == RFC_7677["server_signature"]

@@ -11,7 +11,8 @@ from role_files import ROOT
 
 from user_management.errors import reason
 from user_management.transfer import source_databases
-from user_management.transfer.sources import SourceError, SourceKind
+from user_management.transfer.lines import SourceError
+from user_management.transfer.sources import SourceKind
 
 # Of these, and of what they are a base of, some say nothing.
 WORDLESS = {"OSError", "TimeoutError", "ConnectionError", "Exception", "BaseException"}

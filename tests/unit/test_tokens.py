@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -53,9 +54,12 @@ OTHER = ec.generate_private_key(ec.SECP256R1())
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 KEY = SigningKey(PRIVATE)
 USER, SESSION = uuid4(), uuid4()
+# Of a token, as it is or to be written as JSON.
+Part = bytes | dict[str, Any] | list[Any]
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
-def encode(data: bytes) -> str:
+def encode(data: Part) -> str:
     if isinstance(data, dict | list):
         data = json.dumps(data).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -95,8 +99,8 @@ def without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def token(
-    head: dict[str, Any] | None = None,
-    body: dict[str, Any] | None = None,
+    head: Part | None = None,
+    body: Part | None = None,
     sign: Callable[[bytes], bytes] = es256,
 ) -> str:
     signed = f"{encode(head or header())}.{encode(body or claims())}"
@@ -204,15 +208,33 @@ def said(value: object) -> str:
     return re.sub(r"(?<!\d)\d{10}(?!\d)", lambda moment: f"NOW{int(moment[0]) - NOW:+}", text)
 
 
-FORGED = {
+WRONG_CLAIMS: dict[str, tuple[Any, ...]] = {
+    "exp": (NOW - LEEWAY - 1, 0, -1, str(NOW + 900), NOW + 900.5, None, True, 10**300),
+    "iat": (NOW + 86_400, str(NOW), None, True, float("inf"), [NOW]),
+    "nbf": (NOW + 86_400, str(NOW), None, False, float("nan"), {}),
+    "aud": (
+        "autobot-api",
+        "",
+        None,
+        [AUDIENCE],
+        [AUDIENCE, "other"],
+        [],
+        {},
+        AUDIENCE + "x",
+    ),
+    "iss": ("https://autobot.internal", "", None, [ISSUER], ISSUER + "/", 1),
+    "sub": ("", None, 7, ["gwendolyn"], "x" * 256),
+    "jti": ("", None, 7, "x" * 256),
+    "sid": ("", None, 7, "not-a-uuid", "../" + str(SESSION)),
+    "uid": ("", None, 7, "not-a-uuid", [str(USER)]),
+}
+FORGED: dict[str, Callable[[], str]] = {
     **{
-        f"algorithm {name!r}": lambda name=name: token(header(alg=name), sign=lambda _: b"")
+        f"algorithm {name!r}": partial(token, header(alg=name), sign=lambda _: b"")
         for name in ("none", "None", "NONE", "", None)
     },
     **{
-        f"{alg} with the public key as {form}": lambda alg=alg, secret=secret: token(
-            header(alg=alg), sign=hs256(secret)
-        )
+        f"{alg} with the public key as {form}": partial(token, header(alg=alg), sign=hs256(secret))
         for form, secret in CONFUSED_KEYS.items()
         for alg in ("HS256", "ES256")
     },
@@ -234,13 +256,13 @@ FORGED = {
         without(header(jwk=OTHER_JWK), "kid"), sign=lambda m: es256(m, OTHER)
     ),
     **{
-        f"another key at {name}": lambda name=name: token(
-            header(**{name: "https://example.org/keys"}), sign=lambda m: es256(m, OTHER)
+        f"another key at {name}": partial(
+            token, header(**{name: "https://example.org/keys"}), sign=lambda m: es256(m, OTHER)
         )
         for name in ("jku", "x5u")
     },
     **{
-        f"kid {said(kid)}": lambda kid=kid: token(header(kid=kid))
+        f"kid {said(kid)}": partial(token, header(kid=kid))
         for kid in (
             "",
             "unknown",
@@ -262,7 +284,7 @@ FORGED = {
     "crit, empty": lambda: token(header(crit=[])),
     "crit, null": lambda: token(header(crit=None)),
     **{
-        f"type {typ!r}": lambda typ=typ: token(header(typ=typ))
+        f"type {typ!r}": partial(token, header(typ=typ))
         for typ in ("JWT", "jwt", "rt+jwt", "AT+JWT", "", None, ["at+jwt"])
     },
     "no type": lambda: token(without(header(), "typ")),
@@ -276,31 +298,14 @@ FORGED = {
     "claims are a list": lambda: token(body=[claims()]),
     "claims are nested without end": lambda: token(body=b"[" * 2000),
     **{
-        f"no {name}": lambda name=name: token(body=without(claims(), name))
+        f"no {name}": partial(lambda name: token(body=without(claims(), name)), name)
         for name in ("exp", "iat", "nbf", "sub", "aud", "iss", "jti", "sid", "uid")
     },
     **{
-        f"{name} {said(value)}": lambda name=name, value=value: token(body=claims(**{name: value}))
-        for name, values in {
-            "exp": (NOW - LEEWAY - 1, 0, -1, str(NOW + 900), NOW + 900.5, None, True, 10**300),
-            "iat": (NOW + 86_400, str(NOW), None, True, float("inf"), [NOW]),
-            "nbf": (NOW + 86_400, str(NOW), None, False, float("nan"), {}),
-            "aud": (
-                "autobot-api",
-                "",
-                None,
-                [AUDIENCE],
-                [AUDIENCE, "other"],
-                [],
-                {},
-                AUDIENCE + "x",
-            ),
-            "iss": ("https://autobot.internal", "", None, [ISSUER], ISSUER + "/", 1),
-            "sub": ("", None, 7, ["gwendolyn"], "x" * 256),
-            "jti": ("", None, 7, "x" * 256),
-            "sid": ("", None, 7, "not-a-uuid", "../" + str(SESSION)),
-            "uid": ("", None, 7, "not-a-uuid", [str(USER)]),
-        }.items()
+        f"{name} {said(value)}": partial(
+            lambda changes: token(body=claims(**changes)), {name: value}
+        )
+        for name, values in WRONG_CLAIMS.items()
         for value in values
     },
     "signature stripped": lambda: token().rpartition(".")[0] + ".",
@@ -314,7 +319,7 @@ FORGED = {
         [(parts := token().split("."))[0], encode(claims(sub="admin")), parts[2]]
     ),
     **{
-        f"trailing {garbage!r}": lambda garbage=garbage: token() + garbage
+        f"trailing {garbage!r}": partial(lambda garbage: token() + garbage, garbage)
         for garbage in (".", ".AAAA", "=", "==", "\n", " ", "A", "AAAA", "!", "\0", "é")
     },
     "the other base64 alphabet": lambda: token(sign=lambda _: b"\xff" * 64).replace("_", "/"),
@@ -512,7 +517,7 @@ class TestKeys:
 
 
 def private(
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    key: PrivateKey,
     form: PrivateFormat = PrivateFormat.PKCS8,
     encoding: Encoding = Encoding.PEM,
     encryption: KeySerializationEncryption | None = None,
@@ -603,8 +608,9 @@ def test_only_so_many_tokens_are_remembered(
         verifier.verify(first)
 
 
-def public_pem(key: str) -> str:
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+def public_pem(key: PrivateKey) -> str:
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode()
 
 
 PUBLIC_PEM = public_pem(PRIVATE)
@@ -631,7 +637,7 @@ WRONG_PUBLIC_KEYS = {
 
 
 class TestLoadingPublicKeys:
-    def load(self, pem: bytes | str) -> list[str]:
+    def load(self, pem: str) -> list[str]:
         return [
             key.kid
             for key in VerificationKey.all_from_pem(pem, variable="AUTOBOT_PUBLIC_KEYS_FILE")

@@ -93,7 +93,7 @@ def test_tasks_say_whose_a_file_is_and_who_reads_it() -> None:
         if module == "replace":
             assert not set(PERMISSIONS) & arguments.keys()
             continue
-        path = arguments.get("path", arguments.get("dest"))
+        path = arguments["path" if "path" in arguments else "dest"]
         usual = "0755" if path in PROGRAMS or arguments.get("state") == "directory" else "0644"
         if module == "unarchive":
             usual = "u=rwX,go=rX"
