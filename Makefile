@@ -37,10 +37,10 @@ stages: alone
 	molecule destroy
 
 services:
-	@scripts/stage.py $@ 600 nice -n 19 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
+	@scripts/stage.py --give-way $@ 600 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
-	@scripts/stage.py $@ 450 nice -n 19 $(MAKE) --no-print-directory lint unit
+	@scripts/stage.py --give-way $@ 450 $(MAKE) --no-print-directory lint unit
 
 deploy:
 	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'
@@ -49,7 +49,7 @@ copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
 
 site: copy
-	@scripts/stage.py $@ 900 nice -n 5 pytest -m "not alone" --durations 10 tests/infra tests/e2e
+	@scripts/stage.py $@ 900 pytest -m "not alone" --durations 10 tests/infra tests/e2e
 
 recovery releases: copy
 	@scripts/other-lab $@ scripts/stage.py $@ 900 pytest -m "not alone" --durations 10 tests/$@ tests/last

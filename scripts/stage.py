@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Runs one stage of `make test`, and says what it took: see the Makefile.
 
-usage: stage.py NAME BUDGET COMMAND...    BUDGET in CPU seconds of a core like REFERENCE
-       stage.py --begin                   forgets the stages of the run before
-       stage.py --table                   what each stage took, at the end of the run
+usage: stage.py [--give-way] NAME BUDGET COMMAND...
+                                       BUDGET in CPU seconds of a core like REFERENCE
+       stage.py --begin                forgets the stages of the run before
+       stage.py --table                what each stage took, at the end of the run
 
 What the command prints goes to build/stages/NAME.log, and to the terminal when it has ended. Its
 CPU seconds are those of all that it started, also of what it left behind, and of its lab's hosts.
@@ -20,6 +21,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -93,7 +95,25 @@ def collect_orphans() -> None:
             pass
 
 
-def run(name: str, budget: float, command: list[str]) -> int:
+def give_way() -> None:
+    """Take only what nobody else on the machine wants."""
+    os.nice(19)
+    # Linux weighs sessions against each other, and niceness only within one.
+    os.setsid()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a command; who interrupts this ends that, also in its own session."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        os.kill(process.pid, signal.SIGINT)
+        raise
+
+
+def run(name: str, budget: float, command: list[str], *, gives_way: bool = False) -> int:
     """Run the stage; its exit status, or 1 where it used more than it may."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1)
     STAGES.mkdir(parents=True, exist_ok=True)
@@ -103,9 +123,15 @@ def run(name: str, budget: float, command: list[str]) -> int:
     slowness.start()
     hosts, start = used_by_hosts(), time.monotonic()
     with log.open("wb") as output:
-        status = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
-        ).returncode
+        status = wait_for(
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=give_way if gives_way else None,  # noqa: PLW1509
+            )
+        )
     wall = time.monotonic() - start
     collect_orphans()
     # A host that was made anew counts from then on.
@@ -159,6 +185,8 @@ def main(arguments: list[str]) -> int:
             shutil.rmtree(STAGES, ignore_errors=True)
         case ["--table"]:
             table()
+        case ["--give-way", name, budget, *command] if command:
+            return run(name, float(budget), command, gives_way=True)
         case [name, budget, *command] if command:
             return run(name, float(budget), command)
         case _:

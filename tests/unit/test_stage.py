@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -78,6 +79,15 @@ def test_a_full_run_has_none(stage: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert run(stage, "some", "0.01", "python3", "-c", WORK).returncode == 0
 
 
+def test_a_stage_can_give_way(stage: Path) -> None:
+    """To all sessions: the niceness of a process counts in its own only."""
+    ask = "import os; print(os.nice(0), os.getsid(0) == os.getpid())"
+    assert f"{os.nice(0)} False\n" in run(stage, "some", "5", "python3", "-c", ask).stdout
+    assert "19 True\n" in run(stage, "--give-way", "some", "5", "python3", "-c", ask).stdout
+    shown = run(stage, "--give-way", "some", "5", "cat", "/proc/self/autogroup").stdout
+    assert "nice 19\n" in shown or "No such file" in shown
+
+
 def test_what_is_left_behind_is_counted(stage: Path) -> None:
     """As PostgreSQL's servers are, which the tests start and end."""
     left = (
@@ -136,7 +146,7 @@ def test_a_table_says_what_all_stages_took(stage: Path) -> None:
 def test_what_makes_no_sense_is_told_how(stage: Path, arguments: list[str]) -> None:
     done = run(stage, *arguments)
     assert done.returncode == 2
-    assert "usage: stage.py NAME BUDGET COMMAND" in done.stderr
+    assert "usage: stage.py [--give-way] NAME BUDGET COMMAND" in done.stderr
 
 
 @pytest.mark.parametrize(
