@@ -99,6 +99,6 @@ def people(site: Site, api: httpx2.Client) -> Iterator[People]:
 
 @pytest.fixture
 def at_work(site: Site, people: People) -> Callable[[], AbstractContextManager[Traffic]]:
-    """50 requests a second on both services meanwhile: `with at_work() as traffic: …`"""
+    """People at work on both services meanwhile: `with at_work() as traffic: …`"""
     accounts = people.administrator(), people.create("autobot")
     return lambda: traffic(site, *accounts)

@@ -1,7 +1,7 @@
-"""People at work while the site changes under them: 50 requests a second, on both services.
+"""People at work while the site changes under them: 14 requests a second, 50 with FULL=1.
 
-The rate does not wait for the answers: a service that stands still for a second has 50 requests
-to answer after it, as it would have with people.
+The rate does not wait for the answers: a service that stands still for a second has as many
+requests to answer after it, as it would have with people.
 """
 
 from __future__ import annotations
@@ -17,19 +17,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx2
+from budgets import budget
 
 from lab import Site, wait_until
 from people import Account
 
 # Requests a second. Hashing a password takes a core for a fifth of a second: logins are few.
-RATES = {
-    "SLM login": 1,
-    "SLM me": 9,
-    "SLM list of administrators": 7,
-    "SLM list of users": 7,
-    "backend login": 1,
-    "backend me": 25,
-}
+RATES = budget(
+    small={
+        "SLM login": 0.5,
+        "SLM me": 3.0,
+        "SLM list of administrators": 2.0,
+        "SLM list of users": 2.0,
+        "backend login": 0.5,
+        "backend me": 6.0,
+    },
+    full={
+        "SLM login": 1.0,
+        "SLM me": 9.0,
+        "SLM list of administrators": 7.0,
+        "SLM list of users": 7.0,
+        "backend login": 1.0,
+        "backend me": 25.0,
+    },
+)
 RATE = sum(RATES.values())
 
 
