@@ -105,11 +105,17 @@ def give_way() -> None:
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> int:
-    """The exit status of a command; who interrupts this ends that, also in its own session."""
+    """The exit status of a command; who interrupts or ends this ends that, whatever its session."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        os.kill(process.pid, signal.SIGINT)
+        group = os.getpgid(process.pid)
+        if group == process.pid:
+            os.killpg(group, signal.SIGTERM)
+        else:
+            process.terminate()
+        process.wait()
         raise
 
 

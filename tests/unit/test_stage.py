@@ -6,7 +6,9 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -86,6 +88,27 @@ def test_a_stage_can_give_way(stage: Path) -> None:
     assert "19 True\n" in run(stage, "--give-way", "some", "5", "python3", "-c", ask).stdout
     shown = run(stage, "--give-way", "some", "5", "cat", "/proc/self/autogroup").stdout
     assert "nice 19\n" in shown or "No such file" in shown
+
+
+@pytest.mark.parametrize("options", [[], ["--give-way"]])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_a_stage_ends_its_command(
+    stage: Path, tmp_path: Path, options: list[str], number: signal.Signals
+) -> None:
+    begun = tmp_path / "begun"
+    command = ["sh", "-c", f"echo $$ >{begun}.new; mv {begun}.new {begun}; exec sleep 600"]
+    process = subprocess.Popen(
+        [stage, *options, "some", "5", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    assert not Path(f"/proc/{begun.read_text().strip()}").exists()
 
 
 def test_what_is_left_behind_is_counted(stage: Path) -> None:
