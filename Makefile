@@ -37,10 +37,10 @@ stages: alone
 	molecule destroy
 
 services:
-	@scripts/stage.py --give-way $@ 600 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
+	@scripts/stage.py --give-way $@ 1100 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
-	@scripts/stage.py --give-way $@ 450 $(MAKE) --no-print-directory lint unit
+	@scripts/stage.py --give-way $@ 800 $(MAKE) --no-print-directory BESIDE=1 lint unit
 
 deploy:
 	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'
@@ -49,14 +49,14 @@ copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
 
 site: copy
-	@scripts/stage.py $@ 900 pytest -m "not alone" --durations 10 tests/infra tests/e2e
+	@scripts/stage.py $@ 1200 pytest -m "not alone" --durations 10 tests/infra tests/e2e
 
 recovery releases: copy
-	@scripts/other-lab $@ scripts/stage.py $@ 900 pytest -m "not alone" --durations 10 tests/$@ tests/last
+	@scripts/other-lab $@ scripts/stage.py $@ 1100 pytest -m "not alone" --durations 10 tests/$@ tests/last
 	@scripts/other-lab $@ --end
 
 alone: services checks site recovery releases
-	@scripts/stage.py $@ 400 sh -c 'pytest $(COVERAGE) -m alone tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
+	@scripts/stage.py $@ 700 sh -c 'pytest $(COVERAGE) -m alone tests/unit tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
 
 topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)
 	@scripts/bootstrap test
@@ -65,7 +65,7 @@ topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12
 unit: ## the tests that need no service
 	@scripts/bootstrap unit
 	npm --prefix service/admin_ui test
-	pytest $(COVERAGE) tests/unit
+	pytest $(COVERAGE) $(if $(BESIDE),-m "not alone") tests/unit
 
 lint: ## every static check
 	@scripts/bootstrap lint

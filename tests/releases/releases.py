@@ -80,7 +80,7 @@ RESET = """
 set -eu
 systemctl stop "$2-undo.timer" 2>/dev/null || true
 cd "$1"
-rm -rf undo previous
+rm -rf undo next previous
 if [ "$(readlink current)" != "releases/$3" ]; then
     ln -sfn "releases/$3" current
     systemctl restart "$2"

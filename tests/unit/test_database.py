@@ -27,6 +27,9 @@ from user_management.errors import DatabaseUnavailable, InvalidCredentials, NotF
 from user_management.models import User
 from user_management.population import Population
 
+# How soon is given up is measured.
+pytestmark = pytest.mark.alone
+
 LIMIT = 3.0  # seconds: nobody waits longer for a dead database
 AT_ONCE = 0.1  # seconds
 
