@@ -43,7 +43,7 @@ checks:
 	@scripts/stage.py --give-way $@ 800 $(MAKE) --no-print-directory BESIDE=1 lint unit
 
 deploy:
-	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule converge && molecule idempotence'
+	@scripts/stage.py $@ 400 sh -c 'molecule destroy && molecule converge && molecule idempotence'
 
 copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
@@ -56,7 +56,7 @@ recovery releases: copy
 	@scripts/other-lab $@ --end
 
 alone: services checks site recovery releases
-	@scripts/stage.py $@ 700 sh -c 'pytest $(COVERAGE) -m alone tests/unit tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
+	@scripts/stage.py $@ 200 sh -c 'pytest $(COVERAGE) -m alone tests/unit tests/integration tests/api tests/infra tests/recovery tests/e2e && pytest tests/last'
 
 topology: ## the whole topology from nothing, deployed and judged (LAB_DEBIAN=12: on Debian 12)
 	@scripts/bootstrap test
