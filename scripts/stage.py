@@ -39,6 +39,11 @@ COUNTERS = (
     ("/sys/fs/cgroup/cpuacct/libpod_parent/libpod-{}/cpuacct.usage", 1e9),
     ("/sys/fs/cgroup/machine.slice/libpod-{}.scope/cpu.stat", 1e6),
 )
+# Where the kernel weighs all containers against each session here, and eight times the usual.
+WEIGHTS = (
+    ("/sys/fs/cgroup/cpu/libpod_parent/cpu.shares", 8 * 1024),
+    ("/sys/fs/cgroup/machine.slice/cpu.weight", 8 * 100),
+)
 
 
 def probe() -> float:
@@ -80,6 +85,13 @@ def used_by_hosts() -> float:
                 first = Path(path.format(identity)).read_text().partition("\n")[0]
                 seconds += int(first.split()[-1]) / parts
     return seconds
+
+
+def let_hosts_come_first() -> None:
+    """The hosts of labs are machines of their own: who judges them here takes nothing from them."""
+    for path, weight in WEIGHTS:
+        with contextlib.suppress(OSError):
+            Path(path).write_text(str(weight))
 
 
 def used_by_children() -> float:
@@ -127,6 +139,7 @@ def run(name: str, budget: float, command: list[str], *, gives_way: bool = False
     print(f"stage {name}: begins ({time.strftime('%H:%M:%S')})", flush=True)
     slowness = Slowness()
     slowness.start()
+    let_hosts_come_first()
     hosts, start = used_by_hosts(), time.monotonic()
     with log.open("wb") as output:
         status = wait_for(

@@ -154,6 +154,16 @@ def test_hosts_of_the_lab_are_counted(
     assert program.used_by_hosts() == 2.5
 
 
+def test_hosts_of_the_lab_come_first(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    weight = tmp_path / "weight"
+    monkeypatch.setattr(program, "STAGES", tmp_path / "stages")
+    monkeypatch.setattr(program, "WEIGHTS", ((f"{tmp_path}/none/weight", 8192), (weight, 800)))
+    assert program.run("some", 5, ["true"]) == 0
+    assert weight.read_text() == "800"
+
+
 def test_a_table_says_what_all_stages_took(stage: Path) -> None:
     run(stage, "first", "5", "true")
     run(stage, "second", "5", "false")
