@@ -39,10 +39,10 @@ COUNTERS = (
     ("/sys/fs/cgroup/cpuacct/libpod_parent/libpod-{}/cpuacct.usage", 1e9),
     ("/sys/fs/cgroup/machine.slice/libpod-{}.scope/cpu.stat", 1e6),
 )
-# Where the kernel weighs all containers against each session here, and eight times the usual.
+# Where the kernel weighs all containers against each session here, and three times the usual.
 WEIGHTS = (
-    ("/sys/fs/cgroup/cpu/libpod_parent/cpu.shares", 8 * 1024),
-    ("/sys/fs/cgroup/machine.slice/cpu.weight", 8 * 100),
+    ("/sys/fs/cgroup/cpu/libpod_parent/cpu.shares", 3 * 1024),
+    ("/sys/fs/cgroup/machine.slice/cpu.weight", 3 * 100),
 )
 
 

@@ -159,9 +159,9 @@ def test_hosts_of_the_lab_come_first(
 ) -> None:
     weight = tmp_path / "weight"
     monkeypatch.setattr(program, "STAGES", tmp_path / "stages")
-    monkeypatch.setattr(program, "WEIGHTS", ((f"{tmp_path}/none/weight", 8192), (weight, 800)))
+    monkeypatch.setattr(program, "WEIGHTS", ((f"{tmp_path}/none/weight", 3072), (weight, 300)))
     assert program.run("some", 5, ["true"]) == 0
-    assert weight.read_text() == "800"
+    assert weight.read_text() == "300"
 
 
 def test_a_table_says_what_all_stages_took(stage: Path) -> None:
