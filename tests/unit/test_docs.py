@@ -308,14 +308,3 @@ def test_messages_are_those_that_are_said() -> None:
         if len(part := piece.strip(" .,:;()")) > 3 and part not in code
     ]
     assert unsaid == []
-
-
-def test_the_example_of_a_hosts_own_firewall_repeats_what_it_replaces() -> None:
-    usual = yaml.safe_load((ROOT / "playbooks/group_vars/autobot_database.yml").read_text())
-    guide = (ROOT / "docs" / "operations.md").read_text()
-    [example] = [
-        yaml.safe_load(body)["firewall_allow"]
-        for language, body in FENCE.findall(guide)
-        if language == "yaml" and body.startswith("firewall_allow:")
-    ]
-    assert [rule for rule in usual["firewall_allow"] if rule not in example] == []

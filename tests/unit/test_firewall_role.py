@@ -42,6 +42,20 @@ def test_each_listed_entry_is_one_rule() -> None:
     ]
 
 
+def test_what_a_host_allows_adds_to_what_the_services_need() -> None:
+    text = table(
+        firewall_services=[allow(443, sources=["192.0.2.0/24"], connections=9)],
+        firewall_allow=[allow(6379, sources=["192.0.2.7"], connections=5)],
+    )
+    accepted = [line.strip() for line in text.splitlines() if "accept comment" in line]
+    assert accepted[1:] == [
+        'ip saddr { 192.0.2.0/24 } tcp dport { 443 } accept comment "what is behind it"',
+        'ip saddr { 192.0.2.7 } tcp dport { 6379 } accept comment "what is behind it"',
+    ]
+    # Each counts for itself.
+    assert re.findall(r"set (\w+)", text) == ["connections_1_ip", "connections_2_ip"]
+
+
 def test_each_family_of_addresses_has_a_rule_of_its_own() -> None:
     assert rules(ssh=["192.0.2.1", "2001:db8::/64"]) == [
         'ip saddr { 192.0.2.1 } tcp dport { 22 } accept comment "SSH"',
