@@ -19,9 +19,18 @@ LAB = (*SUPPORT, *(f"tests/{name}" for name in ("e2e", "infra", "recovery", "rel
 # Where the modules of each run are found, and its files, as git and fnmatch understand them.
 RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("service",), ("service/*", "migrations/*", "scripts/*", "docs/*")),
-    (("service",), ("plugins/action/*", "plugins/callback/*", "plugins/filter/*")),
+    (
+        ("service", "plugins/module_utils"),
+        (
+            *("plugins/action/*", "plugins/callback/*", "plugins/filter/*"),
+            "plugins/module_utils/*",
+        ),
+    ),
     (("service", "roles/backup/files"), ("plugins/modules/*", "roles/*")),
-    ((*SUPPORT, "roles/backup/files"), ("tests/conftest.py", "tests/support/*")),
+    (
+        (*SUPPORT, "roles/backup/files", "plugins/module_utils"),
+        ("tests/conftest.py", "tests/support/*"),
+    ),
     ((*SUPPORT, "roles/backup/files"), ("tests/integration/*",)),
     ((*SUPPORT, "tests/perf"), ("tests/perf/*",)),
     (LAB, ("tests/infra/*",)),
@@ -29,7 +38,10 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/recovery/*",)),
     (LAB, ("tests/releases/*",)),
     (LAB, ("tests/last/*",)),
-    ((*SUPPORT, "roles/backup/files", "tests/perf"), ("tests/unit/*",)),
+    (
+        (*SUPPORT, "roles/backup/files", "plugins/module_utils", "tests/perf"),
+        ("tests/unit/*",),
+    ),
     ((*SUPPORT, "roles/backup/files"), ("tests/api/*",)),
 )
 

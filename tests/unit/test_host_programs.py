@@ -10,7 +10,10 @@ from mypy import api
 from role_files import ROOT
 
 OLDEST = "3.10"
-PATTERNS = ("plugins/modules/*.py", "roles/*/files/*.py", "roles/*/library/*.py")
+PATTERNS = (
+    *("plugins/module_utils/autobot_survey/*.py", "plugins/modules/*.py"),
+    *("roles/*/files/*.py", "roles/*/library/*.py"),
+)
 PROGRAMS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 # What is run without Ansible around it.
 COMMANDS = (

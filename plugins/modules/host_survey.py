@@ -1,0 +1,54 @@
+#!/usr/bin/python
+"""Say what is on a host, and change nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.autobot_survey import databases, network, reading, system, web
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: host_survey
+short_description: what is on a host
+description:
+  - Reads who listens and who is connected, the firewalls, nginx, PostgreSQL and the stores in it,
+    and the system that they are on. It changes nothing, and judges nothing.
+  - What is not there is empty; what is there and cannot be read is named in C(unreadable).
+options: {}
+"""
+
+RETURN = """
+survey:
+  description: What was found; the parts in C(module_utils/autobot_survey) give the shapes.
+  type: dict
+  returned: always
+"""
+
+
+def survey() -> dict[str, Any]:
+    """All that is found on this host."""
+    unreadable: list[str] = []
+    clusters = databases.clusters()
+    read_sockets = partial(network.read_sockets, Path("/proc"), unreadable)
+    nobody: dict[str, Any] = {"listeners": [], "outgoing": []}
+    return {
+        **system.read_system(Path("/"), unreadable),
+        **reading.guarded("sockets", read_sockets, nobody, unreadable),
+        "firewalls": network.read_firewalls(Path("/etc"), unreadable),
+        "web": web.read_web(Path("/etc/nginx/nginx.conf"), unreadable),
+        "postgresql": clusters,
+        "stores": databases.stores(clusters),
+        "unreadable": unreadable,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module.exit_json(changed=False, survey=survey())
+
+
+if __name__ == "__main__":
+    main()
