@@ -1,0 +1,273 @@
+"""Judge what runs on the hosts already against what the inventory says."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.plugins.action import ActionBase
+
+ROOT = Path(__file__).parents[2]
+# Ansible finds it for what it sends to hosts; this is a module of the controller.
+if str(ROOT / "plugins/module_utils") not in sys.path:
+    sys.path.append(str(ROOT / "plugins/module_utils"))
+
+from autobot_assessment import (  # noqa: E402
+    Conflict,
+    Database,
+    Host,
+    Port,
+    conflicts,
+    differences,
+    document,
+    extended,
+    proposal,
+    refusal,
+    report,
+)
+
+DOCUMENTATION = """
+name: site_assessment
+short_description: what a run would break, and what answers it
+description:
+  - Takes what C(host_survey) has found on each host (C(survey_result)) and what the inventory says,
+    and finds all conflicts of all hosts. No host is asked or touched.
+  - In check mode nothing is written.
+options:
+  hosts:
+    description: Names of the hosts. What is wanted of them are host variables.
+    type: list
+    elements: str
+    required: true
+  report:
+    description: Directory for C(assessment.md) and C(assessment.json), for its owner only.
+    type: path
+  proposal:
+    description:
+      - Directory of the inventory. A file of C(host_vars) that a host lacks is written with what
+        answers its conflicts. To one that is there nothing is done; what it lacks is in the report
+        and in the result.
+    type: path
+  refuse:
+    description: Whether a conflict fails the task. Then nothing is written.
+    type: bool
+    default: false
+"""
+
+RETURN = """
+conflicts:
+  description: What must be decided, with C(host), C(kind), C(what), C(why), C(answer), C(lines).
+  type: list
+  elements: dict
+  returned: always
+written:
+  description: Files that were written, or would be in check mode.
+  type: list
+  elements: str
+  returned: always
+differences:
+  description: Of each file of the inventory that is there already, the diff that it lacks.
+  type: dict
+  returned: always
+"""
+
+DIRECTORIES = ["/etc/autobot"]
+# As in the roles' tasks. A group's listeners are on all addresses, but for PostgreSQL's.
+PORTS: dict[str, list[tuple[int, str, str]]] = {
+    "slm_server": [
+        (80, "nginx.service", "redirects of plain HTTP"),
+        (443, "nginx.service", "the SLM API and the admin UI"),
+        (8000, "nginx.service", "redirects from the old port"),
+    ],
+    "autobot_backend": [(8443, "nginx.service", "the authentication of application users")],
+    "postgresql": [(5432, "PostgreSQL", "its database")],
+}
+# What the proposal adds to, and must repeat.
+LISTS = ("firewall_allow", "postgresql_hba", "postgresql_listen_addresses")
+
+
+def plain(value: Any) -> Any:
+    """A value without what Ansible keeps in it, such as where it comes from."""
+    if isinstance(value, Mapping):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def default_version(system: Mapping[str, str]) -> str:
+    """The major version of PostgreSQL that a system has; empty if it is none of the supported."""
+    path = ROOT / "roles/postgresql/vars/main.yml"
+    versions = yaml.safe_load(path.read_text())["postgresql_distribution_versions"]
+    name, version = system["distribution"], system["version"]
+    release = version if name == "Ubuntu" else version.split(".")[0]
+    return str(versions.get(f"{name}-{release}", ""))
+
+
+def database_of(variables: Mapping[str, Any], survey: Mapping[str, Any]) -> Database | None:
+    """The database that the inventory wants on a host."""
+    if "postgresql" not in variables["group_names"]:
+        return None
+    given = variables.get("postgresql_version")
+    return {
+        "version": str(given or default_version(survey["system"])),
+        "database": variables["postgresql_database"],
+        "owner": variables["postgresql_owner"],
+        "hba": variables["postgresql_hba"],
+        "listen_addresses": variables["postgresql_listen_addresses"],
+    }
+
+
+def ports_of(groups: list[str], database: Database | None) -> list[Port]:
+    """The ports on which the bundle will listen."""
+    addresses = database["listen_addresses"] if database else []
+    return [
+        {
+            "port": port,
+            "unit": unit,
+            "comment": comment,
+            "addresses": addresses if group == "postgresql" else [],
+        }
+        for group, ports in PORTS.items()
+        if group in groups
+        for port, unit, comment in ports
+    ]
+
+
+def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -> Host:
+    """A host, from its variables as the inventory has them; `template` gives their values."""
+    wanted = (
+        *("address", "group_names", "site_networks", "survey_result"),
+        *("firewall_ssh_sources", "firewall_services", "firewall_allow"),
+        *("postgresql_version", "postgresql_database", "postgresql_owner"),
+        *("postgresql_hba", "postgresql_listen_addresses"),
+    )
+    variables = {key: plain(template(raw[key])) for key in wanted if key in raw}
+    survey = variables["survey_result"]["survey"]
+    database = database_of(variables, survey)
+    return Host(
+        name=name,
+        address=variables["address"],
+        networks=variables["site_networks"],
+        ssh_sources=variables["firewall_ssh_sources"],
+        services=variables.get("firewall_services", []),
+        allow=variables.get("firewall_allow", []),
+        ports=ports_of(variables["group_names"], database),
+        postgresql=database,
+        directories=DIRECTORIES,
+        # A list that is one template is repeated as what it gives.
+        as_written={
+            key: plain(raw[key]) if isinstance(raw[key], list) else variables[key]
+            for key in LISTS
+            if key in variables
+        },
+        survey=survey,
+    )
+
+
+def write(path: Path, text: str, mode: int) -> None:
+    """Write a file aside and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+            os.fchmod(stream.fileno(), mode)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def place_of(path: Path) -> Path | None:
+    """What Ansible reads for a host instead of a new `host_vars/<host>.yml`; None if nothing."""
+    for suffix in ("", ".yml", ".yaml", ".json"):
+        place = path.with_name(f"{path.stem}{suffix}")
+        if os.path.lexists(place):
+            return place
+    return None
+
+
+def lacking(place: Path, host: Host, found: list[Conflict], text: str) -> str:
+    """What a file that is there lacks, as a unified diff.
+
+    Where nothing can be put between its lines, the diff is of a file with what is proposed.
+    """
+    before = place.read_text() if place.is_file() and place.suffix != ".json" else ""
+    if before.startswith("$ANSIBLE_VAULT;"):
+        before = ""
+    after = extended(before, host, found) if before else text
+    name = str(place / "assessment.yml") if place.is_dir() else str(place)
+    lines = (before.splitlines(), after.splitlines())
+    return "\n".join(difflib.unified_diff(*lines, name, name, lineterm=""))
+
+
+class ActionModule(ActionBase):
+    """See DOCUMENTATION."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "hosts": {"type": "list", "elements": "str", "required": True},
+                "report": {"type": "path"},
+                "proposal": {"type": "path"},
+                "refuse": {"type": "bool", "default": False},
+            }
+        )
+        hosts = [self._host((task_vars or {})["hostvars"], name) for name in arguments["hosts"]]
+        found = conflicts(hosts)
+        result: dict[str, Any] = {
+            "changed": False,
+            "conflicts": [conflict.as_dict() for conflict in found],
+            "written": [],
+            "differences": {},
+        }
+        if arguments["refuse"] and found:
+            return result | {"failed": True, "msg": refusal(found)}
+        # Files with their text and mode.
+        files: dict[Path, tuple[str, int]] = {}
+        if arguments["proposal"]:
+            by_name = {host.name: host for host in hosts}
+            for name, text in proposal(hosts, found).items():
+                path = Path(arguments["proposal"]) / name
+                place = place_of(path)
+                if place is None:
+                    files[path] = (text, 0o644)
+                else:
+                    diff = lacking(place, by_name[path.stem], found, text)
+                    result["differences"][str(place)] = diff
+        if arguments["report"]:
+            directory = Path(arguments["report"])
+            said = report(hosts, found) + differences(result["differences"])
+            data = json.dumps(document(hosts, found), indent=2) + "\n"
+            files[directory / "assessment.md"] = (said, 0o600)
+            files[directory / "assessment.json"] = (data, 0o600)
+        for path, (text, mode) in files.items():
+            if not path.is_file() or path.read_text() != text:
+                result["written"].append(str(path))
+                if not self._task.check_mode:
+                    write(path, text, mode)
+        return result | {"changed": bool(result["written"])}
+
+    def _host(self, hostvars: Any, name: str) -> Host:
+        # What hostvars templates by itself must not speak of other hosts' variables.
+        raw = hostvars.raw_get(name)
+        variables = {**raw, "hostvars": hostvars}
+        return host_of(
+            name, raw, self._templar.copy_with_new_env(available_variables=variables).template
+        )

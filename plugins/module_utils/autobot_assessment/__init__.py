@@ -1,0 +1,37 @@
+"""What a run would break on hosts that do other things already, and what answers it.
+
+Judged here is what `host_survey` has found on each host against what the inventory says. Nothing
+is read and nothing is written: `conflicts` finds what must be decided, `notes` what is good to
+know, and `report`, `document`, `refusal` and `proposal` say it to people, programs, the terminal
+and the inventory.
+
+Names of programs, roles and files are a host's word. They are shown without what a terminal,
+Markdown, YAML, a template, nftables or pg_hba.conf would take for more than a name.
+"""
+
+from __future__ import annotations
+
+from .hosts import Conflict, Database, Entry, HbaLine, Host, Note, Port, Rule, Survey
+from .judging import conflicts, notes
+from .proposing import extended, proposal
+from .saying import differences, document, refusal, report
+
+__all__ = [
+    "Conflict",
+    "Database",
+    "Entry",
+    "HbaLine",
+    "Host",
+    "Note",
+    "Port",
+    "Rule",
+    "Survey",
+    "conflicts",
+    "differences",
+    "document",
+    "extended",
+    "notes",
+    "proposal",
+    "refusal",
+    "report",
+]

@@ -1,0 +1,155 @@
+"""The hosts, as they are and as the inventory wants them, and what is found about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from .words import comment, item
+
+Survey = dict[str, Any]
+
+
+class Rule(TypedDict):
+    """What a firewall lets in: TCP ports, from addresses and networks."""
+
+    ports: list[int]
+    sources: list[str]
+    comment: str
+
+
+class Port(TypedDict):
+    """A port on which the bundle will listen; on every address where `addresses` is empty."""
+
+    port: int
+    unit: str
+    comment: str
+    addresses: list[str]
+
+
+class HbaLine(TypedDict):
+    """Who may come into a database over the network."""
+
+    database: str
+    role: str
+    addresses: list[str]
+
+
+class Database(TypedDict):
+    """The cluster and the database that the bundle wants. `version` is empty if not known."""
+
+    version: str
+    database: str
+    owner: str
+    hba: list[HbaLine]
+    listen_addresses: list[str]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host as it is (`survey`, of the module host_survey), and as the inventory wants it.
+
+    `services` are the bundle's own rules, `allow` the operator's. `networks` are the site's.
+    `as_written` has lists of the inventory before templating, by variable: a file that sets one of
+    them must repeat what is in it.
+    """
+
+    name: str
+    address: str
+    networks: list[str]
+    ssh_sources: list[str]
+    services: list[Rule]
+    allow: list[Rule]
+    ports: list[Port]
+    postgresql: Database | None
+    directories: list[str]
+    as_written: dict[str, list[Any]]
+    survey: Survey
+
+    @property
+    def rules(self) -> list[Rule]:
+        """All that the firewall will let in."""
+        ssh: Rule = {"ports": [22], "sources": self.ssh_sources, "comment": "SSH"}
+        return [ssh, *self.services, *self.allow]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a list of the inventory lacks, and why it is wanted."""
+
+    variable: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """What a run would break, and the inventory does not answer.
+
+    `entries` answer it in the host's file of variables; `commands` are for the host's shell.
+    """
+
+    host: str
+    kind: str
+    what: str
+    why: str
+    answer: str
+    port: int = 0
+    entries: tuple[Entry, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> str:
+        """The answer as lines of YAML, or as commands; empty where there is none to give."""
+        return "\n".join(self.commands) if self.commands else yaml_text(self.entries)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The conflict as JSON has it."""
+        words = {name: getattr(self, name) for name in ("host", "kind", "what", "why", "answer")}
+        return words | {"port": self.port, "lines": self.lines}
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is good to know of a host."""
+
+    host: str
+    text: str
+
+
+def merged(entries: Iterable[Entry]) -> list[Entry]:
+    """Entries, each once; ports that one program has for the same sources are one entry."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        value = entry.value
+        if isinstance(value, Mapping) and "ports" in value:
+            key = repr((entry.variable, value["sources"], value["comment"]))
+            known = found.get(key)
+            ports = {*value["ports"], *(known.value["ports"] if known else [])}
+            entry = Entry(entry.variable, {**value, "ports": sorted(ports)}, entry.reason)  # noqa: PLW2901
+        else:
+            key = repr((entry.variable, value))
+        found[key] = entry
+    return list(found.values())
+
+
+def item_lines(entries: Iterable[Entry]) -> list[str]:
+    """Entries of one variable, each below the reason for it."""
+    return [line for it in entries for line in (*comment(it.reason), *item(it.value))]
+
+
+def by_variable(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for entry in merged(entries):
+        found.setdefault(entry.variable, []).append(entry)
+    return found
+
+
+def yaml_text(entries: Iterable[Entry]) -> str:
+    """Entries as YAML; empty for none."""
+    return "\n".join(
+        line
+        for variable, group in by_variable(entries).items()
+        for line in (f"{variable}:", *item_lines(group))
+    )

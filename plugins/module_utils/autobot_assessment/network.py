@@ -1,0 +1,361 @@
+"""Ports: who has them, who uses them, and which firewall lets them in."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any, Final
+
+from .hosts import Conflict, Entry, Host, Port, Rule
+from .words import (
+    bare,
+    counted,
+    in_order,
+    is_any,
+    is_loopback,
+    listed,
+    network_of,
+    overlaps,
+    shown,
+    within,
+    word,
+)
+
+DATABASE_PORT: Final = 5432
+OUR_SITES: Final = ("/etc/nginx/conf.d/autobot-slm.conf", "/etc/nginx/conf.d/autobot-auth.conf")
+# The package's example; the run removes it, or stops by itself where somebody has changed it.
+EXAMPLE_SITE: Final = "/etc/nginx/sites-enabled/default"
+# The unit of AutoBot's fleet manager has the name of ours.
+SHARED_UNITS: Final = {"autobot-slm-backend.service": "slm-server"}
+# DHCP: the client's own question opens the way, or a raw socket reads the answer. mDNS and LLMNR:
+# names of a neighbourhood, which nothing at a site depends on.
+UDP_LEFT_OUT: Final = (68, 546, 5353, 5355)
+# Linux gives a socket that sends without having a port one of these.
+UDP_EPHEMERAL: Final = range(32768, 61000)
+EVERYBODY: Final = "{{ site_networks }}"
+
+
+def program_of(listener: Mapping[str, Any]) -> str:
+    """Who listens, such as `redis-server (redis-server.service)`."""
+    program, unit = shown(listener["program"]), shown(listener["unit"])
+    if not program:
+        return unit or "the kernel or a container"
+    return f"{program} ({unit})" if unit and unit != program else program
+
+
+def clients_of(listener: Mapping[str, Any]) -> list[str]:
+    return in_order(client["address"] for client in listener["clients"])
+
+
+def grouped(listeners: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Listeners that others reach, one for each port: `addresses`, and the clients of all."""
+    outside = [it for it in listeners if not is_loopback(it["address"])]
+    outside.sort(key=lambda it: (it["port"], it["protocol"]))
+    found = []
+    for _, group in groupby(outside, key=lambda it: (it["port"], it["protocol"])):
+        same = list(group)
+        programs = list(dict.fromkeys(map(program_of, same)))
+        found.append(
+            {
+                **same[0],
+                "programs": ", ".join(programs),
+                "addresses": list(dict.fromkeys(shown(it["address"]) for it in same)),
+                "clients": [client for it in same for client in it["clients"]],
+            }
+        )
+    return found
+
+
+def active_ufw(host: Host) -> dict[str, Any] | None:
+    ufw: dict[str, Any] = host.survey["firewalls"].get("ufw") or {}
+    return ufw if ufw.get("active") else None
+
+
+def has_our_firewall(host: Host) -> bool:
+    tables = host.survey["firewalls"].get("nftables") or []
+    return any((it["family"], it["table"]) == ("inet", "autobot") for it in tables)
+
+
+def concerns(rule: Mapping[str, Any], port: int, protocol: str) -> bool:
+    """Whether a rule of ufw is about a port: `6379`, `6000:6007`, or all where it names none."""
+    if rule["protocol"] not in ("any", protocol):
+        return False
+    for text in rule["ports"]:
+        first, _, last = str(text).partition(":")
+        if first == "any" or (first.isdigit() and int(first) <= port <= int(last or first)):
+            return True
+    return not rule["ports"]
+
+
+def ufw_sources(ufw: Mapping[str, Any], port: int, protocol: str) -> list[str]:
+    """Whom ufw lets in to a port."""
+    if ufw["incoming"] == "allow":
+        return ["any"]
+    return [
+        rule["source"]
+        for rule in ufw["rules"]
+        if rule["action"] in ("allow", "limit") and concerns(rule, port, protocol)
+    ]
+
+
+def ufw_accepts(ufw: Mapping[str, Any], port: int, source: str) -> bool:
+    """Whether ufw lets all of a source in to a TCP port; its first rule that matches decides."""
+    for rule in ufw["rules"]:
+        if not concerns(rule, port, "tcp"):
+            continue
+        if rule["action"] in ("allow", "limit"):
+            if within(source, [rule["source"]]):
+                return True
+        elif overlaps(source, rule["source"]):
+            return False
+    return bool(ufw["incoming"] == "allow")
+
+
+def proposed_sources(
+    host: Host, listener: Mapping[str, Any], clients: list[str]
+) -> tuple[list[str] | str, str]:
+    """From where a port is to be reached, and how that is known."""
+    ufw = active_ufw(host)
+    allowed = ufw_sources(ufw, listener["port"], listener["protocol"]) if ufw else []
+    if "any" in allowed:
+        allowed = host.networks
+    # Nothing that is no network reaches a file of the inventory.
+    networks = [str(it) for text in allowed if (it := network_of(text))]
+    strangers = [it for it in clients if not within(it, networks)]
+    sources = list(dict.fromkeys([*map(bare, networks), *strangers]))
+    if networks:
+        return sources, "those whom ufw lets in" + (", and who is connected" if strangers else "")
+    if sources:
+        return sources, "connected at this moment; who comes later is added here"
+    return EVERYBODY, "nobody is connected at this moment: name those who need it"
+
+
+def listener_conflicts(host: Host) -> list[Conflict]:
+    """Listeners that the firewall would close to those who use them, or may tomorrow."""
+    if has_our_firewall(host):
+        return []
+    found = []
+    for listener in grouped(host.survey["listeners"]):
+        rules = [rule for rule in host.rules if listener["port"] in rule["ports"]]
+        if listener["protocol"] == "udp":
+            # A rule is about TCP. One without sources says that the port may be shut.
+            if not is_left_out(listener) and not shut(rules) and is_open(host, listener):
+                found.append(udp_conflict(host, listener))
+            continue
+        sources = [source for rule in rules for source in rule["sources"]]
+        clients = [it for it in clients_of(listener) if not within(it, sources)]
+        kept = bool(rules) or is_our_database(host, listener)
+        if shut(rules) or not (clients or (not kept and is_open(host, listener))):
+            continue
+        found.append(tcp_conflict(host, listener, clients, narrowed=bool(rules)))
+    return found
+
+
+def shut(rules: list[Rule]) -> bool:
+    """Whether the inventory says of a port that nobody is to reach it."""
+    return any(not rule["sources"] for rule in rules)
+
+
+def is_open(host: Host, listener: Mapping[str, Any]) -> bool:
+    """Whether somebody can reach a listener today, as far as ufw tells."""
+    ufw = active_ufw(host)
+    return ufw is None or bool(ufw_sources(ufw, listener["port"], listener["protocol"]))
+
+
+def is_left_out(listener: Mapping[str, Any]) -> bool:
+    """Whether a UDP socket is no service, or one that nothing depends on."""
+    port = listener["port"]
+    return port in UDP_LEFT_OUT or (port in UDP_EPHEMERAL and bool(listener["program"]))
+
+
+def is_our_database(host: Host, listener: Mapping[str, Any]) -> bool:
+    """Whether it is PostgreSQL where the bundle wants it, for others or for its own host."""
+    return (
+        host.postgresql is not None
+        and listener["port"] == DATABASE_PORT
+        and listener["program"] == "postgres"
+    )
+
+
+def tcp_conflict(
+    host: Host, listener: Mapping[str, Any], clients: list[str], *, narrowed: bool
+) -> Conflict:
+    port = listener["port"]
+    sources, reason = proposed_sources(host, listener, clients)
+    # Of a database the lines of pg_hba.conf say the same: as few as need be.
+    if narrowed or is_our_database(host, listener):
+        sources, reason = clients, "connected at this moment, and let in by no other rule"
+    users = f"{listed(clients)} {'is' if len(clients) == 1 else 'are'} connected"
+    why = (
+        "no rule of the inventory lets them in" if clients else "no rule of the inventory names it"
+    )
+    unit = listener["unit"] or listener["program"]
+    value = {
+        "ports": [port],
+        "sources": sources,
+        "comment": word(unit.removesuffix(".service")) or f"port {port}",
+    }
+    entry = Entry("firewall_allow", value, f"{listener['programs']}: {reason}")
+    return Conflict(
+        host.name,
+        "listener",
+        f"{listener['programs']} listens at TCP port {port}; "
+        f"{users if clients else 'nobody is connected at this moment'}.",
+        f"The firewall drops what no rule accepts, and {why}.",
+        f"Say in firewall_allow who may reach it, or that it may be shut (sources: []): "
+        f"host_vars/{host.name}.yml.",
+        port,
+        (entry,),
+    )
+
+
+def udp_conflict(host: Host, listener: Mapping[str, Any]) -> Conflict:
+    port = listener["port"]
+    return Conflict(
+        host.name,
+        "listener",
+        f"{listener['programs']} listens at UDP port {port}.",
+        "The firewall drops what no rule accepts, and its rules are about TCP: only answers to "
+        "what the host has asked come through.",
+        f"Move the service elsewhere, or say that the port may be shut: an entry of firewall_allow "
+        f"with ports: [{port}] and sources: [] in host_vars/{host.name}.yml.",
+        port,
+    )
+
+
+def firewall_conflicts(host: Host) -> list[Conflict]:
+    """Ports that the bundle opens and ufw keeps shut: a packet must pass both."""
+    ufw = active_ufw(host)
+    if ufw is None:
+        return []
+    commands = []
+    ports = set()
+    for rule in host.services:
+        for port in rule["ports"]:
+            for source in rule["sources"]:
+                if not ufw_accepts(ufw, port, source):
+                    ports.add(port)
+                    # ufw takes no quotes in a comment.
+                    said = re.sub(r"[^\w .,:+-]", "", rule["comment"])
+                    commands.append(
+                        f"ufw allow from {source} to any port {port} proto tcp comment '{said}'"
+                    )
+    if not commands:
+        return []
+    noun = "port" if len(ports) == 1 else "ports"
+    return [
+        Conflict(
+            host.name,
+            "firewall",
+            f"ufw is active and does not let in all that need the {noun} "
+            f"{', '.join(map(str, sorted(ports)))}.",
+            "A packet must pass the rules of ufw and of the site: what the site opens stays shut.",
+            f"Run these as root on {host.name}, or switch ufw off (ufw disable).",
+            min(ports),
+            commands=tuple(dict.fromkeys(commands)),
+        )
+    ]
+
+
+def firewall_notes(host: Host) -> list[str]:
+    firewalls = host.survey["firewalls"]
+    advice = "It may close what the site opens: a packet must pass all of them."
+    found = []
+    if firewalls.get("firewalld"):
+        found.append(f"firewalld is active. {advice}")
+    # What ufw writes is judged by ufw's own rules.
+    ufw = active_ufw(host) is not None
+    for table in firewalls.get("nftables") or []:
+        name = (table["family"], table["table"])
+        if name == ("inet", "autobot") or (ufw and name in (("ip", "filter"), ("ip6", "filter"))):
+            continue
+        if table["policy"] == "drop" or table["rules"]:
+            policy = f", policy {shown(table['policy'])}" if table["policy"] else ""
+            found.append(
+                f"The table {shown(' '.join(name))} of nftables judges what comes in "
+                f"({counted(table['rules'], 'rule')}{policy}). {advice}"
+            )
+    iptables = firewalls.get("iptables") or {}
+    if not ufw and iptables.get("policy", "ACCEPT").upper() != "ACCEPT":
+        found.append(f"iptables drops what none of its rules accepts. {advice}")
+    return found
+
+
+def port_conflicts(host: Host) -> list[Conflict]:
+    """Ports that the bundle needs and another program, or another site of nginx, has."""
+    found = []
+    for wanted in host.ports:
+        others = [
+            it
+            for it in host.survey["listeners"]
+            if it["protocol"] == "tcp"
+            and it["port"] == wanted["port"]
+            and collides(it["address"], wanted["addresses"])
+            and it["program"] != ("nginx" if wanted["unit"] == "nginx.service" else "postgres")
+        ]
+        holders = [*dict.fromkeys(map(program_of, others))]
+        sites = strange_sites(host, wanted["port"]) if wanted["unit"] == "nginx.service" else []
+        if holders or sites:
+            units = [*dict.fromkeys(it["unit"] for it in others if it["unit"])]
+            found.append(port_conflict(host, wanted, holders + sites, units))
+    return found
+
+
+def collides(address: str, wanted: list[str]) -> bool:
+    """Whether a listener keeps another from the wanted addresses; none wanted means every one."""
+    return not wanted or is_any(address) or any(is_any(it) or it == address for it in wanted)
+
+
+def strange_sites(host: Host, port: int) -> list[str]:
+    """Servers of nginx that have a port which the bundle's site does not have yet."""
+    web = host.survey["web"]
+    servers = [
+        server
+        for server in web.get("servers") or []
+        if any(listen["port"] == port for listen in server["listens"])
+    ]
+    if any(server["file"] in OUR_SITES for server in servers):
+        return []
+    if web.get("error"):
+        holds = any(
+            it["program"] == "nginx" and it["port"] == port for it in host.survey["listeners"]
+        )
+        unread = f"nginx, whose configuration cannot be read ({shown(web['error'])})"
+        return [unread] if holds and not any(host.survey["ours"].values()) else []
+    return [
+        f"the nginx server {shown(' '.join(server['names']) or '_')} of {shown(server['file'])}"
+        for server in servers
+        if not is_example(server)
+    ]
+
+
+def is_example(server: Mapping[str, Any]) -> bool:
+    """Whether it is the site that the package of nginx brings."""
+    return (
+        server["file"] == EXAMPLE_SITE
+        and all(listen["port"] == 80 for listen in server["listens"])
+        and not any(location["upstream"] for location in server["locations"])
+    )
+
+
+def port_conflict(host: Host, wanted: Port, holders: list[str], units: list[str]) -> Conflict:
+    port = wanted["port"]
+    why = f"The run needs it for {wanted['comment']} ({wanted['unit']})."
+    if any(unit in SHARED_UNITS and not is_ours(host, unit) for unit in units):
+        why += " It would also overwrite that unit: its own has the same name."
+    stop = f" (systemctl disable --now {shown(shlex.join(units))})" if units else ""
+    return Conflict(
+        host.name,
+        "port",
+        f"Port {port} belongs to {listed(holders)}.",
+        why,
+        f"Nothing in the inventory moves it: let what has it listen elsewhere, or stop it{stop}.",
+        port,
+    )
+
+
+def is_ours(host: Host, unit: str) -> bool:
+    """Whether the release that a unit serves is the bundle's."""
+    return bool(host.survey["ours"].get(SHARED_UNITS[unit]))

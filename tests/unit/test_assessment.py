@@ -1,0 +1,715 @@
+"""What a run would break on hosts that others use, what answers it, and how it is said."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from surveys import (
+    BACKEND,
+    DEBIAN,
+    OLD_SITES,
+    PACKAGED_HBA,
+    POLICY,
+    REDIS,
+    SLM,
+    SUBNET,
+    UPSTREAM_HBA,
+    cluster,
+    deployed_site,
+    directory,
+    empty_site,
+    listener,
+    lived_in_redis,
+    lived_in_site,
+    lived_in_slm,
+    server,
+    store,
+    survey,
+    ufw,
+    wanted,
+)
+from yamllint import linter
+from yamllint.config import YamlLintConfig
+
+from autobot_assessment import (
+    Conflict,
+    Host,
+    conflicts,
+    differences,
+    document,
+    extended,
+    notes,
+    proposal,
+    refusal,
+    report,
+)
+
+ROOT = Path(__file__).parents[2]
+STRANGER = "172.16.168.77"
+# A name that would be more than a name to each who reads it.
+HOSTILE = '\x1b[2Jx"\n- |`{{ lookup("pipe", "id") }}` #\u202e'
+
+
+def one(found: list[Conflict], kind: str) -> Conflict:
+    """The only conflict of a kind."""
+    (conflict,) = (it for it in found if it.kind == kind)
+    return conflict
+
+
+def entries(found: list[Conflict]) -> dict[str, Any]:
+    """What all lines of conflicts say together, by variable."""
+    said: dict[str, Any] = {}
+    for conflict in found:
+        if conflict.entries:
+            for variable, values in yaml.safe_load(conflict.lines).items():
+                said.setdefault(variable, []).extend(values)
+    return said
+
+
+class TestSites:
+    @pytest.mark.parametrize("site", [empty_site, deployed_site])
+    def test_of_a_new_site_and_of_ours_nothing_is_to_be_decided_nor_noted(
+        self, site: Callable[[], list[Host]]
+    ) -> None:
+        hosts = site()
+        assert conflicts(hosts) == []
+        assert notes(hosts) == []
+        assert proposal(hosts, []) == {}
+        assert "Nothing must be decided." in report(hosts, [])
+
+    def test_a_lived_in_site_has_all_conflicts_of_all_hosts_in_order(self) -> None:
+        found = [(it.host, it.kind, it.port) for it in conflicts(lived_in_site())]
+        assert found == [
+            *(("slm", "port", port) for port in (80, 443, 8000)),
+            *(("slm", "configuration", port) for port in (0, 5432)),
+            *(("slm", "directory", 0) for _ in range(2)),
+            *(("slm", "listener", port) for port in (3000, 5432, 9090)),
+            *(("slm", "client", 5432) for _ in range(3)),
+            ("slm", "firewall", 22),
+            *(("redis", "listener", port) for port in (123, 6379, 9121)),
+            ("backend", "port", 8443),
+            ("backend", "directory", 0),
+            *(("backend", "listener", port) for port in (6080, 11434)),
+        ]
+
+    def test_what_is_proposed_answers_what_the_inventory_can_answer(self) -> None:
+        site = lived_in_site()
+        texts = proposal(site, conflicts(site))
+        answered = []
+        for host in site:
+            text = texts[f"host_vars/{host.name}.yml"]
+            said = yaml.safe_load(
+                text.replace('"{{ site_networks }}"', f"[{SUBNET}]").replace(
+                    "{{ address }}", host.address
+                )
+            )
+            database = host.postgresql
+            if database:
+                database = {
+                    **database,
+                    "hba": database["hba"] + said.get("postgresql_hba", []),
+                    "listen_addresses": database["listen_addresses"]
+                    + said.get("postgresql_listen_addresses", []),
+                }
+            allow = said.get("firewall_allow", [])
+            answered.append(replace(host, allow=allow, postgresql=database))
+        left = conflicts(answered)
+        assert {(it.kind, it.port) for it in left if it.kind not in ("port", "directory")} == {
+            ("configuration", 0),
+            ("listener", 123),
+            ("firewall", 22),
+        }
+        assert not [it for it in left if it.entries]
+
+    def test_what_is_proposed_is_yaml_as_the_repository_has_it(self) -> None:
+        site = [
+            replace(
+                host,
+                as_written={
+                    "firewall_allow": [
+                        "{{ mine }}",
+                        {"ports": [1], "sources": [], "comment": 'x: "y\\z"'},
+                    ],
+                    "postgresql_hba": [{"database": "no", "role": "a", "addresses": "{{ b }}"}],
+                },
+            )
+            for host in lived_in_site()
+        ]
+        texts = proposal(site, conflicts(site))
+        assert set(texts) == {f"host_vars/{name}.yml" for name in ("slm", "redis", "backend")}
+        rules = YamlLintConfig((ROOT / ".yamllint").read_text())
+        for text in texts.values():
+            assert [str(it) for it in linter.run(text, rules)] == []
+            said = yaml.safe_load(text)
+            assert said["firewall_allow"][:2] == [
+                "{{ mine }}",
+                {"ports": [1], "sources": [], "comment": 'x: "y\\z"'},
+            ]
+        assert yaml.safe_load(texts["host_vars/slm.yml"])["postgresql_hba"][0] == {
+            "database": "no",
+            "role": "a",
+            "addresses": "{{ b }}",
+        }
+
+
+class TestListeners:
+    @pytest.mark.parametrize(
+        ("found", "firewalls", "sources"),
+        [
+            ([listener(6379, "redis-server")], {}, "{{ site_networks }}"),
+            ([listener(6379, "redis-server", STRANGER, SLM)], {}, [SLM, STRANGER]),
+            ([listener(6379, "redis", "::ffff:172.16.168.7", address="::")], {}, ["172.16.168.7"]),
+            ([listener(6379, "redis", "fe80::7%eth0", address="::")], {}, ["fe80::7"]),
+            # Two addresses of one program are one port.
+            (
+                [listener(6379, "redis", SLM), listener(6379, "redis", STRANGER, address="::")],
+                {},
+                [SLM, STRANGER],
+            ),
+            ([listener(6379, "redis", address="172.17.0.1")], {}, "{{ site_networks }}"),
+            ([listener(6379, "redis", address="127.0.0.53")], {}, None),
+            ([listener(6379, "redis", address="::1")], {}, None),
+            # Who may reach it is what ufw says, and who is connected.
+            ([listener(6379, "redis")], ufw(("6379", "172.16.168.0/25")), ["172.16.168.0/25"]),
+            (
+                [listener(6379, "redis", "10.0.0.7")],
+                ufw(("6000:6400", STRANGER)),
+                [STRANGER, "10.0.0.7"],
+            ),
+            ([listener(6379, "redis", STRANGER)], ufw(("6379", "any")), [SUBNET]),
+            # Shut by ufw already: the run takes nothing from anybody.
+            ([listener(6379, "redis")], ufw(("6378", "any")), None),
+            ([listener(6379, "redis")], ufw(("6379", "any"), protocol="udp"), None),
+            ([listener(6379, "redis", STRANGER)], ufw(), [STRANGER]),
+            # And by a run before.
+            ([listener(6379, "redis")], {"nftables": [POLICY]}, None),
+            (
+                [listener(6379, "redis")],
+                {"nftables": [{**POLICY, "table": "f2b"}]},
+                "{{ site_networks }}",
+            ),
+        ],
+    )
+    def test_what_others_reach_is_named_with_those_who_need_it(
+        self, found: list[dict[str, Any]], firewalls: dict[str, Any], sources: Any
+    ) -> None:
+        host = wanted("redis", survey(listeners=found, firewalls=firewalls))
+        listed = [it for it in conflicts([host]) if it.kind == "listener"]
+        rule = {"ports": [6379], "sources": sources, "comment": found[0]["unit"][:-8]}
+        assert entries(listed) == ({} if sources is None else {"firewall_allow": [rule]})
+
+    @pytest.mark.parametrize(
+        ("sources", "left"),
+        [
+            ([SUBNET], []),
+            ([SLM, STRANGER], []),
+            # Nobody is to reach it, and the inventory says so.
+            ([], []),
+            ([SLM], [STRANGER]),
+            (["172.16.168.64/26"], [SLM]),
+            (["fd16::/64"], [SLM, STRANGER]),
+        ],
+    )
+    def test_a_rule_answers_for_the_clients_that_it_covers(
+        self, sources: list[str], left: list[str]
+    ) -> None:
+        found = survey(listeners=[listener(6379, "redis-server", STRANGER, SLM)])
+        allow = [{"ports": [6379, 6380], "sources": sources, "comment": "Redis"}]
+        rules = entries(conflicts([wanted("redis", found, allow=allow)]))
+        assert [it["sources"] for it in rules.get("firewall_allow", [])] == ([left] if left else [])
+
+    def test_to_who_is_let_in_only_those_are_added_who_are_connected(self) -> None:
+        found = survey(
+            listeners=[listener(6379, "redis-server", STRANGER)], firewalls=ufw(("6379", SUBNET))
+        )
+        allow = [{"ports": [6379], "sources": [SLM], "comment": "Redis"}]
+        (rule,) = entries(conflicts([wanted("backend", found, allow=allow)]))["firewall_allow"]
+        assert rule["sources"] == [STRANGER]
+
+    @pytest.mark.parametrize("clients", [[], [BACKEND]])
+    def test_our_database_is_opened_to_those_who_are_connected(self, clients: list[str]) -> None:
+        postgres = listener(5432, "postgres", *clients)
+        found = survey(listeners=[postgres], firewalls=ufw(("5432", SUBNET)))
+        judged = [it for it in conflicts([wanted("slm", found)]) if it.kind == "listener"]
+        rules = entries(judged).get("firewall_allow", [])
+        assert [it["sources"] for it in rules] == ([clients] if clients else [])
+
+    def test_a_client_says_who_is_cut_off(self) -> None:
+        (found,) = (it for it in conflicts([lived_in_redis()]) if it.port == 6379)
+        assert "redis-server (redis-stack-server.service) listens at TCP port 6379" in found.what
+        assert "172.16.168.20, 172.16.168.21" in found.what
+
+    def test_ssh_from_elsewhere_is_named(self) -> None:
+        found = conflicts([wanted("backend", survey(), ssh_sources=[REDIS])])
+        assert entries(found)["firewall_allow"][0]["sources"] == ["172.16.168.1"]
+
+    @pytest.mark.parametrize(
+        ("port", "program", "named"),
+        [
+            *((port, "any", False) for port in (68, 546, 5353, 5355)),
+            (40112, "avahi-daemon", False),
+            # No process: the kernel's own, such as WireGuard.
+            (51820, "", True),
+            (53, "dnsmasq", True),
+        ],
+    )
+    def test_of_udp_services_are_named_and_not_sockets_that_ask(
+        self, port: int, program: str, named: bool
+    ) -> None:
+        udp = listener(port, program, protocol="udp", unit="")
+        host = wanted("backend", survey(listeners=[udp]))
+        assert [it.port for it in conflicts([host])] == [port] * named
+        shut = [{"ports": [port], "sources": [], "comment": "shut"}]
+        assert conflicts([replace(host, allow=shut)]) == []  # type: ignore[arg-type]
+
+    def test_ports_of_one_program_are_one_entry(self) -> None:
+        found = survey(listeners=[listener(9000, "minio"), listener(9001, "minio")])
+        hosts = [wanted("backend", found)]
+        (text,) = proposal(hosts, conflicts(hosts)).values()
+        (rule,) = yaml.safe_load(text)["firewall_allow"]
+        assert rule["ports"] == [9000, 9001]
+
+
+class TestPorts:
+    SITE = "/etc/nginx/conf.d/autobot-slm.conf"
+    EXAMPLE = "/etc/nginx/sites-enabled/default"
+
+    @pytest.mark.parametrize(
+        ("listeners", "web", "ports", "words"),
+        [
+            ([listener(443, "apache2")], {}, [443], ["apache2.service"]),
+            # Every address of it: a socket on loopback keeps nginx from all.
+            ([listener(8000, "uvicorn", address="127.0.0.1")], {}, [8000], ["uvicorn"]),
+            ([listener(8001, "uvicorn", address="127.0.0.1")], {}, [], []),
+            ([listener(443, "x", protocol="udp", address="127.0.0.1")], {}, [], []),
+            (
+                [listener(443, "nginx")],
+                {"servers": [server(OLD_SITES["slm"], 443, names=("slm.lan",))]},
+                [443],
+                ["nginx server slm.lan", OLD_SITES["slm"]],
+            ),
+            # It does not run, and would with the run.
+            ([], {"servers": [server(OLD_SITES["slm"], 443)]}, [443], [OLD_SITES["slm"]]),
+            ([], {"servers": [server(OLD_SITES["slm"], 8080)]}, [], []),
+            ([listener(80, "nginx")], {"servers": [server(EXAMPLE, 80, upstream="")]}, [], []),
+            ([listener(80, "nginx")], {"servers": [server(EXAMPLE, 80)]}, [80], [EXAMPLE]),
+            ([], {"servers": [server(EXAMPLE, 80, 443, upstream="")]}, [80, 443], [EXAMPLE]),
+            ([listener(443, "nginx")], {"servers": [server(SITE, 443)]}, [], []),
+            (
+                [listener(443, "nginx")],
+                {"error": "unknown directive"},
+                [443],
+                ["unknown directive"],
+            ),
+            ([], {"error": "unknown directive"}, [], []),
+            # PostgreSQL's is wanted on loopback only.
+            ([listener(5432, "pgbouncer", address="172.17.0.1")], {}, [], []),
+            ([listener(5432, "pgbouncer", address="127.0.0.1")], {}, [5432], ["pgbouncer"]),
+            ([listener(5432, "pgbouncer", address="::")], {}, [5432], ["pgbouncer"]),
+            ([listener(5432, "postgres", address="::")], {}, [], []),
+        ],
+    )
+    def test_a_port_that_is_somebody_elses_is_named_with_its_holder(
+        self,
+        listeners: list[dict[str, Any]],
+        web: dict[str, Any],
+        ports: list[int],
+        words: list[str],
+    ) -> None:
+        found = survey(listeners=listeners, web={"present": True, **web})
+        named = [it for it in conflicts([wanted("slm", found)]) if it.kind == "port"]
+        assert [it.port for it in named] == ports
+        for conflict in named:
+            assert all(word in conflict.what for word in words)
+
+    def test_a_broken_nginx_of_ours_is_no_strangers(self) -> None:
+        found = survey(
+            listeners=[listener(443, "nginx")],
+            web={"present": True, "error": "no certificate"},
+            ours={"slm-server": "1.0.0", "auth": ""},
+        )
+        assert not [it for it in conflicts([wanted("slm", found)]) if it.kind == "port"]
+
+    def test_the_unit_that_would_be_overwritten_is_named(self) -> None:
+        (found,) = (it for it in conflicts([lived_in_slm()]) if it.port == 8000)
+        assert "overwrite that unit" in found.why
+        assert "systemctl disable --now autobot-slm-backend.service" in found.answer
+        (found,) = (it for it in conflicts([lived_in_slm()]) if (it.kind, it.port) == ("port", 80))
+        assert "overwrite" not in found.why
+
+
+class TestFirewalls:
+    @pytest.mark.parametrize(
+        ("rules", "missing"),
+        [
+            ([("allow", "8443", SUBNET)], False),
+            ([("allow", "8443", "any")], False),
+            ([("limit", "8000:9000", "any")], False),
+            ([("allow", "any", "172.16.0.0/16")], False),
+            ([("allow", "8443", "172.16.168.0/25")], True),
+            ([("allow", "8442", "any")], True),
+            ([], True),
+            # The first that matches decides.
+            ([("deny", "8443", STRANGER), ("allow", "8443", "any")], True),
+            ([("allow", "8443", "any"), ("deny", "8443", STRANGER)], False),
+            ([("reject", "8443", "10.0.0.0/8"), ("allow", "8443", "any")], False),
+        ],
+    )
+    def test_what_ufw_keeps_shut_is_opened_by_commands(
+        self, rules: list[tuple[str, str, str]], missing: bool
+    ) -> None:
+        firewall = ufw(*((port, source) for _, port, source in rules))
+        for rule, (action, _, _) in zip(firewall["ufw"]["rules"], rules, strict=True):
+            rule["action"] = action
+        found = conflicts([wanted("backend", survey(firewalls=firewall))])
+        commands = [it.lines for it in found if it.kind == "firewall"]
+        command = f"ufw allow from {SUBNET} to any port 8443 proto tcp comment 'AutoBots API'"
+        assert commands == [command] * missing
+        firewall["ufw"]["incoming"] = "allow"
+        found = conflicts([wanted("backend", survey(firewalls=firewall))])
+        assert bool(found) == any(action == "deny" for action, _, _ in rules[:1])
+        firewall["ufw"]["active"] = False
+        assert conflicts([wanted("backend", survey(firewalls=firewall))]) == []
+
+    def test_only_what_the_bundle_needs_is_asked_of_ufw(self) -> None:
+        allow = [{"ports": [6379], "sources": [SLM], "comment": "Redis"}]
+        found = survey(firewalls=ufw(("8443", "any")))
+        assert conflicts([wanted("backend", found, allow=allow)]) == []
+
+    @pytest.mark.parametrize(
+        ("firewalls", "words"),
+        [
+            ({"firewalld": True}, ["firewalld is active"]),
+            ({"iptables": {"policy": "DROP", "rules": 4}}, ["iptables drops"]),
+            ({"iptables": {"policy": "ACCEPT", "rules": 4}}, []),
+            ({"nftables": [{**POLICY, "table": "mine"}]}, ["table inet mine", "policy drop"]),
+            ({"nftables": [{**POLICY, "table": "f", "policy": "accept"}]}, ["table inet f"]),
+            ({"nftables": [{**POLICY, "table": "f", "policy": "accept", "rules": 0}]}, []),
+            ({"nftables": [POLICY]}, []),
+            # ufw's own.
+            (
+                {
+                    **ufw(("8443", "any")),
+                    "nftables": [{**POLICY, "family": "ip", "table": "filter"}],
+                    "iptables": {"policy": "DROP", "rules": 30},
+                },
+                [],
+            ),
+        ],
+    )
+    def test_firewalls_that_cannot_be_judged_are_noted(
+        self, firewalls: dict[str, Any], words: list[str]
+    ) -> None:
+        found = [it.text for it in notes([wanted("backend", survey(firewalls=firewalls))])]
+        assert len(found) == bool(words)
+        assert all(word in found[0] for word in words)
+
+
+def with_clusters(*clusters: dict[str, Any], name: str = "redis", **more: Any) -> Host:
+    return wanted(name, survey(DEBIAN, postgresql=list(clusters), **more))
+
+
+class TestClusters:
+    @pytest.mark.parametrize(
+        ("clusters", "words"),
+        [
+            ([("17", "main", 5432, True)], None),
+            ([("17", "main", 5432, True), ("16", "main", 5433, True)], None),
+            ([("17", "main", 5432, True), ("16", "main", 5432, False)], None),
+            # The role refuses these by itself.
+            ([("16", "prod", 5432, True)], None),
+            ([("16", "main", 5432, True)], None),
+            ([], None),
+            ([("17", "main", 5433, True)], "17/main, which the run uses, has port 5433"),
+            (
+                [("16", "main", 5432, True), ("17", "main", 5433, True)],
+                "has port 5433, and 16/main has 5432",
+            ),
+            ([("17", "prod", 5432, True)], "no cluster 17/main, but 17/prod"),
+            (
+                [("17", "main", 5432, False), ("17", "prod", 5432, True)],
+                "17/main and 17/prod both have port 5432",
+            ),
+        ],
+    )
+    def test_the_port_and_the_place_of_the_cluster_must_be_free(
+        self, clusters: list[tuple[str, str, int, bool]], words: str | None
+    ) -> None:
+        host = with_clusters(
+            *(
+                cluster(version, {}, [], [], name=name, port=port, running=running)
+                for version, name, port, running in clusters
+            )
+        )
+        found = [it.what for it in conflicts([host]) if it.kind == "cluster"]
+        assert len(found) == (words is not None)
+        assert all(str(words) in what for what in found)
+
+    def test_another_version_is_noted_and_what_it_means_is_judged(self) -> None:
+        client = (STRANGER, "app", "app")
+        host = with_clusters(cluster("16", {}, [client], [], include_dir=False))
+        (note,) = notes([host])
+        assert "postgresql_version: 16" in note.text
+        assert [it.kind for it in conflicts([host])] == ["configuration", "client"]
+
+    @pytest.mark.parametrize(
+        ("client", "tls", "lines"),
+        [
+            ((SLM, "slm_service", "autobot_users"), True, None),
+            ((BACKEND, "autobot_backend", "autobot_users"), True, None),
+            # The network, the role, the database: each of them counts.
+            ((BACKEND, "slm_service", "autobot_users"), True, BACKEND),
+            ((SLM, "slm_app", "autobot_users"), True, SLM),
+            ((SLM, "slm_service", "slm"), True, SLM),
+            (("127.0.0.1", "slm_service", "autobot_users"), True, "127.0.0.1"),
+            # No line of ours answers these.
+            ((SLM, "slm_service", "autobot_users"), False, ""),
+            ((SLM, "postgres", "autobot_users"), True, ""),
+            ((SLM, 'a"\nhost all all all trust', "autobot_users"), True, ""),
+            ((SLM, "/.*", "autobot_users"), True, ""),
+            # Over the socket.
+            (("", "postgres", "postgres"), True, None),
+            (("", "slm_app", "slm"), True, None),
+        ],
+    )
+    def test_a_client_that_no_line_lets_in_is_named_with_the_line(
+        self, client: tuple[str, str, str], tls: bool, lines: str | None
+    ) -> None:
+        server = cluster("17", {}, [client], [])
+        server["clients"][0]["tls"] = tls
+        host = with_clusters(server)
+        found = [it for it in conflicts([host]) if it.kind == "client"]
+        assert len(found) == (lines is not None)
+        address, role, database = client
+        expected = {"database": database, "role": role, "addresses": [lines]}
+        assert entries(found) == ({"postgresql_hba": [expected]} if lines else {})
+        told = [it.text for it in notes([host]) if "over the socket" in it.text]
+        assert len(told) == (not address and role != "postgres")
+
+    def test_the_superuser_is_refused_whatever_the_inventory_says(self) -> None:
+        host = with_clusters(cluster("17", {}, [(SLM, "postgres", "app")], []))
+        assert host.postgresql
+        host.postgresql["hba"].append({"database": "app", "role": "postgres", "addresses": [SLM]})
+        assert "superuser" in one(conflicts([host]), "client").why
+
+    def test_a_server_without_tls_is_noted_and_its_clients_are_no_conflict(self) -> None:
+        client = (SLM, "slm_service", "autobot_users")
+        server = cluster("17", {}, [client], [], ssl=False)
+        server["clients"][0]["tls"] = False
+        host = with_clusters(server)
+        assert conflicts([host]) == []
+        assert ["no TLS yet" in it.text for it in notes([host])] == [True]
+
+    @pytest.mark.parametrize(
+        ("changes", "kinds"),
+        [
+            ({}, []),
+            ({"include_dir": False}, ["configuration"]),
+            ({"include_dir": False, "error": "it does not answer"}, []),
+            ({"hba_errors": ["line 97: invalid"]}, ["configuration"]),
+            ({"include_dir": False, "hba_errors": ["line 97"]}, ["configuration"] * 2),
+        ],
+    )
+    def test_what_keeps_the_settings_away_is_found(
+        self, changes: dict[str, Any], kinds: list[str]
+    ) -> None:
+        found = conflicts([with_clusters(cluster("17", {}, [], [], **changes))])
+        assert [it.kind for it in found] == kinds
+
+    @pytest.mark.parametrize(
+        ("name", "address", "remote", "expected"),
+        [
+            ("slm", "0.0.0.0", BACKEND, "{{ address }}"),  # noqa: S104
+            ("slm", SLM, BACKEND, "{{ address }}"),
+            ("slm", "10.9.0.1", BACKEND, "10.9.0.1"),
+            ("slm", "0.0.0.0", "127.0.0.1", None),  # noqa: S104
+            ("redis", "0.0.0.0", BACKEND, None),  # noqa: S104
+            ("redis", REDIS, BACKEND, None),
+            ("redis", "10.9.0.1", BACKEND, "10.9.0.1"),
+        ],
+    )
+    def test_an_address_that_is_used_stays_one_at_which_the_server_listens(
+        self, name: str, address: str, remote: str, expected: str | None
+    ) -> None:
+        outside = [] if remote == "127.0.0.1" else [remote]
+        clients = [(remote, "slm_service", "slm_users")]
+        host = with_clusters(
+            cluster("17", {}, clients, []),
+            name=name,
+            listeners=[listener(5432, "postgres", *outside, address=address)],
+        )
+        found = [it for it in conflicts([host]) if it.kind == "configuration"]
+        said = entries(found).get("postgresql_listen_addresses", [])
+        assert expected in said if expected else said == []
+
+    def test_who_may_come_in_today_and_not_tomorrow_is_noted(self) -> None:
+        (note,) = notes([with_clusters(cluster("17", {}, [], UPSTREAM_HBA))])
+        assert f"host slm_users slm_app {SUBNET} scram-sha-256 (line 99)" in note.text
+        assert "127.0.0.1" not in note.text
+        ours = ("hostssl", "autobot_users", "slm_service", f"{SLM}/32", "scram-sha-256")
+        wider = ("hostssl", "autobot_users", "slm_service", SUBNET, "scram-sha-256")
+        assert len(notes([with_clusters(cluster("17", {}, [], [wider]))])) == 1
+        rejected = ("host", "all", "all", "all", "reject")
+        assert notes([with_clusters(cluster("17", {}, [], [*PACKAGED_HBA, ours, rejected]))]) == []
+
+    def test_a_database_to_adopt_and_a_store_that_stays_are_noted(self) -> None:
+        host = with_clusters(
+            cluster("16", {"autobot_users": "slm_app"}, [], []),
+            stores=[store("autobot_users", 5), store("other", 1), store("empty", 0)],
+        )
+        texts = [it.text for it in notes([host])]
+        assert [it for it in texts if "Adopting an AutoBot database" in it and "slm_app" in it]
+        assert [it for it in texts if "The store other of 16/main has 1 user and" in it]
+        assert not [it for it in texts if "store empty" in it or "store autobot_users" in it]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (directory("/etc/autobot"), None),
+        (directory("/etc/autobot", mode="1755"), None),
+        (directory("/etc/autobot", mode="0750"), "PostgreSQL cannot read its certificate"),
+        (directory("/etc/autobot", "autobot", "0750"), "cannot read"),
+        (directory("/etc/autobot", "autobot"), "exchange keys"),
+        (directory("/opt/autobot", mode="0775"), "exchange keys"),
+        (directory("/opt/autobot", mode="0757"), "exchange keys"),
+        (directory("/var/lib/slm", "autobot", "0777"), None),
+    ],
+)
+def test_directories_must_be_roots_and_open_to_all(
+    found: dict[str, str], words: str | None
+) -> None:
+    named = conflicts([wanted("backend", survey(directories=[found]))])
+    assert [it.kind for it in named] == ["directory"] * (words is not None)
+    assert all(str(words) in it.why and found["path"] in it.what for it in named)
+
+
+class TestWords:
+    def test_a_refusal_has_all_and_fits_the_screen(self) -> None:
+        found = conflicts(lived_in_site())
+        text = refusal(found)
+        assert text.startswith(f"{len(found)} conflicts are to be decided on slm, redis, backend:")
+        assert text.endswith("\nNo host was touched.")
+        assert max(map(len, text.splitlines())) <= 100
+        for conflict in found:
+            assert " ".join(conflict.what.split()) in " ".join(text.split())
+        # One list of a variable for each host, to be pasted.
+        assert text.count("firewall_allow:\n") == 3
+        assert text.count("postgresql_hba:\n") == 1
+        assert "ufw allow from" in text
+
+    def test_a_report_says_what_is_there_and_leaves_out_what_is_silent(self) -> None:
+        site = [*lived_in_site()[:2], empty_site()[2]]
+        text = report(site, conflicts(site))
+        slm, redis, backend = re.split(r"\n## (?:slm|redis|backend|What)", text)[1:4]
+        for words in (
+            r"| system | Ubuntu 22.04, x86\_64, Python 3.10.12 |",
+            r"| tcp 443 | nginx \(nginx.service\) at 0.0.0.0; used by 172.16.168.20, ",
+            r"| nginx /etc/nginx/sites-enabled/autobot-slm | \_ at 443; / to http://127.0.0.1:8000",
+            r"| store slm\_users | 5 users, 1 team, 5 bcrypt |",
+            "| ufw | active, 6 rules, incoming: deny |",
+        ):
+            assert words in slm
+        assert r"port 5432, runs; slm of slm\_app \(8 MiB\)" in slm
+        assert "172.16.168.24" in redis
+        assert "tcp 323" not in redis
+        assert not re.search("nginx|PostgreSQL|store|ufw|nftables", backend)
+
+    def test_a_document_is_for_programs(self) -> None:
+        site = lived_in_site()
+        found = document(site, conflicts(site))
+        assert [it["name"] for it in found["hosts"]] == ["slm", "redis", "backend"]
+        assert set(found["conflicts"][0]) == {
+            *("host", "kind", "what", "why", "answer", "port", "lines")
+        }
+        assert found["notes"][0]["host"] == "slm"
+
+    def test_what_could_not_be_read_is_noted(self) -> None:
+        (note,) = notes([wanted("backend", survey(unreadable=["ufw: permission denied"]))])
+        assert note.text == "Not read: ufw: permission denied"
+
+    def test_a_hosts_words_forge_nothing(self) -> None:
+        found = survey(
+            listeners=[
+                listener(6379, HOSTILE, STRANGER, unit=HOSTILE),
+                listener(5432, HOSTILE, "no address\n- x", unit=HOSTILE, address="0.0.0.0"),  # noqa: S104
+            ],
+            web={"error": HOSTILE},
+            postgresql=[
+                cluster(
+                    "17",
+                    {HOSTILE: HOSTILE},
+                    [(STRANGER, HOSTILE, HOSTILE), ("", HOSTILE, "x")],
+                    [("host", HOSTILE, HOSTILE, SUBNET, "trust")],
+                    hba_errors=[HOSTILE],
+                    include_dir=False,
+                    config_file=HOSTILE,
+                )
+            ],
+            stores=[{**store(HOSTILE, 1), "problems": [{"user": HOSTILE, "reason": HOSTILE}]}],
+            firewalls={"nftables": [{**POLICY, "table": HOSTILE}]},
+            unreadable=[HOSTILE],
+        )
+        hosts = [wanted("redis", found)]
+        judged = conflicts(hosts)
+        said = [report(hosts, judged), refusal(judged), *proposal(hosts, judged).values()]
+        said += [differences({"host_vars/redis.yml": f"+{HOSTILE}"})]
+        for text in said:
+            assert all(letter == "\n" or letter.isprintable() for letter in text)
+            assert not re.search(r"^- \|`", text, re.MULTILINE)
+        assert not re.search(
+            r"(?<!\\)[`{}]", re.sub(r"(?m)^ {4}.*$|\{\{ site_networks \}\}", "", said[0])
+        )
+        rows = [line for line in said[0].splitlines() if line.startswith("|")]
+        assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)
+        # No template, no rule and no line of pg_hba.conf comes from a host.
+        (text,) = proposal(hosts, judged).values()
+        values = re.sub(r"(?m)^ *#.*$", "", text)
+        assert not re.search("[{}%]", values.replace('"{{ site_networks }}"', ""))
+        for rule in yaml.safe_load(text)["firewall_allow"]:
+            assert re.fullmatch(r"[\w?.@:+-]{1,60}", rule["comment"])
+        assert "postgresql_hba" not in text
+
+
+# What the file of a Redis host lacks.
+NEW = {"ports": [9121], "sources": "{{ site_networks }}", "comment": "redis_exporter"}
+
+
+class TestExtended:
+    @pytest.fixture
+    def host(self) -> Host:
+        found = survey(listeners=[listener(9121, "redis_exporter")])
+        return wanted("redis", found, as_written={"firewall_allow": ["{{ elsewhere }}"]})
+
+    @pytest.mark.parametrize(
+        ("text", "rules"),
+        [
+            ("", ["{{ elsewhere }}", NEW]),
+            ("---\nother: 1\n", ["{{ elsewhere }}", NEW]),
+            ("firewall_allow:\n  - a\n", ["a", NEW]),
+            (
+                "firewall_allow:  # mine\n- a\n- b: 1\n  c: 2\nother: 1\n",
+                ["a", {"b": 1, "c": 2}, NEW],
+            ),
+            (
+                "firewall_allow:\n  - ports: [1]\n    # why\n    x: y\n\n# Another's.\nother: 1\n",
+                [{"ports": [1], "x": "y"}, NEW],
+            ),
+            ("firewall_allow: [a]\nother: 1\n", ["a"]),
+            ("firewall_allow: []  # none\n", []),
+            ("firewall_allow_not: [a]\n", ["{{ elsewhere }}", NEW]),
+        ],
+    )
+    def test_a_file_keeps_its_lines_and_gets_what_it_lacks(
+        self, host: Host, text: str, rules: list[Any]
+    ) -> None:
+        after = extended(text, host, conflicts([host]))
+        assert yaml.safe_load(after)["firewall_allow"] == rules
+        lines = iter(after.splitlines())
+        assert all(line in lines for line in text.splitlines())
+        assert "[9121]" in after
+        assert ("# Another's.\nother" in text) == ("# Another's.\nother" in after)
