@@ -33,6 +33,7 @@ MADE = (
     ".lab",
     ".venv",
     "build",
+    "inventory/production/assessment.",
     "inventory/production/build",
     "inventory/production/ca.crt",
     "inventory/production/host_vars",

@@ -1,0 +1,50 @@
+"""What is on the hosts is read and left as it is; what a run would break stops it first."""
+
+from __future__ import annotations
+
+import json
+
+from lab import HOSTS, STATE, ansible, must
+from test_failures import assert_failed_untouched
+
+# What runs on the hosts writes below /var by itself.
+FILES = ("find", "/boot", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "-type", "f")
+STATED = ("-printf", r"%p %s %T@ %i %m %U\n")
+
+
+def files(name: str) -> set[str]:
+    return set(must(name, *FILES, *STATED).splitlines())
+
+
+def test_an_assessment_changes_no_file_and_a_site_of_ours_is_silent() -> None:
+    before = {name: files(name) for name in HOSTS}
+    run = ansible("playbooks/assess.yml")
+    assert run.status == 0, run.tail()
+    assert "0 to decide" in run.output
+    assert [run.changed[name] for name in HOSTS] == [0] * len(HOSTS)
+    for name in HOSTS:
+        assert files(name) == before[name]
+
+    seen = json.loads((STATE / "assessment.json").read_text())
+    assert seen["conflicts"] == []
+    redis = next(host for host in seen["hosts"] if host["name"] == "redis")
+    (cluster,) = redis["survey"]["postgresql"]
+    assert {database["name"] for database in cluster["databases"]} >= {"autobot_users"}
+    assert {"slm_service", "autobot_backend"} <= {client["role"] for client in cluster["clients"]}
+    # Whose each socket is: nobody is guessed.
+    assert [it for it in redis["survey"]["listeners"] if not it["program"]] == []
+
+
+def test_all_conflicts_of_all_hosts_stop_a_run_before_its_first_change() -> None:
+    configuration = must("slm", "sh", "-c", "ls /etc/postgresql/*/main/postgresql.conf").strip()
+    must("redis", "chown", "autobot", "/etc/autobot")
+    must("slm", "sed", "-i.tests", "s/^include_dir/#include_dir/", configuration)
+    try:
+        run = ansible("site.yml")
+    finally:
+        must("slm", "mv", f"{configuration}.tests", configuration)
+        must("redis", "chown", "root", "/etc/autobot")
+    assert_failed_untouched(run, "/etc/autobot belongs to autobot", "does not read conf.d")
+    assert "No host was touched." in run.output
+    assert "TASK [controller" not in run.output
+    assert "TASK [base" not in run.output
