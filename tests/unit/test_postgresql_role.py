@@ -31,7 +31,13 @@ def filters() -> Any:
 
 def access(*lines: dict[str, Any]) -> list[list[str]]:
     """The lines of pg_hba.conf in their order, as words."""
-    text = render("postgresql", "etc/postgresql/pg_hba.conf.j2", postgresql_hba=list(lines))
+    site, others = list(lines[:1]), list(lines[1:])
+    text = render(
+        "postgresql",
+        "etc/postgresql/pg_hba.conf.j2",
+        postgresql_hba_services=site,
+        postgresql_hba=others,
+    )
     return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
 
 

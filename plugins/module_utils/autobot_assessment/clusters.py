@@ -190,8 +190,8 @@ def client_conflict(host: Host, database: str, role: str, addresses: list[str]) 
         answer = "Such a name cannot stand in postgresql_hba: rename it, or let it be locked out."
     else:
         answer = (
-            f"Add the line to postgresql_hba in host_vars/{host.name}.yml, where the whole list "
-            "must stand. The program must use TLS."
+            f"Add the line to postgresql_hba in host_vars/{host.name}.yml. "
+            "The program must use TLS."
         )
         value = {"database": database, "role": role, "addresses": addresses}
         entries = (Entry("postgresql_hba", value, "connected at this moment"),)
