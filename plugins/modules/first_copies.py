@@ -1,0 +1,210 @@
+#!/usr/bin/python
+"""Keep what a host was like before its first deployment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from grp import getgrgid
+from pathlib import Path
+from pwd import getpwuid
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: first_copies
+short_description: what a host was like before its first deployment
+description:
+  - Copies each path, with owner, mode and time, below C(files) of the directory, once - what was
+    kept is never replaced. C(manifest.json) says of each path whether it was there, and of each
+    file its checksum, owner, group and mode. C(running) has what ran and listened, and the rules
+    of the firewalls, as they were at the first time.
+  - A path that is added later is kept as it is then. Where O(deployed) is there at the first time,
+    the host is one that an earlier release has deployed, and nothing of it is a first copy.
+options:
+  directory:
+    description: Where it is kept, for root only.
+    type: path
+    required: true
+  paths:
+    description: Files and directories that a deployment writes to.
+    type: list
+    elements: path
+    required: true
+  deployed:
+    description: Paths of which one is there where a release was deployed before.
+    type: list
+    elements: path
+    required: true
+"""
+
+RETURN = """
+kept:
+  description: Paths that were there, and of which there is a copy now.
+  type: list
+  elements: str
+  returned: always
+"""
+
+# What ran, by the name of the file that holds it. A program that is missing has nothing to say.
+RUNNING = {
+    "units": ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager"],
+    "unit-files": ["systemctl", "list-unit-files", "--plain", "--no-legend", "--no-pager"],
+    "sockets": ["ss", "--no-header", "--tcp", "--udp", "--listening", "--numeric", "--processes"],
+    "nftables": ["nft", "list", "ruleset"],
+    "iptables": ["iptables-save"],
+    "ufw": ["ufw", "status", "verbose"],
+}
+SECONDS = 30
+
+
+def name_of(number: int, names: Any) -> str:
+    """The name of a user or group; the number where it has none."""
+    try:
+        found: str = names(number)[0]
+    except KeyError:
+        return str(number)
+    return found
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a file is; a link is not followed."""
+    state = path.lstat()
+    said: dict[str, Any] = {
+        "owner": name_of(state.st_uid, getpwuid),
+        "group": name_of(state.st_gid, getgrgid),
+        "mode": f"{state.st_mode & 0o7777:04o}",
+    }
+    if path.is_symlink():
+        said["link"] = str(path.readlink())
+    elif path.is_file():
+        said["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return said
+
+
+def members(path: Path) -> Iterator[Path]:
+    """A path, and all that is below it."""
+    yield path
+    if path.is_dir() and not path.is_symlink():
+        for directory, directories, files in os.walk(path):
+            yield from (Path(directory, name) for name in (*directories, *files))
+
+
+class Copies:
+    """The copies of one host, and what is known of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._manifest = directory / "manifest.json"
+        # What became of each path: "kept", "absent", or "ours".
+        self.paths: dict[str, str] = {}
+        self.files: dict[str, dict[str, Any]] = {}
+        self.is_first = not self._manifest.exists()
+        if not self.is_first:
+            known = json.loads(self._manifest.read_text())
+            self.paths, self.files = known["paths"], known["files"]
+
+    def keep(self, path: Path) -> None:
+        """Copy a path, whatever an interrupted run has left of it."""
+        kept = Path(f"{self._directory}/files{path}")
+        if kept.is_dir() and not kept.is_symlink():
+            shutil.rmtree(kept)
+        else:
+            kept.unlink(missing_ok=True)
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # It keeps owners, times, links and attributes.
+        subprocess.run(
+            ["cp", "--archive", "--no-target-directory", path, kept],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        self.files |= {str(each): describe(each) for each in members(path)}
+        self.paths[str(path)] = "kept"
+
+    def note_what_runs(self) -> None:
+        directory = self._directory / "running"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        for name, command in RUNNING.items():
+            if shutil.which(command[0]):
+                result = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    env=os.environ | {"LC_ALL": "C"},
+                    timeout=SECONDS,
+                    check=False,
+                )
+                (directory / name).write_text(result.stdout + result.stderr)
+
+    def write(self) -> None:
+        """Say what is kept. Until this is written, nothing is."""
+        part = self._manifest.with_suffix(".part")
+        part.write_text(json.dumps({"paths": self.paths, "files": self.files}, indent=1) + "\n")
+        part.chmod(0o600)
+        part.replace(self._manifest)
+
+
+def bring(directory: Path, paths: list[Path], deployed: list[Path]) -> list[str]:
+    """Keep what is not kept yet; the paths of which there is a new copy.
+
+    Raises OSError or CalledProcessError where it cannot be copied, for example on a full disk.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    copies = Copies(directory)
+    ours = copies.is_first and any(map(os.path.lexists, deployed))
+    if copies.is_first and not ours:
+        copies.note_what_runs()
+    kept = []
+    for path in new_of(copies, paths):
+        if not os.path.lexists(path):
+            copies.paths[str(path)] = "absent"
+        elif ours:
+            copies.paths[str(path)] = "ours"
+        else:
+            copies.keep(path)
+            kept.append(str(path))
+    copies.write()
+    return kept
+
+
+def new_of(copies: Copies, paths: list[Path]) -> list[Path]:
+    """The paths of which nothing is known yet."""
+    return [path for path in paths if str(path) not in copies.paths]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "paths": {"type": "list", "elements": "path", "required": True},
+            "deployed": {"type": "list", "elements": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    directory = Path(module.params["directory"])
+    paths = [Path(path) for path in module.params["paths"]]
+    if not new_of(Copies(directory), paths):
+        module.exit_json(changed=False, kept=[])
+    if module.check_mode:
+        module.exit_json(changed=True, kept=[])
+    try:
+        kept = bring(directory, paths, [Path(path) for path in module.params["deployed"]])
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", "") or error
+        module.fail_json(
+            msg=f"What the host is like cannot be kept in {directory}: {said} Nothing was changed: "
+            "remove the cause, and run again."
+        )
+    module.exit_json(changed=True, kept=kept)
+
+
+if __name__ == "__main__":
+    main()

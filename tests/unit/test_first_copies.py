@@ -1,0 +1,147 @@
+"""What a host was like before its first deployment is kept once, and as it was."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import importlib.util
+import json
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "plugins/modules/first_copies.py"
+
+
+@pytest.fixture(scope="module")
+def copies() -> Any:
+    spec = importlib.util.spec_from_file_location("first_copies", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A host's files: a web server's directory with a link, and a secret."""
+    sites = tmp_path / "nginx/sites"
+    sites.mkdir(parents=True)
+    (sites / "theirs").write_text("server {}\n")
+    (sites / "theirs").chmod(0o640)
+    os.utime(sites / "theirs", (1_000_000_000, 1_000_000_000))
+    (tmp_path / "nginx/enabled").symlink_to("sites/theirs")
+    (tmp_path / "secret").write_text("their password\n")
+    (tmp_path / "secret").chmod(0o600)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def running(copies: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = f"echo asked >> {tmp_path}/asked; echo rules; echo a warning >&2"
+    monkeypatch.setattr(
+        copies, "RUNNING", {"rules": ["sh", "-c", counted], "gone": ["no-such-program"]}
+    )
+
+
+def bring(copies: Any, host: Path, *names: str, deployed: str = "ours") -> list[str]:
+    paths = [host / name for name in names]
+    kept: list[str] = copies.bring(host / "before", paths, [host / deployed])
+    return kept
+
+
+def manifest(host: Path) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads((host / "before/manifest.json").read_text())
+    return said
+
+
+def test_copies_are_as_the_files_were(copies: Any, host: Path) -> None:
+    assert bring(copies, host, "nginx", "secret", "none") == [f"{host}/nginx", f"{host}/secret"]
+    kept = Path(f"{host}/before/files{host}")
+    state = (kept / "nginx/sites/theirs").stat()
+    assert (kept / "nginx/sites/theirs").read_text() == "server {}\n"
+    assert (stat.S_IMODE(state.st_mode), state.st_mtime) == (0o640, 1_000_000_000)
+    assert (kept / "nginx/enabled").readlink() == Path("sites/theirs")
+    assert not (kept / "none").exists()
+
+    said = manifest(host)
+    assert list(said["paths"].values()) == ["kept", "kept", "absent"]
+    assert set(said["files"]) == {
+        *(f"{host}/nginx{below}" for below in ("", "/sites", "/sites/theirs", "/enabled")),
+        f"{host}/secret",
+    }
+    theirs = said["files"][f"{host}/nginx/sites/theirs"]
+    assert theirs["sha256"] == hashlib.sha256(b"server {}\n").hexdigest()
+    assert theirs["mode"] == "0640"
+    me, mine = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    assert (theirs["owner"], theirs["group"]) == (me, mine)
+    assert said["files"][f"{host}/nginx/enabled"]["link"] == "sites/theirs"
+
+
+def test_nobody_else_reads_them(copies: Any, host: Path) -> None:
+    (host / "before").mkdir(mode=0o755)
+    bring(copies, host, "secret")
+    assert stat.S_IMODE((host / "before").stat().st_mode) == 0o700
+    assert stat.S_IMODE((host / "before/manifest.json").stat().st_mode) == 0o600
+
+
+def test_what_was_kept_is_never_replaced(copies: Any, host: Path) -> None:
+    bring(copies, host, "secret", "none")
+    (host / "secret").write_text("ours\n")
+    (host / "none").write_text("ours\n")
+    assert bring(copies, host, "secret", "none", "nginx") == [f"{host}/nginx"]
+    kept = Path(f"{host}/before/files{host}")
+    assert (kept / "secret").read_text() == "their password\n"
+    assert manifest(host)["paths"][f"{host}/none"] == "absent"
+    assert not (kept / "none").exists()
+
+
+def test_what_ran_is_said_as_it_was_at_the_first_time(copies: Any, host: Path) -> None:
+    bring(copies, host, "secret")
+    bring(copies, host, "secret", "nginx")
+    running = host / "before/running"
+    assert [path.name for path in running.iterdir()] == ["rules"]
+    assert (running / "rules").read_text() == "rules\na warning\n"
+    assert (host / "asked").read_text() == "asked\n"
+
+
+def test_of_a_host_that_was_deployed_before_nothing_is_a_first_copy(
+    copies: Any, host: Path
+) -> None:
+    (host / "ours").symlink_to("nowhere")
+    assert bring(copies, host, "secret", "none") == []
+    assert list(manifest(host)["paths"].values()) == ["ours", "absent"]
+    assert not (host / "before/files").exists()
+    assert not (host / "before/running").exists()
+
+
+def test_an_interrupted_run_is_begun_again(copies: Any, host: Path) -> None:
+    half = Path(f"{host}/before/files{host}/nginx/sites")
+    half.mkdir(parents=True)
+    (half / "theirs").write_text("serv")
+    (half / "stranger").touch()
+    Path(f"{host}/before/files{host}/secret").write_text("thei")
+    assert len(bring(copies, host, "nginx", "secret")) == 2
+    assert [path.name for path in half.iterdir()] == ["theirs"]
+    assert (half / "theirs").read_text() == "server {}\n"
+    assert (half.parents[1] / "secret").read_text() == "their password\n"
+
+
+def test_what_cannot_be_copied_is_not_said_to_be_kept(
+    copies: Any, host: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cp = tmp_path / "bin/cp"
+    cp.parent.mkdir()
+    cp.write_text("#!/bin/sh\necho 'cp: No space left on device' >&2; exit 1\n")
+    cp.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{cp.parent}:{os.environ['PATH']}")
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        bring(copies, host, "secret")
+    assert "No space left" in raised.value.stderr
+    assert not (host / "before/manifest.json").exists()
