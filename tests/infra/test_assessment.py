@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lab import HOSTS, STATE, ansible, must
+from lab import HOSTS, STATE, Site, ansible, must
 from test_failures import assert_failed_untouched
 
 # What runs on the hosts writes below /var by itself.
@@ -16,7 +16,11 @@ def files(name: str) -> set[str]:
     return set(must(name, *FILES, *STATED).splitlines())
 
 
-def test_an_assessment_changes_no_file_and_a_site_of_ours_is_silent() -> None:
+def test_an_assessment_changes_no_file_and_a_site_of_ours_is_silent(site: Site) -> None:
+    # Each service has a connection to its database from then on.
+    for connected in (site.client, site.backend_client):
+        with connected() as client:
+            assert client.get("/health/ready").status_code == 200
     before = {name: files(name) for name in HOSTS}
     run = ansible("playbooks/assess.yml")
     assert run.status == 0, run.tail()
