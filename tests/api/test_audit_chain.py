@@ -191,29 +191,28 @@ CHANGES = {
 }
 
 
+def literals(*values: str) -> list[str]:
+    """NULL, and each value as SQL has it."""
+    return ["NULL", *("'" + value.replace("'", "''") + "'" for value in values)]
+
+
 # What is easily taken for one another in each column, as SQL.
-TEXTS = [
-    "NULL",
+TEXTS = literals(
+    *("", " ", "null", "NULL", "Null", "a", "A", "a ", "\u00e9", "e\u0301", "\U0001f600"),
     *(
-        "'" + value.replace("'", "''") + "'"
-        for value in (
-            *("", " ", "null", "NULL", "Null", "a", "A", "a ", "\u00e9", "e\u0301", "\U0001f600"),
-            *(
-                '","outcome":"',
-                '"',
-                "\\",
-                '\\"',
-                "\\u0000",
-                "\\n",
-                "\n",
-                "\r\n",
-                "\x1f",
-                "\x7f",
-                "'",
-            ),
-        )
+        '","outcome":"',
+        '"',
+        "\\",
+        '\\"',
+        "\\u0000",
+        "\\n",
+        "\n",
+        "\r\n",
+        "\x1f",
+        "\x7f",
+        "'",
     ),
-]
+)
 MOMENTS = [
     *("'infinity'", "'-infinity'", "'294276-12-31 23:59:59.999999+00'", "'4714-11-24 00:00+00 BC'"),
     *(
@@ -225,30 +224,24 @@ MOMENTS = [
         for zone in ("UTC", "Asia/Tokyo")
     ),
 ]
-DETAILS = [
-    "NULL",
+DETAILS = literals(
     *(
-        "'" + value.replace("'", "''") + "'"
-        for value in (
-            *(
-                "null",
-                "true",
-                "false",
-                "0",
-                "1",
-                "10",
-                "1.5",
-                "1.5000000000000000001",
-                "1e300",
-                "-1",
-            ),
-            *('""', '"null"', '"1"', '"a"', '"true"', "[]", "[null]", "[[]]", "[1]", '["1"]', "{}"),
-            *('{"":null}', '{"a":1}', '{"a":"1"}', '{"a":[1]}', '{"a":{"b":1}}', '{"a":1,"b":1}'),
-            *(r'{"a\":1,\"b":1}', r'"a\"b"', r'"a\\b"', '["a","b"]', '["a,b"]'),
-        )
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "10",
+        "1.5",
+        "1.5000000000000000001",
+        "1e300",
+        "-1",
     ),
-]
-UUIDS = ["NULL", *(f"'{uuid.UUID(int=number)}'" for number in (0, 1, 16, 2**127))]
+    *('""', '"null"', '"1"', '"a"', '"true"', "[]", "[null]", "[[]]", "[1]", '["1"]', "{}"),
+    *('{"":null}', '{"a":1}', '{"a":"1"}', '{"a":[1]}', '{"a":{"b":1}}', '{"a":1,"b":1}'),
+    *(r'{"a\":1,\"b":1}', r'"a\"b"', r'"a\\b"', '["a","b"]', '["a,b"]'),
+)
+UUIDS = literals(*(str(uuid.UUID(int=number)) for number in (0, 1, 16, 2**127)))
 VALUES = {
     **dict.fromkeys(["id", "org_id", "user_id", "resource_id"], UUIDS),
     **dict.fromkeys(["action", "resource_type", "outcome", "ip_address", "user_agent"], TEXTS),
