@@ -9,11 +9,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from grp import getgrgid
 from pathlib import Path
-from pwd import getpwuid
 from typing import Any
 
+from ansible.module_utils.autobot_survey.reading import group_name, user_name
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
@@ -63,21 +62,12 @@ RUNNING = {
 SECONDS = 30
 
 
-def name_of(number: int, names: Any) -> str:
-    """The name of a user or group; the number where it has none."""
-    try:
-        found: str = names(number)[0]
-    except KeyError:
-        return str(number)
-    return found
-
-
 def describe(path: Path) -> dict[str, Any]:
     """What a file is; a link is not followed."""
     state = path.lstat()
     said: dict[str, Any] = {
-        "owner": name_of(state.st_uid, getpwuid),
-        "group": name_of(state.st_gid, getgrgid),
+        "owner": user_name(state.st_uid),
+        "group": group_name(state.st_gid),
         "mode": f"{state.st_mode & 0o7777:04o}",
     }
     if path.is_symlink():

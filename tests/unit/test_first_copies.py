@@ -13,14 +13,19 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 import pytest
 
-FILE = Path(__file__).parents[2] / "plugins/modules/first_copies.py"
+PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
 @pytest.fixture(scope="module")
 def copies() -> Any:
-    spec = importlib.util.spec_from_file_location("first_copies", FILE)
+    # Where Ansible puts them for a module.
+    ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
+    spec = importlib.util.spec_from_file_location(
+        "first_copies", PLUGINS / "modules/first_copies.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
