@@ -105,12 +105,13 @@ async def test_users_who_join_a_team_and_one_of_them_who_is_deleted(
 
 async def test_whoever_waits_for_ever_all_the_same_is_told_to_try_again(site: Site) -> None:
     database = site.resources.databases[AUTOBOT]
+    both_hold_one = asyncio.Barrier(2)
 
     async def lock(first: int, second: int) -> None:
         async with database.session() as session:
-            for key in (first, second):
-                await session.execute(text(f"SELECT pg_advisory_xact_lock({key})"))
-                await asyncio.sleep(0.1)
+            await session.execute(text(f"SELECT pg_advisory_xact_lock({first})"))
+            await both_hold_one.wait()
+            await session.execute(text(f"SELECT pg_advisory_xact_lock({second})"))
 
     outcomes = await asyncio.gather(lock(1, 2), lock(2, 1), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == [

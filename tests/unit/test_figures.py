@@ -96,8 +96,15 @@ async def test_an_answer_may_have_no_body(tmp_path: Path) -> None:
 async def test_refusals_are_failures(tmp_path: Path) -> None:
     refusal = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
     answers = Answers()
-    async with server(tmp_path, refusal) as socket, clients(socket, [lambda: b"x"], answers):
-        await asyncio.sleep(0.05)
+    answered = asyncio.Event()
+
+    def choose() -> bytes:
+        if answers.failures:
+            answered.set()
+        return b"x"
+
+    async with server(tmp_path, refusal) as socket, clients(socket, [choose], answers):
+        await asyncio.wait_for(answered.wait(), 60)
     assert set(answers.failures) == {"HTTP 503: busy"}
     assert not answers.seconds
 

@@ -143,7 +143,7 @@ def test_it_is_not_stopped_while_the_unit_reads_the_terminal(begun: Command) -> 
     os.write(begun.leader, b"\x1a")
     time.sleep(0.2)
     state = Path(f"/proc/{begun.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    assert state == "S"
+    assert state != "T"
     assert begun.is_at_work()
 
 

@@ -85,9 +85,10 @@ def test_a_stage_can_give_way(stage: Path) -> None:
     """To all sessions: the niceness of a process counts in its own only."""
     ask = "import os; print(os.nice(0), os.getsid(0) == os.getpid())"
     assert f"{os.nice(0)} False\n" in run(stage, "some", "5", "python3", "-c", ask).stdout
-    assert "19 True\n" in run(stage, "--give-way", "some", "5", "python3", "-c", ask).stdout
+    lower = min(os.nice(0) + 5, 19)
+    assert f"{lower} True\n" in run(stage, "--give-way", "some", "5", "python3", "-c", ask).stdout
     shown = run(stage, "--give-way", "some", "5", "cat", "/proc/self/autogroup").stdout
-    assert "nice 19\n" in shown or "No such file" in shown
+    assert "nice 5\n" in shown or "No such file" in shown
 
 
 @pytest.mark.parametrize("options", [[], ["--give-way"]])
