@@ -78,7 +78,7 @@ differences:
   returned: always
 """
 
-DIRECTORIES = ["/etc/autobot"]
+DIRECTORIES = ["/etc/autobot-users", "/opt/autobot-users"]
 # As in the roles' tasks. A group's listeners are on all addresses, but for PostgreSQL's.
 PORTS: dict[str, list[tuple[int, str, str]]] = {
     "slm_server": [

@@ -276,7 +276,7 @@ class Settings(BaseSettings):
         if path is None:
             raise ConfigurationError(
                 "AUTOBOT_PUBLIC_KEYS_FILE is not set. On a host of the backend it is "
-                "/etc/autobot/auth-public-keys.pem."
+                "/etc/autobot-users/auth-public-keys.pem."
             )
         try:
             pem = path.read_text()

@@ -18,7 +18,7 @@ import pytest
 
 from lab import ROOT, STATE, Site, must, on
 
-SERVER = "/opt/autobot/slm-server"
+SERVER = "/opt/autobot-users/slm-server"
 PAGES = f"{SERVER}/current/admin_ui"
 
 COMMON = {

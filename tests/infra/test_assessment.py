@@ -41,14 +41,14 @@ def test_an_assessment_changes_no_file_and_a_site_of_ours_is_silent(site: Site) 
 
 def test_all_conflicts_of_all_hosts_stop_a_run_before_its_first_change() -> None:
     configuration = must("slm", "sh", "-c", "ls /etc/postgresql/*/main/postgresql.conf").strip()
-    must("redis", "chown", "autobot", "/etc/autobot")
+    must("redis", "chown", "autobot", "/etc/autobot-users")
     must("slm", "sed", "-i.tests", "s/^include_dir/#include_dir/", configuration)
     try:
         run = ansible("site.yml")
     finally:
         must("slm", "mv", f"{configuration}.tests", configuration)
-        must("redis", "chown", "root", "/etc/autobot")
-    assert_failed_untouched(run, "/etc/autobot belongs to autobot", "does not read conf.d")
+        must("redis", "chown", "root", "/etc/autobot-users")
+    assert_failed_untouched(run, "/etc/autobot-users belongs to autobot", "does not read conf.d")
     assert "No host was touched." in run.output
     assert "TASK [controller" not in run.output
     assert "TASK [base" not in run.output

@@ -153,11 +153,11 @@ def test_a_token_of_one_population_is_worth_nothing_at_the_other(
 @pytest.mark.parametrize(
     ("secret", "holder", "place"),
     [
-        ("vault_slm_signing_key", "slm", "/etc/autobot/credentials/slm_signing_key"),
+        ("vault_slm_signing_key", "slm", "/etc/autobot-users/credentials/slm_signing_key"),
         (
             "vault_autobot_signing_key",
             "backend",
-            "/etc/autobot/auth-credentials/autobot_signing_key",
+            "/etc/autobot-users/auth-credentials/autobot_signing_key",
         ),
     ],
 )
@@ -372,7 +372,7 @@ def test_the_password_of_the_backends_role_opens_nothing(site: Site, sql: str) -
         dbname="autobot_users",
         user="autobot_backend",
         sslmode="verify-full",
-        sslrootcert="/etc/autobot/tls/ca.crt",
+        sslrootcert="/etc/autobot-users/tls/ca.crt",
     )
     assert result.status != 0
     assert "permission denied" in result.stderr

@@ -10,7 +10,7 @@ import pytest
 from lab import Result, Site, connect, must, superuser
 
 DATABASES = {"slm": "slm_users", "redis": "autobot_users"}
-CA = "/etc/autobot/tls/ca.crt"
+CA = "/etc/autobot-users/tls/ca.crt"
 HBA_REFUSES = "pg_hba.conf rejects connection for host"
 
 each_server = pytest.mark.parametrize("server", DATABASES)

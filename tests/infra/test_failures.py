@@ -12,8 +12,8 @@ import pytest
 
 from lab import STATE, Run, Site, ansible, host_down, must, on, wait_until
 
-RELEASES = "/opt/autobot/slm-server/releases"
-CURRENT = "/opt/autobot/slm-server/current"
+RELEASES = "/opt/autobot-users/slm-server/releases"
+CURRENT = "/opt/autobot-users/slm-server/current"
 # The plays that a deployment of the service alone needs.
 DEPLOY = (
     *("playbooks/preflight.yml", "playbooks/controller.yml"),

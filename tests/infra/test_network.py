@@ -48,7 +48,7 @@ def firewall_off(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        must(name, "nft", "--file", "/etc/autobot/nftables.conf")
+        must(name, "nft", "--file", "/etc/autobot-users/nftables.conf")
 
 
 @contextmanager

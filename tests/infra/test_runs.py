@@ -25,7 +25,7 @@ EVERYWHERE = {"localhost", *HOSTS}
 # Of what the site has its own values, this is what the damage leaves in force on redis.
 OLD_VALUE = "4321ms"
 NGINX = "/etc/nginx/conf.d/autobot-slm.conf"
-CREDENTIAL = "/etc/autobot/credentials/autobot_postgres_password"
+CREDENTIAL = "/etc/autobot-users/credentials/autobot_postgres_password"
 
 
 @dataclass

@@ -36,7 +36,7 @@ import http.client, json, ssl, sys, urllib.parse
 method, url, body, *headers = sys.argv[1:]
 parts = urllib.parse.urlsplit(url)
 if parts.scheme == "https":
-    context = ssl.create_default_context(cafile="/etc/autobot/tls/ca.crt")
+    context = ssl.create_default_context(cafile="/etc/autobot-users/tls/ca.crt")
     connection = http.client.HTTPSConnection(parts.netloc, timeout=10, context=context)
 else:
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)

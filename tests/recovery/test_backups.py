@@ -71,7 +71,7 @@ class Repository:
 @pytest.fixture(scope="module")
 def repository() -> Repository:
     """The repository of the SLM database."""
-    known = json.loads(must("slm", "cat", "/etc/autobot/backup/backup.json"))
+    known = json.loads(must("slm", "cat", "/etc/autobot-users/backup/backup.json"))
     place = PurePosixPath(known["repositories"][0]["place"])
     return Repository("slm", known["peer"], known["stanza"], place)
 
@@ -79,7 +79,7 @@ def repository() -> Repository:
 @pytest.fixture(scope="module")
 def exposed(site: Site, repository: Repository) -> set[str]:
     """Each kind of backup is taken, and the check reads all; what has shown a key meanwhile."""
-    private = must(repository.owner, "cat", "/etc/autobot/backup/id").splitlines()[1:-1]
+    private = must(repository.owner, "cat", "/etc/autobot-users/backup/id").splitlines()[1:-1]
     with watched_processes({*site.secrets, *private}) as seen:
         for arguments in (["backup", "incr"], ["dump"], ["check", "--verify"]):
             done = repository.backup(*arguments)
@@ -121,7 +121,7 @@ def cut_off(site: Site, repository: Repository) -> Iterator[None]:
     try:
         yield
     finally:
-        must(repository.peer, "nft", "--file", "/etc/autobot/nftables.conf")
+        must(repository.peer, "nft", "--file", "/etc/autobot-users/nftables.conf")
 
 
 @pytest.mark.usefixtures("exposed")
@@ -167,11 +167,11 @@ def test_the_dump_opens_with_the_key_and_common_programs(
 
 def ssh(repository: Repository, *options: str, program: str = "ssh", stdin: str = "") -> Result:
     """SSH's programs with the key of the backups."""
-    known = json.loads(must(repository.owner, "cat", "/etc/autobot/backup/backup.json"))
+    known = json.loads(must(repository.owner, "cat", "/etc/autobot-users/backup/backup.json"))
     return on(
         repository.owner,
-        *(program, "-i", "/etc/autobot/backup/id", "-o", "BatchMode=yes"),
-        *("-o", "UserKnownHostsFile=/etc/autobot/backup/known_hosts"),
+        *(program, "-i", "/etc/autobot-users/backup/id", "-o", "BatchMode=yes"),
+        *("-o", "UserKnownHostsFile=/etc/autobot-users/backup/known_hosts"),
         *(option.replace("LOGIN", known["peer_login"]) for option in options),
         stdin=stdin,
         user="postgres",
@@ -192,7 +192,7 @@ def test_the_key_of_the_backups_moves_files_below_one_directory_only(
     for line in ("get /etc/passwd /dev/null", "put /etc/hostname /x", "mkdir /repo/../up"):
         assert ssh(repository, "-b", "-", "LOGIN", program="sftp", stdin=f"{line}\n").status != 0
     other = repository.peer
-    assert on("backend", "ls", "/etc/autobot/backup").status != 0
+    assert on("backend", "ls", "/etc/autobot-users/backup").status != 0
     assert must(other, "stat", "-c", "%U %a", str(repository.directory.parents[1])) == "root 755"
 
 
@@ -321,7 +321,7 @@ def test_a_repository_is_mounted_where_pgbackrest_needs_it_and_nowhere_else(
     """And what is not mounted is not written: WAL waits."""
     owner, unit = repository.owner, "autobot-repository.service"
     version = must(owner, "pgbackrest", "version").split()[1]
-    mount = json.loads(must(owner, "cat", "/etc/autobot/backup/backup.json"))["mount"]
+    mount = json.loads(must(owner, "cat", "/etc/autobot-users/backup/backup.json"))["mount"]
     if tuple(map(int, version.split("."))) >= (2, 46):
         assert mount is None
         assert on(owner, "systemctl", "cat", unit).status != 0

@@ -13,7 +13,7 @@ from lab import HOSTS, ROOT, Site, must, on, superuser, wait_until
 
 FILE = "/var/lib/prometheus/node-exporter/autobot.prom"
 UNIT = "autobot-metrics.service"
-RULES = "/etc/autobot/monitoring/autobot.rules.yml"
+RULES = "/etc/autobot-users/monitoring/autobot.rules.yml"
 STANZAS = {"slm": "slm_users", "redis": "autobot_users"}
 SERIES = re.compile(
     r'([a-z_]+(?:\{[a-z]+="(?:[^"\\]|\\.)*"(?:,[a-z]+="(?:[^"\\]|\\.)*")*\})?) (\S+)'
@@ -187,13 +187,15 @@ def test_what_is_told_of_certificates_disks_and_releases_is_so(
     told: dict[str, dict[str, float]], name: str
 ) -> None:
     seen = told[name]
-    end = must(name, "openssl", "x509", "-noout", "-enddate", "-in", "/etc/autobot/tls/ca.crt")
+    end = must(
+        name, "openssl", "x509", "-noout", "-enddate", "-in", "/etc/autobot-users/tls/ca.crt"
+    )
     expiry = must(name, "date", "--utc", "+%s", f"--date={end.partition('=')[2]}")
     assert seen['autobot_certificate_expiry_timestamp_seconds{file="ca.crt"}'] == float(expiry)
     size = must(name, "df", "--block-size=1", "--output=size", "/").split()[-1]
     assert seen['autobot_filesystem_size_bytes{mountpoint="/"}'] == float(size)
     for service in {"slm": ["slm-server"], "backend": ["auth"]}.get(name, []):
-        link = must(name, "readlink", f"/opt/autobot/{service}/current").rpartition("/")[2]
+        link = must(name, "readlink", f"/opt/autobot-users/{service}/current").rpartition("/")[2]
         assert seen[f'autobot_release_info{{service="{service}",release="{link}"}}'] == 1
 
 
@@ -236,7 +238,7 @@ def test_a_repository_that_cannot_be_reached_is_told(site: Site) -> None:
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        ("backend", {"certificates": "/etc/autobot/tls/damaged.crt"}),
+        ("backend", {"certificates": "/etc/autobot-users/tls/damaged.crt"}),
         (
             "redis",
             {
@@ -266,7 +268,7 @@ def test_a_unit_that_does_not_run_is_told() -> None:
 
 
 def test_a_run_that_fails_leaves_the_former_file() -> None:
-    with damaged("backend", "/etc/autobot/monitoring/metrics.json"):
+    with damaged("backend", "/etc/autobot-users/monitoring/metrics.json"):
         assert on("backend", "systemctl", "start", UNIT).status != 0
         former = parsed(must("backend", "cat", FILE) + "\n")
     assert set(former) >= OF_HOST["backend"]

@@ -67,7 +67,7 @@ def newest() -> Newest:
         done = program("backup", "full")
         if done.status:
             raise LabError(f"no backup: {done.text}")
-    known = json.loads(must("redis", "cat", "/etc/autobot/backup/backup.json"))
+    known = json.loads(must("redis", "cat", "/etc/autobot-users/backup/backup.json"))
     backup, archive = stanza()["backup"][-1], stanza()["archive"][-1]["id"]
     return Newest(backup["label"], known["repositories"][0]["place"], archive)
 
@@ -156,7 +156,7 @@ def test_what_cannot_be_reached_is_refused_before_anything_is_touched() -> None:
 @contextmanager
 def unreachable_peer() -> Iterator[None]:
     """The peer does not let redis in."""
-    keys = f"/etc/autobot/repo/autobot-repo-{DATABASE}.keys"
+    keys = f"/etc/autobot-users/repo/autobot-repo-{DATABASE}.keys"
     must("slm", "mv", keys, f"{keys}.away")
     try:
         yield

@@ -73,7 +73,7 @@ def served_certificates() -> dict[str, str]:
     files = {name: ["https"] for name in HOSTS}
     files |= {"redis": ["postgresql"], "slm": ["https", "postgresql"]}
     return {
-        f"{host} {name}": must(host, "sha256sum", f"/etc/autobot/tls/{name}.crt").split()[0]
+        f"{host} {name}": must(host, "sha256sum", f"/etc/autobot-users/tls/{name}.crt").split()[0]
         for host, names in files.items()
         for name in names
     }
@@ -227,7 +227,7 @@ def log_in(site: Site, vault: dict[str, str]) -> Result:
         dbname="autobot_users",
         user="autobot_backend",
         sslmode="verify-full",
-        sslrootcert="/etc/autobot/tls/ca.crt",
+        sslrootcert="/etc/autobot-users/tls/ca.crt",
     )
 
 

@@ -13,7 +13,7 @@ from user_management.database import EXPECTED_REVISION
 # The part of a deployment in which services change.
 CHANGE = "playbooks/services.yml"
 
-ROOTS = {"slm": "/opt/autobot/slm-server", "backend": "/opt/autobot/auth"}
+ROOTS = {"slm": "/opt/autobot-users/slm-server", "backend": "/opt/autobot-users/auth"}
 UNITS = {"slm": "autobot-slm-backend", "backend": "autobot-auth"}
 DATABASES = {"slm": "slm_users", "redis": "autobot_users"}
 

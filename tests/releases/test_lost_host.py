@@ -60,7 +60,7 @@ def test_while_the_release_is_unpacked() -> None:
     run = run_and_lose("TASK [release : Unpack the archive]", release, *UNPACK)
     assert_named(run)
     assert f"on backend it is {old}. Remove the cause" in " ".join(run.output.split())
-    assert release not in must("backend", "ls", "/opt/autobot/auth/releases").split()
+    assert release not in must("backend", "ls", "/opt/autobot-users/auth/releases").split()
     assert in_use("backend") == in_use("slm") == old
 
 

@@ -252,7 +252,7 @@ def wanted(name: str, found: dict[str, Any], **changes: Any) -> Host:
         "networks": [SUBNET],
         "ssh_sources": [SUBNET],
         "allow": [],
-        "directories": ["/etc/autobot", "/opt/autobot"],
+        "directories": ["/etc/autobot-users", "/opt/autobot-users"],
         "as_written": {},
         "survey": found,
         **by_name[name],
@@ -284,7 +284,7 @@ def empty_site() -> list[Host]:
 
 def deployed_site() -> list[Host]:
     """Three hosts as a run leaves them, with a node exporter that the firewall keeps shut."""
-    directories = [directory("/etc/autobot"), directory("/opt/autobot")]
+    directories = [directory("/etc/autobot-users"), directory("/opt/autobot-users")]
     firewalls = {"nftables": [POLICY]}
     exporter = listener(9100, "node_exporter", address="::")
     hosts = []

@@ -86,13 +86,11 @@ class TestSites:
         assert found == [
             *(("slm", "port", port) for port in (80, 443, 8000)),
             *(("slm", "configuration", port) for port in (0, 5432)),
-            *(("slm", "directory", 0) for _ in range(2)),
             *(("slm", "listener", port) for port in (3000, 5432, 9090)),
             *(("slm", "client", 5432) for _ in range(3)),
             ("slm", "firewall", 22),
             *(("redis", "listener", port) for port in (123, 6379, 9121)),
             ("backend", "port", 8443),
-            ("backend", "directory", 0),
             *(("backend", "listener", port) for port in (6080, 11434)),
         ]
 
@@ -118,7 +116,7 @@ class TestSites:
             allow = said.get("firewall_allow", [])
             answered.append(replace(host, allow=allow, postgresql=database))
         left = conflicts(answered)
-        assert {(it.kind, it.port) for it in left if it.kind not in ("port", "directory")} == {
+        assert {(it.kind, it.port) for it in left if it.kind != "port"} == {
             ("configuration", 0),
             ("listener", 123),
             ("firewall", 22),
@@ -570,13 +568,14 @@ class TestClusters:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (directory("/etc/autobot"), None),
-        (directory("/etc/autobot", mode="1755"), None),
-        (directory("/etc/autobot", mode="0750"), "PostgreSQL cannot read its certificate"),
-        (directory("/etc/autobot", "autobot", "0750"), "cannot read"),
-        (directory("/etc/autobot", "autobot"), "exchange keys"),
-        (directory("/opt/autobot", mode="0775"), "exchange keys"),
-        (directory("/opt/autobot", mode="0757"), "exchange keys"),
+        (directory("/etc/autobot-users"), None),
+        (directory("/etc/autobot-users", mode="1755"), None),
+        (directory("/etc/autobot-users", mode="0750"), "PostgreSQL cannot read its certificate"),
+        (directory("/etc/autobot-users", "autobot", "0750"), "cannot read"),
+        (directory("/etc/autobot-users", "autobot"), "exchange keys"),
+        (directory("/opt/autobot-users", mode="0775"), "exchange keys"),
+        (directory("/opt/autobot-users", mode="0757"), "exchange keys"),
+        (directory("/etc/autobot", "autobot", "0750"), None),
         (directory("/var/lib/slm", "autobot", "0777"), None),
     ],
 )

@@ -33,8 +33,8 @@ class Host:
             )
             program.write_text(f"#!/bin/sh\n{does}\n")
             program.chmod(0o755)
-        assert "directory=/etc/autobot/backup\n" in SCRIPT
-        self.script = SCRIPT.replace("/etc/autobot/backup", str(self.directory))
+        assert "directory=/etc/autobot-users/backup\n" in SCRIPT
+        self.script = SCRIPT.replace("/etc/autobot-users/backup", str(self.directory))
 
     def run(self, check: str = "false", owner: str = "root:postgres") -> tuple[str, str]:
         """What it prints: the public key, and what it has made."""

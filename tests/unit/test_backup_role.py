@@ -95,9 +95,9 @@ def test_all_that_differs_from_the_defaults_of_pgbackrest() -> None:
         "repo1-sftp-host-user": "autobot-repo-people",
         "repo1-sftp-host-key-check-type": "strict",
         "repo1-sftp-host-key-hash-type": "sha256",
-        "repo1-sftp-known-host": "/etc/autobot/backup/known_hosts",
-        "repo1-sftp-private-key-file": "/etc/autobot/backup/id",
-        "repo1-sftp-public-key-file": "/etc/autobot/backup/id.pub",
+        "repo1-sftp-known-host": "/etc/autobot-users/backup/known_hosts",
+        "repo1-sftp-private-key-file": "/etc/autobot-users/backup/id",
+        "repo1-sftp-public-key-file": "/etc/autobot-users/backup/id.pub",
         **KEPT,
     }
     assert dict(written["people"]) == {"pg1-path": "/data", "pg1-socket-path": "/run/postgresql"}
@@ -148,8 +148,8 @@ def test_what_is_mounted_of_the_peer_is_checked_and_runs_nothing() -> None:
         # What the peer has now.
         *("dir_cache=no", "direct_io", "attr_timeout=0", "entry_timeout=0"),
         *("ServerAliveInterval=2", "ServerAliveCountMax=2", "ConnectTimeout=10", "BatchMode=yes"),
-        *("IdentitiesOnly=yes", "IdentityFile=/etc/autobot/backup/id"),
-        *("StrictHostKeyChecking=yes", "UserKnownHostsFile=/etc/autobot/backup/known_hosts"),
+        *("IdentitiesOnly=yes", "IdentityFile=/etc/autobot-users/backup/id"),
+        *("StrictHostKeyChecking=yes", "UserKnownHostsFile=/etc/autobot-users/backup/known_hosts"),
     }
 
 
@@ -410,7 +410,7 @@ def test_a_peer_stores_files_and_does_nothing_else() -> None:
     assert dict(line.split(maxsplit=1) for line in matched.splitlines()) == {
         "ChrootDirectory": "%h",
         "ForceCommand": "internal-sftp -u 0077",
-        "AuthorizedKeysFile": "/etc/autobot/repo/%u.keys",
+        "AuthorizedKeysFile": "/etc/autobot-users/repo/%u.keys",
         "AuthenticationMethods": "publickey",
         "PasswordAuthentication": "no",
         "KbdInteractiveAuthentication": "no",

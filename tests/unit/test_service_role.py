@@ -17,7 +17,7 @@ SERVICE = {
     "service_hosts": ["backend.autobot.internal", "10.0.0.20"],
     "service_port": 8443,
     "service_socket": "/run/autobot-auth/auth.sock",
-    "service_root": "/opt/autobot/auth",
+    "service_root": "/opt/autobot-users/auth",
     "service_ipv6": True,
 }
 
@@ -51,8 +51,8 @@ def test_what_a_client_says_of_itself_and_its_way_does_not_reach_the_service() -
 def test_tls_is_new_and_keeps_no_key_that_opens_what_was_recorded() -> None:
     text = site()
     assert re.findall(r"^ *ssl_(\w+) (.+);", text, re.MULTILINE) == [
-        ("certificate", "/etc/autobot/tls/https.crt"),
-        ("certificate_key", "/etc/autobot/tls/https.key"),
+        ("certificate", "/etc/autobot-users/tls/https.crt"),
+        ("certificate_key", "/etc/autobot-users/tls/https.key"),
         ("protocols", "TLSv1.2 TLSv1.3"),
         ("ciphers", "ECDHE+AESGCM:ECDHE+CHACHA20"),
         ("session_cache", "shared:autobot_auth:1m"),
@@ -241,8 +241,8 @@ def test_a_unit_reaches_the_site_and_has_no_rights_of_root() -> None:
         "etc/systemd/system/sandbox.j2",
         **{
             **SERVICE,
-            "service_credentials_dir": "/etc/autobot/credentials",
-            "service_environment_file": "/etc/autobot/auth.env",
+            "service_credentials_dir": "/etc/autobot-users/credentials",
+            "service_environment_file": "/etc/autobot-users/auth.env",
             "service_loaded_credentials": ["signing_key"],
             "service_subnet": "192.0.2.0/24",
         },
@@ -258,7 +258,7 @@ def test_a_unit_reaches_the_site_and_has_no_rights_of_root() -> None:
         *("@system-service", "~@privileged @resources", "setpriority")
     ]
     # Secrets come as credentials: neither an argument nor a variable has one.
-    assert ("LoadCredential", "signing_key:/etc/autobot/credentials/signing_key") in settings
+    assert ("LoadCredential", "signing_key:/etc/autobot-users/credentials/signing_key") in settings
     assert (
         dict(settings).items()
         >= {
@@ -308,7 +308,7 @@ def test_a_service_verifies_its_databases_and_owns_none(role: str) -> None:
     populations = {name.partition("_")[0] for name in environment if name.endswith("_HOST")}
     assert populations == ({"SLM", "AUTOBOT"} if role == "slm_server" else {"AUTOBOT"})
     for name in populations:
-        assert environment[f"{name}_POSTGRES_SSLROOTCERT"] == "/etc/autobot/tls/ca.crt"
+        assert environment[f"{name}_POSTGRES_SSLROOTCERT"] == "/etc/autobot-users/tls/ca.crt"
         assert environment[f"{name}_POSTGRES_USER"] in {"slm_service", "autobot_backend"}
         assert environment[f"{name}_POSTGRES_DB"] == f"{name.lower()}_users"
     assert not [name for name in environment if re.search("PASSWORD|KEY|SECRET", name)]

@@ -102,7 +102,7 @@ class TestWanted:
         (database,) = (it for it in hosts["redis"].rules if 5432 in it["ports"])
         assert database["sources"] == [SLM, BACKEND]
         assert hosts["slm"].networks == hosts["slm"].ssh_sources == [SUBNET]
-        assert hosts["redis"].directories == ["/etc/autobot"]
+        assert hosts["redis"].directories == ["/etc/autobot-users", "/opt/autobot-users"]
 
     def test_of_the_database_come_its_lines_and_what_the_system_has(
         self, hosts: dict[str, Any]

@@ -183,6 +183,7 @@ class TestTree:
             *("opt/autobot/.env", "opt/autobot/autobot-backend/.env", "opt/autobot/readme"),
             *("opt/autobot/a/b/.env", "opt/autobot/slm-server/releases/1a2b/bin/slm"),
             *("opt/other/.env", "opt/autobot/auth/current/file", "var/lib/slm/events.db"),
+            "etc/autobot-users/auth.env",
         ):
             file = tmp_path / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -197,18 +198,23 @@ class TestTree:
             "/etc/autobot/ca/ca.key",
             "/etc/autobot/certs/server-key.pem",
             "/etc/autobot/slm-secrets.env",
+            "/etc/autobot-users/auth.env",
             "/opt/autobot/.env",
             "/opt/autobot/autobot-backend/.env",
         ]
 
-    def test_releases_of_ours(self, tree: system.Tree) -> None:
+    def test_releases_of_ours(self, tree: system.Tree, tmp_path: Path) -> None:
         assert tree.releases() == {"slm-server": "1a2b", "auth": ""}
+        moved = tmp_path / "opt/autobot-users/slm-server"
+        moved.mkdir(parents=True)
+        (moved / "current").symlink_to("releases/3c4d")
+        assert tree.releases()["slm-server"] == "3c4d"
 
     def test_directories_and_whose_they_are(self, tree: system.Tree, tmp_path: Path) -> None:
         (tmp_path / "etc/autobot").chmod(0o2750)
         found = {it["path"]: it for it in tree.directories()}
         assert list(found) == [
-            *("/etc/autobot", "/etc/autobot/ca", "/etc/autobot/certs"),
+            *("/etc/autobot", "/etc/autobot/ca", "/etc/autobot/certs", "/etc/autobot-users"),
             *("/opt/autobot", "/opt/autobot/a", "/opt/autobot/auth"),
             *("/opt/autobot/autobot-backend", "/opt/autobot/slm-server", "/var/lib/slm"),
         ]

@@ -529,7 +529,7 @@ def test_the_firewall_is_there_before_the_network_and_after_the_rules_of_others(
         After="nftables.service",
         Conflicts="shutdown.target",
     )
-    load = "/usr/sbin/nft --file /etc/autobot/nftables.conf"
+    load = "/usr/sbin/nft --file /etc/autobot-users/nftables.conf"
     assert rest(found["Service"]) == once(
         Type="oneshot",
         RemainAfterExit="yes",

@@ -10,7 +10,7 @@ ROOTS = ("root", "root")
 # The files and directories that are not root's, or not for all to read or run, each by its path.
 OTHERS = {
     # Root runs what is configured in it, so postgres only reads.
-    "/etc/autobot/backup": ("root", "postgres", "0750"),
+    "/etc/autobot-users/backup": ("root", "postgres", "0750"),
     # It has the keys of the repositories.
     "/etc/pgbackrest.conf": ("root", "postgres", "0640"),
     # Of a backup, and written by it.
@@ -21,7 +21,7 @@ OTHERS = {
     ),
 }
 PROGRAMS = {
-    "/etc/autobot/nftables.conf",
+    "/etc/autobot-users/nftables.conf",
     "/usr/local/sbin/autobot-backup",
     "/usr/local/sbin/autobot-metrics",
     "/usr/local/sbin/slm",
@@ -30,7 +30,7 @@ PROGRAMS = {
 # A file that its program refuses would stop the program, and one of these the host's administrator.
 SSHD, NFT = "/usr/sbin/sshd -t -f %s", "/usr/sbin/nft --check --file %s"
 JUDGES = {
-    "/etc/autobot/nftables.conf": NFT,
+    "/etc/autobot-users/nftables.conf": NFT,
     "/etc/nftables.conf": NFT,
     "/etc/ssh/sshd_config.d/00-autobot-logins.conf": SSHD,
     "/etc/ssh/sshd_config.d/40-autobot-repo.conf": SSHD,
@@ -176,10 +176,10 @@ def test_who_reads_a_file_runs_what_it_says() -> None:
         for path in ([path] if isinstance(path, str) else filter(None, path))
     }
     assert inputs >= {
-        "/etc/autobot/nftables.conf",
-        "/etc/autobot/tls/ca.crt",
-        "/etc/autobot/tls/pairs/https",
-        "/etc/autobot/auth-public-keys.pem",
+        "/etc/autobot-users/nftables.conf",
+        "/etc/autobot-users/tls/ca.crt",
+        "/etc/autobot-users/tls/pairs/https",
+        "/etc/autobot-users/auth-public-keys.pem",
         "/etc/nginx/conf.d/autobot-{{ service_name }}.conf",
         "/etc/nginx/nginx.conf",
         "/etc/nginx/sites-enabled",

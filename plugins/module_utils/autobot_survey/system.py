@@ -15,14 +15,16 @@ from .reading import group_name, guarded, output, shown_units, user_name
 
 DISKS = ("", "var", "opt", "var/lib/postgresql")
 DIRECTORIES = (
-    *("etc/autobot", "etc/autobot/*", "opt/autobot", "opt/autobot/*"),
+    *("etc/autobot*", "etc/autobot*/*", "opt/autobot*", "opt/autobot*/*"),
     *("var/lib/autobot*", "var/lib/slm", "var/log/autobot*"),
 )
 SECRETS = (
-    *("etc/autobot/*.env", "opt/autobot/*.env", "opt/autobot/*/*.env"),
+    *("etc/autobot*/*.env", "opt/autobot*/*.env", "opt/autobot*/*/*.env"),
     *("etc/autobot/ca/*key*", "etc/autobot/certs/*key*", "opt/autobot/nginx/certs/*key*"),
 )
 RELEASES = ("slm-server", "auth")
+# Where releases are, and where the first ones were.
+OURS = ("opt/autobot-users", "opt/autobot")
 # Services of systemd's own package.
 SYSTEMD = re.compile(r"systemd-|user@|user-runtime-dir@|(serial-|container-)?getty@|console-getty")
 
@@ -130,10 +132,14 @@ class Tree:
 
     def releases(self) -> dict[str, str]:
         """`ours` of the survey."""
-        links = {name: self._root / "opt/autobot" / name / "current" for name in RELEASES}
-        return {
-            name: link.readlink().name if link.is_symlink() else "" for name, link in links.items()
-        }
+        return {name: self._release(name) for name in RELEASES}
+
+    def _release(self, name: str) -> str:
+        for directory in OURS:
+            link = self._root / directory / name / "current"
+            if link.is_symlink():
+                return link.readlink().name
+        return ""
 
 
 def read_operating_system(tree: Tree, unreadable: list[str]) -> dict[str, Any]:

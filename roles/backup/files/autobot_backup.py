@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-CONFIGURATION = Path("/etc/autobot/backup/backup.json")
+CONFIGURATION = Path("/etc/autobot-users/backup/backup.json")
 STATE = Path("/var/lib/autobot-backup")
 RECORDS = STATE / "records"
 KEYS = CONFIGURATION.parent

@@ -2,7 +2,7 @@
 # Prints the public key with which this host reaches its repository; makes the key when there is none.
 # $1: true to make nothing (check mode)
 set -eu
-directory=/etc/autobot/backup
+directory=/etc/autobot-users/backup
 if [ "$1" = false ]; then
     # What is in it configures what root runs, so postgres reads it and changes nothing. Once it is
     # root's, nobody else can put a link where root is about to write.

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CONFIGURATION = "/etc/autobot/monitoring/metrics.json"
+CONFIGURATION = "/etc/autobot-users/monitoring/metrics.json"
 BACKUP_STATE = Path("/var/lib/autobot-backup")
 
 # Name to meaning. Timestamps are seconds since the epoch, and 0 means never.
