@@ -145,7 +145,7 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
     """A host, from its variables as the inventory has them; `template` gives their values."""
     wanted = (
         *("address", "group_names", "site_networks", "survey_result"),
-        *("firewall_ssh_sources", "firewall_services", "firewall_allow"),
+        *("firewall_mode", "firewall_ssh_sources", "firewall_services", "firewall_allow"),
         *("postgresql_version", "postgresql_database", "postgresql_owner"),
         *("postgresql_hba_services", "postgresql_hba", "postgresql_listen_addresses"),
     )
@@ -156,6 +156,7 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
         name=name,
         address=variables["address"],
         networks=variables["site_networks"],
+        firewall_mode=variables.get("firewall_mode", "own"),
         ssh_sources=variables["firewall_ssh_sources"],
         services=variables.get("firewall_services", []),
         allow=variables.get("firewall_allow", []),

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -62,6 +63,14 @@ def role_mappings() -> list[tuple[Path, dict[str, Any]]]:
 def load_filter(name: str) -> Any:
     """A module of plugins/filter."""
     return load_file(f"plugins/filter/{name}.py")
+
+
+def load_module(name: str) -> Any:
+    """A module of plugins/modules, which has the project's module_utils as on a host."""
+    directory = str(ROOT / "plugins/module_utils")
+    if directory not in ansible.module_utils.__path__:
+        ansible.module_utils.__path__.append(directory)
+    return load_file(f"plugins/modules/{name}.py")
 
 
 def load_file(path: str) -> Any:

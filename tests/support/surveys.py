@@ -8,7 +8,10 @@ SUBNET = "172.16.168.0/24"
 SLM, BACKEND, REDIS = "172.16.168.19", "172.16.168.20", "172.16.168.23"
 DEBIAN = ("Debian", "13", "3.13.5")
 JAMMY = ("Ubuntu", "22.04", "3.10.12")
-POLICY = {"family": "inet", "table": "autobot", "policy": "drop", "rules": 12}
+POLICY = {
+    **{"family": "inet", "table": "autobot", "policy": "drop", "rules": 12},
+    **{"closed": ["input"], "opened": []},
+}
 OLD_SITES = {
     "slm": "/etc/nginx/sites-enabled/autobot-slm",
     "auth": "/etc/nginx/sites-enabled/autobot-backend",
@@ -153,6 +156,7 @@ def survey(system: tuple[str, str, str] = DEBIAN, **found: Any) -> dict[str, Any
         "firewalls": {
             "ufw": {"active": False, "incoming": "deny", "rules": []},
             "nftables": [],
+            "closed_chains": [],
             "iptables": {"policy": "ACCEPT", "rules": 0},
             "firewalld": False,
             **found.pop("firewalls", {}),
@@ -183,6 +187,8 @@ def ufw(*rules: tuple[str, str], protocol: str = "tcp") -> dict[str, Any]:
                     "ports": [port],
                     "protocol": protocol,
                     "source": source,
+                    "destination": "any",
+                    "interface": "",
                     "comment": "",
                 }
                 for port, source in rules
@@ -250,6 +256,7 @@ def wanted(name: str, found: dict[str, Any], **changes: Any) -> Host:
     described: dict[str, Any] = {
         "name": name,
         "networks": [SUBNET],
+        "firewall_mode": "own",
         "ssh_sources": [SUBNET],
         "allow": [],
         "directories": ["/etc/autobot-users", "/opt/autobot-users"],

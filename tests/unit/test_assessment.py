@@ -114,12 +114,12 @@ class TestSites:
                     + said.get("postgresql_listen_addresses", []),
                 }
             allow = said.get("firewall_allow", [])
-            answered.append(replace(host, allow=allow, postgresql=database))
+            mode = said.get("firewall_mode", "own")
+            answered.append(replace(host, allow=allow, postgresql=database, firewall_mode=mode))
         left = conflicts(answered)
         assert {(it.kind, it.port) for it in left if it.kind != "port"} == {
             ("configuration", 0),
             ("listener", 123),
-            ("firewall", 22),
         }
         assert not [it for it in left if it.entries]
 
@@ -143,6 +143,10 @@ class TestSites:
         for text in texts.values():
             assert [str(it) for it in linter.run(text, rules)] == []
             said = yaml.safe_load(text)
+            # ufw of `slm` goes on letting in whom it lets in.
+            if said.get("firewall_mode") == "additive":
+                assert "firewall_allow" not in said
+                continue
             assert said["firewall_allow"][:2] == [
                 "{{ mine }}",
                 {"ports": [1], "sources": [], "comment": 'x: "y\\z"'},
@@ -357,21 +361,90 @@ class TestFirewalls:
             ([("reject", "8443", "10.0.0.0/8"), ("allow", "8443", "any")], False),
         ],
     )
-    def test_what_ufw_keeps_shut_is_opened_by_commands(
+    def test_what_ufw_keeps_shut_is_opened_through_it_or_by_commands(
         self, rules: list[tuple[str, str, str]], missing: bool
     ) -> None:
         firewall = ufw(*((port, source) for _, port, source in rules))
         for rule, (action, _, _) in zip(firewall["ufw"]["rules"], rules, strict=True):
             rule["action"] = action
-        found = conflicts([wanted("backend", survey(firewalls=firewall))])
-        commands = [it.lines for it in found if it.kind == "firewall"]
-        command = f"ufw allow from {SUBNET} to any port 8443 proto tcp comment 'AutoBots API'"
-        assert commands == [command] * missing
+        modes = {
+            "own": "# ufw stays in charge of what is not ours\nfirewall_mode: additive",
+            "none": f"ufw allow from {SUBNET} to any port 8443 proto tcp comment 'AutoBots API'",
+        }
+        for mode, answer in modes.items():
+            host = wanted("backend", survey(firewalls=firewall), firewall_mode=mode)
+            lines = [it.lines for it in conflicts([host]) if it.kind == "firewall"]
+            assert lines == [answer] * missing
+        # Behind what ufw denies by name, a rule of ours changes nothing.
+        host = wanted("backend", survey(firewalls=firewall), firewall_mode="additive")
+        denied = missing and bool(rules) and rules[0][0] != "allow"
+        assert [it.kind for it in conflicts([host])] == ["firewall"] * denied
         firewall["ufw"]["incoming"] = "allow"
         found = conflicts([wanted("backend", survey(firewalls=firewall))])
         assert bool(found) == any(action == "deny" for action, _, _ in rules[:1])
         firewall["ufw"]["active"] = False
         assert conflicts([wanted("backend", survey(firewalls=firewall))]) == []
+
+    @pytest.mark.parametrize("part", [{"interface": "eth1"}, {"destination": "172.16.168.99"}])
+    def test_what_ufw_lets_in_at_one_interface_or_address_only_is_a_part(
+        self, part: dict[str, str]
+    ) -> None:
+        firewall = ufw(("8443", "any"))
+        firewall["ufw"]["rules"][0] |= part
+        (found,) = conflicts([wanted("backend", survey(firewalls=firewall))])
+        assert found.kind == "firewall"
+
+    def test_what_another_mode_put_into_ufw_is_none_of_its_own_rules(self) -> None:
+        firewall = ufw(("8443", "any"))
+        firewall["ufw"]["rules"][0]["comment"] = "autobot-users"
+        found = {
+            mode: conflicts([wanted("backend", survey(firewalls=firewall), firewall_mode=mode)])
+            for mode in ("own", "additive", "none")
+        }
+        assert {mode: len(it) for mode, it in found.items()} == {"own": 1, "additive": 0, "none": 1}
+
+    @pytest.mark.parametrize(
+        ("mode", "port", "kept"),
+        [
+            *(("own", 6379, False), ("none", 6379, True), ("additive", 6379, True)),
+            # Ports of the site's own rules, but not SSH.
+            *(("additive", 8443, False), ("none", 8443, True), ("additive", 22, True)),
+        ],
+    )
+    def test_beside_another_firewall_listeners_go_on(
+        self, mode: str, port: int, kept: bool
+    ) -> None:
+        others = [listener(port, "other", "10.9.9.9"), listener(123, "ntpd", protocol="udp")]
+        host = wanted("backend", survey(listeners=others), firewall_mode=mode)
+        found = [it for it in conflicts([host]) if it.kind == "listener"]
+        assert [it.port for it in found if it.port == port] == [port] * (not kept)
+        assert any(it.port == 123 for it in found) == (mode == "own")
+
+    @pytest.mark.parametrize(
+        ("firewalls", "name"),
+        [
+            ({"firewalld": True}, "firewalld"),
+            ({"iptables": {"policy": "DROP", "rules": 4}}, "iptables"),
+            (
+                {"nftables": [{**POLICY, "family": "ip", "table": "filter", "closed": ["INPUT"]}]},
+                "iptables",
+            ),
+            ({"nftables": [{**POLICY, "table": "mine"}]}, None),
+        ],
+    )
+    def test_what_cannot_be_opened_is_no_firewall_to_be_beside(
+        self, firewalls: dict[str, Any], name: str | None
+    ) -> None:
+        named = {
+            mode: [
+                it.what.split()[0]
+                for it in conflicts(
+                    [wanted("backend", survey(firewalls=firewalls), firewall_mode=mode)]
+                )
+            ]
+            for mode in ("additive", "none")
+        }
+        assert named == {"additive": [name] * (name is not None), "none": []}
 
     def test_only_what_the_bundle_needs_is_asked_of_ufw(self) -> None:
         allow = [{"ports": [6379], "sources": [SLM], "comment": "Redis"}]
@@ -599,7 +672,7 @@ class TestWords:
         # One list of a variable for each host, to be pasted.
         assert text.count("firewall_allow:\n") == 3
         assert text.count("postgresql_hba:\n") == 1
-        assert "ufw allow from" in text
+        assert text.count("firewall_mode: additive\n") == 1
 
     def test_a_report_says_what_is_there_and_leaves_out_what_is_silent(self) -> None:
         site = [*lived_in_site()[:2], empty_site()[2]]

@@ -157,7 +157,7 @@ def told(**changes: Any) -> dict[str, Any]:
     """What the backup's program reads."""
     text = render(
         "backup",
-        "etc/autobot/backup/backup.json.j2",
+        "etc/autobot-users/backup/backup.json.j2",
         **{
             "backup_data_directory": "/data",
             "backup_keys": ["new", "old"],

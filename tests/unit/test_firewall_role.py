@@ -11,11 +11,18 @@ SSH = ["192.0.2.0/24"]
 FIREWALL = {
     **yaml.safe_load((ROOT / "roles/firewall/defaults/main.yml").read_text()),
     "firewall_ssh_sources": SSH,
+    "firewall_through": [],
 }
 
 
 def table(**changes: Any) -> str:
-    return render("firewall", "etc/autobot/nftables.conf.j2", **{**FIREWALL, **changes})
+    return render("firewall", "etc/autobot-users/nftables.conf.j2", **{**FIREWALL, **changes})
+
+
+def additive(*through: str, **changes: Any) -> str:
+    """The rules beside another firewall, of which these chains are: `inet filter input`."""
+    places = [dict(zip(("family", "table", "chain"), it.split(), strict=True)) for it in through]
+    return table(firewall_mode="additive", firewall_through=places, **changes)
 
 
 def rules(
@@ -125,6 +132,50 @@ def test_what_a_host_sends_is_filtered_only_where_it_shares_a_limit() -> None:
         "ip daddr { 192.0.2.23 } tcp dport 5432 ct state new meta skuid != 61184-65519 "
         'ct count over 16 reject with tcp reset comment "a database"' in text
     )
+
+
+def test_beside_another_firewall_only_the_ports_of_the_site_are_judged() -> None:
+    services = [
+        allow(443, 80, sources=["192.0.2.0/24"], connections=9),
+        # Backups come over SSH, and so does everybody whom the other firewall lets in.
+        allow(22, sources=["192.0.2.7"]),
+    ]
+    text = additive(firewall_services=services)
+    chain = re.findall(r"chain input [{]\n(.*?)\n  [}]", text, re.DOTALL)[0]
+    lines = [line.strip() for line in chain.splitlines() if line and "#" not in line]
+    assert lines[0] == "type filter hook input priority filter; policy accept;"
+    assert lines[1:3] == ["ct state { established, related } accept", "iif lo accept"]
+    assert [line for line in lines[3:] if "count over" not in line] == [
+        'ip saddr { 192.0.2.0/24 } tcp dport { 443, 80 } accept comment "what is behind it"',
+        'ip saddr { 192.0.2.7 } tcp dport { 22 } accept comment "what is behind it"',
+        'tcp dport { 80, 443 } drop comment "whom no rule of the site names"',
+    ]
+    assert any("ct count over 9" in line for line in lines)
+
+
+def test_a_port_that_may_be_shut_is_shut_beside_another_firewall_too() -> None:
+    text = additive(firewall_allow=[allow(9100, sources=[])])
+    assert 'tcp dport { 9100 } drop comment "whom no rule of the site names"' in text
+
+
+def test_chains_of_others_are_given_what_their_family_can_tell() -> None:
+    text = additive(
+        *("inet filter input", "ip legacy incoming"),
+        firewall_services=[allow(443, sources=["192.0.2.0/24", "2001:db8::/64"])],
+    )
+    assert re.findall(r"^# Opened: (.*)$", text, re.MULTILINE) == [
+        "inet filter input",
+        "ip legacy incoming",
+    ]
+    parts = text.partition("# Opened: inet filter input")[2].split("# Opened: ")
+    both, one = ([line.strip() for line in part.splitlines() if "saddr" in line] for part in parts)
+    assert both == [
+        'ip saddr { 192.0.2.0/24 } tcp dport { 443 } accept comment "what is behind it"',
+        'ip6 saddr { 2001:db8::/64 } tcp dport { 443 } accept comment "what is behind it"',
+    ]
+    assert one == both[:1]
+    # Emptied before it is filled: once more is the same.
+    assert "flush chain ip legacy autobot-users" in text
 
 
 def without_the_former(text: str) -> str:

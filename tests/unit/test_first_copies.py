@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import hashlib
-import importlib.util
 import json
 import os
 import pwd
@@ -13,24 +12,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
-
-PLUGINS = Path(__file__).parents[2] / "plugins"
+from role_files import load_module
 
 
 @pytest.fixture(scope="module")
 def copies() -> Any:
-    # Where Ansible puts them for a module.
-    ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
-    spec = importlib.util.spec_from_file_location(
-        "first_copies", PLUGINS / "modules/first_copies.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module("first_copies")
 
 
 @pytest.fixture

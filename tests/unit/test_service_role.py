@@ -293,7 +293,9 @@ def test_only_the_web_server_reaches_the_socket() -> None:
 
 def test_the_environment_is_what_is_given_and_no_secret() -> None:
     text = render(
-        "service", "etc/autobot/service.env.j2", service_environment={"B_HOST": "::1", "A": "1, 2"}
+        "service",
+        "etc/autobot-users/service.env.j2",
+        service_environment={"B_HOST": "::1", "A": "1, 2"},
     )
     assert [line for line in text.splitlines() if not line.startswith("#")] == [
         "B_HOST=::1",

@@ -437,25 +437,67 @@ COMMIT
 """
 
 
-def table(family: str, name: str, policy: str, rules: int) -> dict[str, Any]:
-    return {"family": family, "table": name, "policy": policy, "rules": rules}
+def table(family: str, name: str, policy: str, rules: int, *closed: str) -> dict[str, Any]:
+    return {
+        **{"family": family, "table": name, "policy": policy, "rules": rules},
+        **{"closed": [*closed], "opened": []},
+    }
 
 
 class TestFirewalls:
     @pytest.mark.parametrize(
+        ("policy", "last", "closed"),
+        [
+            ("accept", [{"drop": None}], True),
+            ("accept", [{"counter": {"packets": 7}}, {"log": None}, {"reject": None}], True),
+            ("accept", [{"match": {"left": 1}}, {"drop": None}], False),
+            ("accept", [{"accept": None}], False),
+            ("accept", [], False),
+            ("drop", [{"accept": None}], True),
+        ],
+    )
+    def test_a_chain_that_lets_in_only_what_it_names_is_closed(
+        self, policy: str, last: list[Any], closed: bool
+    ) -> None:
+        items = [
+            chain("inet", "t", "in", "input", policy),
+            nft_rule("inet", "t", "in", {"drop": None}),
+            nft_rule("inet", "t", "in", {"accept": None}),
+            *([nft_rule("inet", "t", "in", *last)] if last else []),
+        ]
+        (found,) = network.nft_tables(json.dumps({"nftables": [META, *items]}))
+        assert found["closed"] == ["in"] * closed
+
+    def test_closed_chains_are_those_that_the_site_can_open(self) -> None:
+        opening = {"jump": {"target": network.OPENING}}
+        items = [
+            *(chain("inet", "autobot", "input", "input", "drop"), *UFW_TABLE),
+            chain("inet", "theirs", "in", "input", "drop"),
+            # The jump of ours is no rule of theirs.
+            *(chain("ip", "opened", "in", "input", "accept"),),
+            nft_rule("ip", "opened", "in", opening),
+        ]
+        tables = network.nft_tables(json.dumps({"nftables": [META, *items]}))
+        assert network.closed_chains(tables) == [
+            {"family": "inet", "table": "theirs", "chain": "in", "opened": False},
+            {"family": "ip", "table": "opened", "chain": "in", "opened": True},
+        ]
+        assert [it["rules"] for it in tables if it["table"] == "opened"] == [0]
+
+    @pytest.mark.parametrize(
         ("items", "expected"),
         [
             ([], []),
-            (OWN, [table("inet", "own", "drop", 4)]),
+            (OWN, [table("inet", "own", "drop", 4, "input")]),
             (NAT, []),
-            (UFW_TABLE, [table("ip", "filter", "drop", 0)]),
-            (UFW_TABLE + FAIL2BAN, [table("ip", "filter", "drop", 2)]),
+            (UFW_TABLE, [table("ip", "filter", "drop", 0, "INPUT")]),
+            (UFW_TABLE + FAIL2BAN, [table("ip", "filter", "drop", 2, "INPUT")]),
             (
                 [
                     chain("inet", "t", "a", "input", "drop"),
                     chain("inet", "t", "b", "input", "accept"),
                 ],
-                [table("inet", "t", "drop", 0)],
+                [table("inet", "t", "drop", 0, "a")],
             ),
         ],
     )

@@ -530,14 +530,16 @@ def test_the_firewall_is_there_before_the_network_and_after_the_rules_of_others(
         Conflicts="shutdown.target",
     )
     load = "/usr/sbin/nft --file /etc/autobot-users/nftables.conf"
+    openings = "/usr/local/sbin/autobot-openings"
     assert rest(found["Service"]) == once(
         Type="oneshot",
         RemainAfterExit="yes",
         StandardInput="null",
-        ExecStart=load,
-        ExecReload=load,
-        ExecStop="-/usr/sbin/nft delete table inet autobot",
-    )
+    ) | {
+        "ExecStart": [load, f"{openings} open"],
+        "ExecReload": [load, f"{openings} open"],
+        "ExecStop": [f"-{openings} close", "-/usr/sbin/nft delete table inet autobot"],
+    }
     assert found["Install"] == once(WantedBy="sysinit.target")
 
 

@@ -23,6 +23,7 @@ OTHERS = {
 PROGRAMS = {
     "/etc/autobot-users/nftables.conf",
     "/usr/local/sbin/autobot-backup",
+    "/usr/local/sbin/autobot-openings",
     "/usr/local/sbin/autobot-metrics",
     "/usr/local/sbin/slm",
     "{{ release_root }}/change_release.sh",
@@ -34,6 +35,7 @@ JUDGES = {
     "/etc/nftables.conf": NFT,
     "/etc/ssh/sshd_config.d/00-autobot-logins.conf": SSHD,
     "/etc/ssh/sshd_config.d/40-autobot-repo.conf": SSHD,
+    "/usr/local/sbin/autobot-openings": "sh -n %s",
     "/usr/local/sbin/slm": "sh -n %s",
     "/usr/share/bash-completion/completions/slm": "bash -n %s",
     "{{ postgresql_configuration }}/{{ item.directory }}{{ item.name }}": (

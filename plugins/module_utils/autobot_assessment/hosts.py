@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from .words import comment, item
 
 Survey = dict[str, Any]
+# Variables with one value, the last that is wanted; all others are lists.
+SCALARS: Final = ("firewall_mode",)
 
 
 class Rule(TypedDict):
@@ -58,6 +60,7 @@ class Host:
     name: str
     address: str
     networks: list[str]
+    firewall_mode: str
     ssh_sources: list[str]
     services: list[Rule]
     allow: list[Rule]
@@ -76,7 +79,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a list of the inventory lacks, and why it is wanted."""
+    """What the inventory lacks, and why it is wanted: an item of a list, or a variable's value."""
 
     variable: str
     value: Any
@@ -146,10 +149,18 @@ def by_variable(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     return found
 
 
+def variable_lines(variable: str, entries: list[Entry]) -> list[str]:
+    """A variable and its entries, each below the reason for it."""
+    if variable not in SCALARS:
+        return [f"{variable}:", *item_lines(entries)]
+    said = [line.strip() for line in comment(entries[-1].reason)]
+    return [*said, f"{variable}: {entries[-1].value}"]
+
+
 def yaml_text(entries: Iterable[Entry]) -> str:
     """Entries as YAML; empty for none."""
     return "\n".join(
         line
         for variable, group in by_variable(entries).items()
-        for line in (f"{variable}:", *item_lines(group))
+        for line in variable_lines(variable, group)
     )

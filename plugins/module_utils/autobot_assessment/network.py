@@ -23,7 +23,10 @@ from .words import (
     word,
 )
 
+SSH: Final = 22
 DATABASE_PORT: Final = 5432
+# The comment of the rules that the role firewall adds to those of ufw.
+OPENING: Final = "autobot-users"
 OUR_SITES: Final = ("/etc/nginx/conf.d/autobot-slm.conf", "/etc/nginx/conf.d/autobot-auth.conf")
 # The package's example; the run removes it, or stops by itself where somebody has changed it.
 EXAMPLE_SITE: Final = "/etc/nginx/sites-enabled/default"
@@ -106,7 +109,9 @@ def ufw_accepts(ufw: Mapping[str, Any], port: int, source: str) -> bool:
         if not concerns(rule, port, "tcp"):
             continue
         if rule["action"] in ("allow", "limit"):
-            if within(source, [rule["source"]]):
+            # One for an interface or an address of the host lets in a part of what comes.
+            part = rule["interface"] or rule["destination"] != "any"
+            if not part and within(source, [rule["source"]]):
                 return True
         elif overlaps(source, rule["source"]):
             return False
@@ -134,11 +139,15 @@ def proposed_sources(
 
 def listener_conflicts(host: Host) -> list[Conflict]:
     """Listeners that the firewall would close to those who use them, or may tomorrow."""
-    if has_our_firewall(host):
+    if has_our_firewall(host) or host.firewall_mode == "none":
         return []
+    additive = host.firewall_mode == "additive"
     found = []
     for listener in grouped(host.survey["listeners"]):
         rules = [rule for rule in host.rules if listener["port"] in rule["ports"]]
+        # Additive, it judges the ports of its rules only, and SSH is left to the host.
+        if additive and (not rules or listener["port"] == SSH or listener["protocol"] == "udp"):
+            continue
         if listener["protocol"] == "udp":
             # A rule is about TCP. One without sources says that the port may be shut.
             if not is_left_out(listener) and not shut(rules) and is_open(host, listener):
@@ -226,10 +235,21 @@ def udp_conflict(host: Host, listener: Mapping[str, Any]) -> Conflict:
 
 
 def firewall_conflicts(host: Host) -> list[Conflict]:
-    """Ports that the bundle opens and ufw keeps shut: a packet must pass both."""
+    """What keeps shut what the bundle opens: a packet must pass all firewalls of a host."""
     ufw = active_ufw(host)
+    found = unopened(host)
     if ufw is None:
-        return []
+        return found
+    # Another mode takes the bundle's own rules out of ufw.
+    rules = [it for it in ufw["rules"] if it["comment"] != OPENING]
+    if host.firewall_mode == "additive":
+        # What the role adds comes behind the rules that are there.
+        return found + shut_by_ufw(host, {**ufw, "rules": rules, "incoming": "allow"})
+    return found + shut_by_ufw(host, {**ufw, "rules": rules})
+
+
+def shut_by_ufw(host: Host, ufw: Mapping[str, Any]) -> list[Conflict]:
+    """Ports that the bundle opens and ufw keeps shut."""
     commands = []
     ports = set()
     for rule in host.services:
@@ -242,26 +262,73 @@ def firewall_conflicts(host: Host) -> list[Conflict]:
                     commands.append(
                         f"ufw allow from {source} to any port {port} proto tcp comment '{said}'"
                     )
-    if not commands:
+    if not ports:
         return []
     noun = "port" if len(ports) == 1 else "ports"
+    what = (
+        f"ufw is active and does not let in all that need the {noun} "
+        f"{', '.join(map(str, sorted(ports)))}."
+    )
+    why = "A packet must pass the rules of ufw and of the site: what the site opens stays shut."
+    if host.firewall_mode == "own":
+        entry = Entry("firewall_mode", "additive", "ufw stays in charge of what is not ours")
+        answer = (
+            "Let the site open its ports through ufw, which stays in charge of all others: "
+            f"host_vars/{host.name}.yml. Or switch ufw off (ufw disable)."
+        )
+        return [Conflict(host.name, "firewall", what, why, answer, min(ports), (entry,))]
+    if host.firewall_mode == "additive":
+        answer = "Remove the rules of ufw that deny them (ufw status numbered; ufw delete NUMBER)."
+        return [Conflict(host.name, "firewall", what, why, answer, min(ports))]
+    answer = f"Run these as root on {host.name}, or switch ufw off (ufw disable)."
+    return [
+        Conflict(
+            *(host.name, "firewall", what, why, answer, min(ports)),
+            commands=tuple(dict.fromkeys(commands)),
+        )
+    ]
+
+
+def unopened(host: Host) -> list[Conflict]:
+    """Firewalls through which the bundle cannot open its ports."""
+    if host.firewall_mode != "additive":
+        return []
+    names = [name for name, drops in closed_others(host) if drops]
     return [
         Conflict(
             host.name,
             "firewall",
-            f"ufw is active and does not let in all that need the {noun} "
-            f"{', '.join(map(str, sorted(ports)))}.",
-            "A packet must pass the rules of ufw and of the site: what the site opens stays shut.",
-            f"Run these as root on {host.name}, or switch ufw off (ufw disable).",
-            min(ports),
-            commands=tuple(dict.fromkeys(commands)),
+            f"{name} judges what comes in, and firewall_mode is additive.",
+            "The site opens its ports through ufw and through chains of nftables only.",
+            f"Say firewall_mode: none in host_vars/{host.name}.yml, and open the site's ports in "
+            f"{name} yourself; or firewall_mode: own, and switch {name} off.",
         )
+        for name in names
+    ]
+
+
+def closed_others(host: Host) -> list[tuple[str, bool]]:
+    """Firewalls that are neither ufw nor plain nftables, and whether each lets in what it names."""
+    firewalls = host.survey["firewalls"]
+    iptables = firewalls.get("iptables") or {}
+    kept = any(
+        table["table"] == "filter" and "INPUT" in table["closed"]
+        for table in firewalls.get("nftables") or []
+    )
+    drops = kept or iptables.get("policy", "ACCEPT").upper() != "ACCEPT"
+    return [
+        ("firewalld", bool(firewalls.get("firewalld"))),
+        ("iptables", drops and active_ufw(host) is None),
     ]
 
 
 def firewall_notes(host: Host) -> list[str]:
     firewalls = host.survey["firewalls"]
     advice = "It may close what the site opens: a packet must pass all of them."
+    if host.firewall_mode == "additive":
+        advice = (
+            "The site's ports are opened through it where it refuses all that it does not name."
+        )
     found = []
     if firewalls.get("firewalld"):
         found.append(f"firewalld is active. {advice}")

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .hosts import Conflict, Entry, Host, by_variable, item_lines
+from .hosts import SCALARS, Conflict, Entry, Host, by_variable, item_lines, variable_lines
 from .words import comment, item
 
 
 def entries_of(host: Host, found: Iterable[Conflict]) -> dict[str, list[Entry]]:
     """What the inventory lacks for a host, by variable."""
-    return by_variable(entry for it in found if it.host == host.name for entry in it.entries)
+    missing = by_variable(entry for it in found if it.host == host.name for entry in it.entries)
+    if "firewall_mode" in missing:
+        # The host's own firewall goes on letting in whom it lets in.
+        missing.pop("firewall_allow", None)
+    return missing
 
 
-def whole_list(host: Host, variable: str, entries: list[Entry]) -> list[str]:
+def whole_variable(host: Host, variable: str, entries: list[Entry]) -> list[str]:
     """A variable of a host's file, with what the inventory has in it elsewhere."""
+    if variable in SCALARS:
+        return variable_lines(variable, entries)
     lines = [f"{variable}:"]
     if written := host.as_written.get(variable):
         lines += comment("What the inventory has elsewhere; this list takes its place.")
@@ -29,7 +35,7 @@ def proposal(hosts: list[Host], found: list[Conflict]) -> dict[str, str]:
     for host in hosts:
         lines = ["---", "# Proposed by the assessment of the site: read it before you use it."]
         for variable, entries in (missing := entries_of(host, found)).items():
-            lines += ["", *whole_list(host, variable, entries)]
+            lines += ["", *whole_variable(host, variable, entries)]
         if missing:
             texts[f"host_vars/{host.name}.yml"] = "\n".join(lines) + "\n"
     return texts
@@ -45,7 +51,7 @@ def extended(text: str, host: Host, found: list[Conflict]) -> str:
     for variable, entries in entries_of(host, found).items():
         place = next((at for at, it in enumerate(lines) if it.startswith(f"{variable}:")), None)
         if place is None:
-            lines += ["", *whole_list(host, variable, entries)]
+            lines += ["", *whole_variable(host, variable, entries)]
             continue
         end = place + 1
         for at in range(place + 1, len(lines)):
@@ -54,7 +60,7 @@ def extended(text: str, host: Host, found: list[Conflict]) -> str:
             # Comments and blank lines that follow a list belong to what comes next.
             if re.match(r"\s*-|\s+[^\s#]", lines[at]):
                 end = at + 1
-        new = item_lines(entries)
+        new = variable_lines(variable, entries) if variable in SCALARS else item_lines(entries)
         if lines[place].split(" #")[0].rstrip() != f"{variable}:":
             new = [f"# {variable} lacks: {line}" for line in new]
         elif any(re.match(r"- ", line) for line in lines[place + 1 : end]):

@@ -25,7 +25,9 @@ ESTABLISHED, CLOSED, LISTENING = 0x01, 0x07, 0x0A
 
 FAMILIES = ("ip", "ip6", "inet")
 EVERYWHERE = ("0.0.0.0/0", "::/0")
-UFW_CHAIN = re.compile(r"ufw6?-")
+# Chains that ufw keeps, and the one that the bundle puts into tables of others.
+OPENING = "autobot-users"
+KEPT_CHAIN = re.compile(rf"ufw6?-|{OPENING}$")
 TUPLE = "### tuple ### "
 UFW_POLICIES = {"DROP": "deny", "REJECT": "reject", "ACCEPT": "allow"}
 NO_UFW: dict[str, Any] = {"active": False, "incoming": "", "rules": []}
@@ -318,7 +320,7 @@ def read_ufw(etc: Path) -> dict[str, Any]:
 
 
 def rules_on_way(starts: Iterable[str], rules: list[tuple[str, set[str]]]) -> int:
-    """How many rules a packet may meet from these chains on, without those that ufw keeps.
+    """How many rules a packet may meet from these chains on, but for those of KEPT_CHAIN.
 
     `rules`: the chain that each is in, and the chains that it leads to.
     """
@@ -328,7 +330,7 @@ def rules_on_way(starts: Iterable[str], rules: list[tuple[str, set[str]]]) -> in
         reached |= ahead
         ahead = {to for chain, targets in rules if chain in reached for to in targets} - reached
     return sum(
-        chain in reached and not any(UFW_CHAIN.match(name) for name in (chain, *targets))
+        chain in reached and not any(KEPT_CHAIN.match(name) for name in (chain, *targets))
         for chain, targets in rules
     )
 
@@ -346,11 +348,18 @@ def targets_of(expression: Any) -> set[str]:
     return found
 
 
+def refuses_all(expression: list[dict[str, Any]]) -> bool:
+    """Whether a rule of nft drops or rejects every packet that comes to it."""
+    names = [name for part in expression for name in part]
+    return bool(names) and names[-1] in ("drop", "reject") and {*names[:-1]} <= {"counter", "log"}
+
+
 def nft_tables(listing: str) -> list[dict[str, Any]]:
     """`nftables` of the survey, from what `nft --json list ruleset` prints."""
     items = json.loads(listing)["nftables"]
     inputs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     rules: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
+    last: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for item in items:
         if chain := item.get("chain"):
             filters = chain.get("type") == "filter" and chain.get("hook") == "input"
@@ -359,14 +368,44 @@ def nft_tables(listing: str) -> list[dict[str, Any]]:
         elif rule := item.get("rule"):
             place = rule["family"], rule["table"]
             rules.setdefault(place, []).append((rule["chain"], targets_of(rule["expr"])))
+            last[(*place, rule["chain"])] = rule["expr"]
     return [
         {
             "family": family,
             "table": table,
             "policy": "drop" if any(c.get("policy") == "drop" for c in chains) else "accept",
             "rules": rules_on_way([c["name"] for c in chains], rules.get((family, table), [])),
+            # Those that let nothing in but what they name.
+            "closed": [
+                c["name"]
+                for c in chains
+                if c.get("policy") == "drop"
+                or refuses_all(last.get((family, table, c["name"]), []))
+            ],
+            "opened": [
+                chain for chain, targets in rules.get((family, table), []) if OPENING in targets
+            ],
         }
         for (family, table), chains in inputs.items()
+    ]
+
+
+def closed_chains(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`closed_chains` of the survey: where others let in only what they name, and whether us.
+
+    Not those of iptables, which has no use for rules that it did not write.
+    """
+    return [
+        {
+            "family": table["family"],
+            "table": table["table"],
+            "chain": chain,
+            "opened": chain in table["opened"],
+        }
+        for table in tables
+        if (table["family"], table["table"]) != ("inet", "autobot")
+        for chain in dict.fromkeys([*table["closed"], *table["opened"]])
+        if (table["table"], chain) != ("filter", "INPUT")
     ]
 
 
@@ -424,6 +463,7 @@ def read_firewalls(etc: Path, unreadable: list[str]) -> dict[str, Any]:
     return {
         "ufw": ufw,
         "nftables": tables or [],
+        "closed_chains": closed_chains(tables or []),
         "iptables": iptables,
         "firewalld": guarded("firewalld", partial(is_active, "firewalld"), False, unreadable),
     }

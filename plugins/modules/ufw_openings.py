@@ -1,0 +1,86 @@
+#!/usr/bin/python
+"""Let ufw accept what the site's services need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.autobot_survey.network import EVERYWHERE, OPENING, read_ufw
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: ufw_openings
+short_description: rules of the site among those of ufw
+description:
+  - Adds what is missing behind the rules that are there, so that what these deny stays denied, and
+    takes out rules of the site that are not wanted any more. They are known by their comment.
+    Rules of others are never changed.
+options:
+  rules:
+    description: What is to be let in; empty takes out all rules of the site.
+    type: list
+    elements: dict
+    required: true
+    options:
+      ports: {description: TCP ports., type: list, elements: int, required: true}
+      sources: {description: Addresses and networks., type: list, elements: str, required: true}
+"""
+
+RETURN = """
+commands:
+  description: The commands of ufw that were run, or would be in check mode.
+  type: list
+  elements: str
+  returned: always
+"""
+
+
+def bare(source: str) -> str:
+    """An address or a network as the survey has it of ufw."""
+    if source in EVERYWHERE:
+        return "any"
+    return source.removesuffix("/32").removesuffix("/128")
+
+
+def commands(found: list[dict[str, Any]], rules: list[dict[str, Any]]) -> list[list[str]]:
+    """The arguments of ufw that make the site's rules among `found` (as the survey has it) so."""
+    wanted = {
+        (bare(source), str(port)): None
+        for rule in rules
+        for port in rule["ports"]
+        for source in rule["sources"]
+    }
+    there = {
+        (bare(rule["source"]), ",".join(rule["ports"])): None
+        for rule in found
+        if rule["comment"] == OPENING
+    }
+
+    def allow(source: str, port: str) -> list[str]:
+        return ["allow", "from", source, "to", "any", "port", port, "proto", "tcp"]
+
+    missing = [[*allow(*key), "comment", OPENING] for key in wanted if key not in there]
+    return missing + [["delete", *allow(*key)] for key in there if key not in wanted]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "rules": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+            },
+        },
+        supports_check_mode=True,
+    )
+    due = commands(read_ufw(Path("/etc"))["rules"], module.params["rules"])
+    if not module.check_mode:
+        for arguments in due:
+            module.run_command(["ufw", *arguments], check_rc=True)
+    module.exit_json(changed=bool(due), commands=[" ".join(["ufw", *each]) for each in due])
+
+
+if __name__ == "__main__":
+    main()
