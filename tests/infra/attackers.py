@@ -125,9 +125,9 @@ class Attack:
         assert self._process.stdout is not None
         return int(self._process.stdout.readline())
 
-    def wait_for(self, number: int, seconds: float = 60) -> None:
+    def wait_for(self, number: int) -> None:
         """Wait until it holds so many."""
-        wait_until(lambda: self.held() >= number, seconds, f"{number} connections are held")
+        wait_until(lambda: self.held() >= number, f"{number} connections are held")
 
 
 @contextmanager

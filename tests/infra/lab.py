@@ -101,6 +101,10 @@ print(kind.decode(), *(part.decode() for part in body.split(b"\\0")), sep=" | ")
 Figure = Callable[[str, str], None]
 
 
+# Seconds until something counts as hung. What is slow is judged where nothing else runs.
+HANGS = 900
+
+
 class LabError(Exception):
     """The lab did not do what a test needs before it can judge anything."""
 
@@ -118,7 +122,7 @@ class Result:
         return self.stdout + self.stderr
 
 
-def execute(command: list[str], stdin: str = "", timeout: float = 60) -> Result:
+def execute(command: list[str], stdin: str = "", timeout: float = HANGS) -> Result:
     """Run a command on the controller; what it must not show to others goes to its stdin."""
     done = subprocess.run(
         command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
@@ -127,7 +131,7 @@ def execute(command: list[str], stdin: str = "", timeout: float = 60) -> Result:
 
 
 def on(
-    name: str, *command: str, stdin: str = "", user: str = "root", timeout: float = 60
+    name: str, *command: str, stdin: str = "", user: str = "root", timeout: float = HANGS
 ) -> Result:
     """Run a command on a host of the site, over the SSH that Ansible uses."""
     remote = shlex.join(["sudo", "-n", "-u", user, "--", *command])
@@ -142,7 +146,7 @@ def must(name: str, *command: str, stdin: str = "", user: str = "root") -> str:
     return result.stdout.rstrip("\n")
 
 
-def inside(name: str, *command: str, timeout: float = 60) -> Result:
+def inside(name: str, *command: str, timeout: float = HANGS) -> Result:
     """Run a command in a container that is no host of the site (the outsider)."""
     return execute(["podman", "exec", name, *command], timeout=timeout)
 
@@ -201,7 +205,7 @@ def unique(prefix: str = "user") -> str:
     return f"{prefix}_{uuid.uuid4().hex[:12]}"
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> float:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = HANGS) -> float:
     """Wait for a condition, and say how long it took in seconds."""
     start = time.monotonic()
     while not condition():
@@ -230,7 +234,7 @@ class Load:
     def wait_for(self, more: int) -> None:
         """Wait until so many more have been answered."""
         start = self.answers.total()
-        wait_until(lambda: self.answers.total() >= start + more, 60, f"{more} more requests")
+        wait_until(lambda: self.answers.total() >= start + more, f"{more} more requests")
 
 
 @contextlib.contextmanager
@@ -349,7 +353,7 @@ def ansible(*arguments: str, **environment: str) -> Run:
     """Run ansible-playbook to its end."""
     start = time.monotonic()
     with ansible_process(*arguments, **environment) as process:
-        output, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=2 * HANGS)
     return Run(process.returncode, output, time.monotonic() - start)
 
 

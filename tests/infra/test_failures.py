@@ -141,7 +141,7 @@ def test_a_port_that_another_program_has_is_named(site: Site) -> None:
             *("systemd-run", "--quiet", f"--unit={unit}", "--"),
             *("python3", "-m", "http.server", "8000"),
         )
-        wait_until(lambda: must("slm", "ss", "-Hltn", "sport = :8000"), 10, "8000 is taken")
+        wait_until(lambda: must("slm", "ss", "-Hltn", "sport = :8000"), "8000 is taken")
         run = ansible(*DEPLOY)
     finally:
         on("slm", "systemctl", "stop", unit)

@@ -90,7 +90,7 @@ def test_an_outage_of_autobot_users_is_contained_and_heals(
         def healed() -> bool:
             return client.get("/api/autobot-users", headers=headers).status_code == 200
 
-        seconds = wait_until(healed, 15, "the AutoBot users are back")
+        seconds = wait_until(healed, "the AutoBot users are back", 15)
     figure(
         f"autobot_users {outage.__name__}", f"503 within {slowest:.2f} s, healed in {seconds:.1f} s"
     )
@@ -113,4 +113,4 @@ def test_the_service_starts_while_autobot_users_is_away(
         except httpx2.HTTPError:
             return False
 
-    wait_until(ready, 15, "the service is ready again")
+    wait_until(ready, "the service is ready again", 15)

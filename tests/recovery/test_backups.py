@@ -60,7 +60,7 @@ class Repository:
         return self.backup("check", "--verify")
 
     def backup(self, *arguments: str) -> Result:
-        return on(self.owner, "autobot-backup", *arguments, user="postgres", timeout=120)
+        return on(self.owner, "autobot-backup", *arguments, user="postgres")
 
     def verdict(self) -> dict[str, object]:
         """What monitoring reads."""

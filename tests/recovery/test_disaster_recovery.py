@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab import (
+    HANGS,
     HOSTS,
     ROOT,
     STATE,
@@ -49,7 +50,7 @@ def run(block: str, **variables: str) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
+        timeout=2 * HANGS,
         check=False,
     )
     finished = Run(done.returncode, done.stdout, time.monotonic() - start)
@@ -101,12 +102,12 @@ def serve(site: Site) -> None:
     """Both services have found the database again."""
     for connect in (site.client, site.backend_client):
         with connect() as client:
-            wait_until(lambda: client.get("/health/ready").status_code == 200, 15, "ready")
+            wait_until(lambda: client.get("/health/ready").status_code == 200, "ready")
 
 
 def whole(host: str) -> None:
     """The backups of a host are in order."""
-    checked = on(host, "autobot-backup", "check", user="postgres", timeout=300)
+    checked = on(host, "autobot-backup", "check", user="postgres")
     assert checked.status == 0, checked.text
 
 
@@ -178,7 +179,7 @@ def test_the_cluster_comes_back_as_it_was_just_before(
     user = people.create("autobot")
     verifier = "SELECT rolpassword FROM pg_authid WHERE rolname = 'autobot_backend'"
     with own_table() as table:
-        taken = on("redis", "autobot-backup", "backup", "incr", user="postgres", timeout=300)
+        taken = on("redis", "autobot-backup", "backup", "incr", user="postgres")
         assert taken.status == 0, taken.text
         sql(f"INSERT INTO {table} VALUES (2)")
         # The password of then is not that of the vault.

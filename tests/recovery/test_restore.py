@@ -32,7 +32,7 @@ with open(sys.argv[1], "r+b") as file:
 
 def program(*arguments: str, user: str = "postgres") -> Result:
     """The backup's program on redis."""
-    return on("redis", "autobot-backup", *arguments, user=user, timeout=180)
+    return on("redis", "autobot-backup", *arguments, user=user)
 
 
 @dataclass
@@ -74,7 +74,7 @@ def newest() -> Newest:
 
 def drill() -> dict[str, object]:
     """What the drill says, as its unit runs it; and that the unit shows how it ended."""
-    started = on("redis", "systemctl", "start", "autobot-backup-drill", timeout=180)
+    started = on("redis", "systemctl", "start", "autobot-backup-drill")
     result: dict[str, object] = json.loads(must("redis", "cat", f"{STATE}/drill.json"))
     assert (started.status == 0) is result["ok"]
     if not result["ok"]:
@@ -257,7 +257,6 @@ def test_a_drill_that_was_killed_leaves_nothing_to_the_next() -> None:
     must("redis", "systemctl", "start", "--no-block", "autobot-backup-drill")
     wait_until(
         lambda: on("redis", "test", "-e", f"{SCRATCH}/data/postmaster.pid").status == 0,
-        60,
         "the scratch server runs",
     )
     # So that it cannot clean up.
@@ -267,7 +266,6 @@ def test_a_drill_that_was_killed_leaves_nothing_to_the_next() -> None:
     must("redis", "kill", "-KILL", pid)
     wait_until(
         lambda: on("redis", "systemctl", "is-active", "autobot-backup-drill").status != 0,
-        60,
         "the unit has ended",
     )
     must("redis", "systemctl", "reset-failed", "autobot-backup-drill")

@@ -178,9 +178,7 @@ def traffic(site: Site, administrator: Account, user: Account) -> Iterator[Traff
     usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
     try:
-        wait_until(
-            lambda: seen.asked.total() > RATE or not worker.is_alive(), 30, "the traffic flows"
-        )
+        wait_until(lambda: seen.asked.total() > RATE or not worker.is_alive(), "the traffic flows")
         yield seen
     finally:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), usual)

@@ -185,4 +185,4 @@ def served(site: Site) -> list[tuple[int, str]]:
 def assert_serves(site: Site, release: str) -> None:
     """Both services are ready, and of this release, once a restart that is under way is over."""
     wanted = [(200, release.rpartition("-")[2])] * 2
-    wait_until(lambda: served(site) == wanted, 15, f"{release} serves")
+    wait_until(lambda: served(site) == wanted, f"{release} serves")

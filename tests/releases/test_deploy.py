@@ -130,7 +130,7 @@ def test_the_hosts_go_back_without_the_controller_and_the_next_run_completes(
                     raise AssertionError(f"there was no {task}")
                 kill(process.pid)
             assert revisions() == {"slm": NEXT_SCHEMA, "redis": NEXT_SCHEMA}
-            wait_until(lambda: in_use("slm") == old, 30, "the host goes back by itself")
+            wait_until(lambda: in_use("slm") == old, "the host goes back by itself")
             assert in_use("backend") == old
             assert_serves(site, old)
         completed = run(CHANGE, release)

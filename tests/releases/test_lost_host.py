@@ -41,7 +41,6 @@ def run_and_lose(task: str, release: str, *playbooks: str) -> Run:
         execute(["podman", "start", "slm"])
         wait_until(
             lambda: on("slm", "systemctl", "is-system-running").stdout.strip() == "running",
-            90,
             "slm has started",
         )
 

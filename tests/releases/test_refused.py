@@ -77,10 +77,10 @@ def is_up(name: str) -> bool:
 
 def reboot() -> None:
     """All hosts at once."""
-    stopped = execute(["podman", "restart", "--time", "5", *HOSTS], timeout=120)
+    stopped = execute(["podman", "restart", "--time", "5", *HOSTS])
     assert stopped.status == 0, stopped.text
     for name in HOSTS:
-        wait_until(partial(is_up, name), 60, f"{name} has started")
+        wait_until(partial(is_up, name), f"{name} has started")
 
 
 @pytest.fixture
