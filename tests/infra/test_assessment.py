@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lab import HOSTS, STATE, Site, ansible, must
+from lab import HOSTS, STATE, Site, ansible, must, superuser
 from test_failures import assert_failed_untouched
 
 # What runs on the hosts writes below /var by itself.
@@ -40,15 +40,16 @@ def test_an_assessment_changes_no_file_and_a_site_of_ours_is_silent(site: Site) 
 
 
 def test_all_conflicts_of_all_hosts_stop_a_run_before_its_first_change() -> None:
-    configuration = must("slm", "sh", "-c", "ls /etc/postgresql/*/main/postgresql.conf").strip()
     must("redis", "chown", "autobot", "/etc/autobot-users")
-    must("slm", "sed", "-i.tests", "s/^include_dir/#include_dir/", configuration)
+    superuser("slm", "postgres", "ALTER SYSTEM SET ssl = off")
     try:
         run = ansible("site.yml")
     finally:
-        must("slm", "mv", f"{configuration}.tests", configuration)
+        superuser("slm", "postgres", "ALTER SYSTEM RESET ssl")
         must("redis", "chown", "root", "/etc/autobot-users")
-    assert_failed_untouched(run, "/etc/autobot-users belongs to autobot", "does not read conf.d")
+    assert_failed_untouched(
+        run, "/etc/autobot-users belongs to autobot", "ssl in /var/lib/postgresql"
+    )
     assert "No host was touched." in run.output
     assert "TASK [controller" not in run.output
     assert "TASK [base" not in run.output

@@ -85,6 +85,7 @@ def cluster(
         "ssl": True,
         "checksums": True,
         "include_dir": True,
+        "later": {},
         "databases": [
             {
                 "name": name,

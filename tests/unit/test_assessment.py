@@ -85,7 +85,7 @@ class TestSites:
         found = [(it.host, it.kind, it.port) for it in conflicts(lived_in_site())]
         assert found == [
             *(("slm", "port", port) for port in (80, 443, 8000)),
-            *(("slm", "configuration", port) for port in (0, 5432)),
+            ("slm", "configuration", 5432),
             *(("slm", "listener", port) for port in (3000, 5432, 9090)),
             *(("slm", "client", 5432) for _ in range(3)),
             ("slm", "firewall", 22),
@@ -117,10 +117,7 @@ class TestSites:
             mode = said.get("firewall_mode", "own")
             answered.append(replace(host, allow=allow, postgresql=database, firewall_mode=mode))
         left = conflicts(answered)
-        assert {(it.kind, it.port) for it in left if it.kind != "port"} == {
-            ("configuration", 0),
-            ("listener", 123),
-        }
+        assert {(it.kind, it.port) for it in left if it.kind != "port"} == {("listener", 123)}
         assert not [it for it in left if it.entries]
 
     def test_what_is_proposed_is_yaml_as_the_repository_has_it(self) -> None:
@@ -522,7 +519,7 @@ class TestClusters:
 
     def test_another_version_is_noted_and_what_it_means_is_judged(self) -> None:
         client = (STRANGER, "app", "app")
-        host = with_clusters(cluster("16", {}, [client], [], include_dir=False))
+        host = with_clusters(cluster("16", {}, [client], [], later={"ssl": "/x"}))
         (note,) = notes([host])
         assert "postgresql_version: 16" in note.text
         assert [it.kind for it in conflicts([host])] == ["configuration", "client"]
@@ -579,10 +576,12 @@ class TestClusters:
         ("changes", "kinds"),
         [
             ({}, []),
-            ({"include_dir": False}, ["configuration"]),
-            ({"include_dir": False, "error": "it does not answer"}, []),
+            ({"include_dir": False}, []),
             ({"hba_errors": ["line 97: invalid"]}, ["configuration"]),
-            ({"include_dir": False, "hba_errors": ["line 97"]}, ["configuration"] * 2),
+            ({"later": {"ssl": "/data/postgresql.auto.conf"}}, ["configuration"]),
+            # As an operator tunes it.
+            ({"later": {"work_mem": "/data/postgresql.auto.conf"}}, []),
+            ({"later": {"port": "/x"}, "hba_errors": ["line 97"]}, ["configuration"] * 2),
         ],
     )
     def test_what_keeps_the_settings_away_is_found(
@@ -590,6 +589,12 @@ class TestClusters:
     ) -> None:
         found = conflicts([with_clusters(cluster("17", {}, [], [], **changes))])
         assert [it.kind for it in found] == kinds
+
+    @pytest.mark.parametrize("error", ["", "it does not answer"])
+    def test_a_file_that_the_run_extends_is_noted(self, error: str) -> None:
+        host = with_clusters(cluster("17", {}, [], [], include_dir=False, error=error))
+        said = [it.text for it in notes([host]) if "include_dir = 'conf.d'" in it.text]
+        assert bool(said) == (not error)
 
     @pytest.mark.parametrize(
         ("name", "address", "remote", "expected"),

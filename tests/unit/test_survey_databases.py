@@ -390,6 +390,31 @@ class TestClusters:
         assert survey.stores([described]) == []
 
     @pytest.mark.parametrize(
+        ("text", "by_command", "later"),
+        [
+            ("ssl = off\ninclude_dir 'conf.d'\n", "", {}),
+            ("include_dir 'conf.d'\nssl = off\n", "", {"ssl": "postgresql.conf"}),
+            ("include_dir 'conf.d'\ninclude 'more.conf'\n", "", {"port": "more.conf"}),
+            # The run appends it: only what ALTER SYSTEM has set comes later.
+            ("ssl = off\n", "", {}),
+            ("ssl = off\n", "ssl = 'off'\n", {"ssl": "data/postgresql.auto.conf"}),
+        ],
+    )
+    def test_what_comes_after_the_settings_of_the_run_is_found(
+        self, survey: Any, tmp_path: Path, text: str, by_command: str, later: dict[str, str]
+    ) -> None:
+        place = tmp_path / "16" / "main"
+        (place / "conf.d").mkdir(parents=True)
+        (place / "data").mkdir()
+        (place / "conf.d/50.conf").write_text("ssl = on\n")
+        (place / "more.conf").write_text("port = 5433\n")
+        (place / "postgresql.conf").write_text(text)
+        (place / "data/postgresql.auto.conf").write_text(by_command)
+        line = f"16 main 5433 down postgres {place}/data /var/log/postgresql/16.log"
+        described = survey.described(survey.listed(line)[0], configurations=tmp_path)
+        assert described["later"] == {name: str(place / file) for name, file in later.items()}
+
+    @pytest.mark.parametrize(
         ("text", "said"),
         [
             (None, "No such file"),

@@ -14,6 +14,12 @@ from .words import address_of, counted, in_order, is_any, is_loopback, listed, s
 # Between quotes in pg_hba.conf these are a name and nothing else.
 HBA_NAME: Final = re.compile(r"\w[\w.@$-]*")
 
+# What nobody else may set: without it no service reaches the server, or no WAL leaves it.
+NEEDED_SETTINGS: Final = (
+    *("listen_addresses", "port", "ssl", "ssl_cert_file", "ssl_key_file"),
+    *("hba_file", "archive_mode", "archive_command"),
+)
+
 
 def name_of(cluster: Mapping[str, Any]) -> str:
     return shown(f"{cluster['version']}/{cluster['name']}")
@@ -77,16 +83,17 @@ def configuration_conflicts(host: Host) -> list[Conflict]:
         return []
     found = []
     name = name_of(cluster)
-    # Of a cluster that does not answer, only its files say something.
-    if cluster["config_file"] and not cluster["error"] and not cluster["include_dir"]:
+    if later := {it: file for it, file in cluster["later"].items() if it in NEEDED_SETTINGS}:
+        places = listed([f"{shown(it)} in {shown(file)}" for it, file in later.items()])
+        resets = " ".join(f"-c 'ALTER SYSTEM RESET {shown(it)}'" for it in later)
         found.append(
             Conflict(
                 host.name,
                 "configuration",
-                f"{shown(cluster['config_file'])} of the cluster {name} does not read conf.d.",
-                "The settings of the run would never be read: no TLS, and its pg_hba.conf, which "
-                "asks for TLS, locks everybody out.",
-                f"Append the line include_dir = 'conf.d' to {shown(cluster['config_file'])}.",
+                f"Settings of the cluster {name} come after those of conf.d: {places}.",
+                "What the run says there would have no effect, and its pg_hba.conf asks for TLS.",
+                "Take them out, or put them before include_dir. Those of postgresql.auto.conf: "
+                f"runuser -u postgres -- psql {resets}",
             )
         )
     if cluster["hba_errors"]:
@@ -215,6 +222,11 @@ def cluster_notes(host: Host) -> list[str]:
         return []
     name = name_of(cluster)
     found = []
+    if cluster["config_file"] and not cluster["error"] and not cluster["include_dir"]:
+        found.append(
+            f"{shown(cluster['config_file'])} does not read conf.d: the run appends "
+            "include_dir = 'conf.d', and the settings of the run are in there."
+        )
     if cluster["error"]:
         found.append(f"The cluster {name} says nothing of itself: {shown(cluster['error'])}")
     if has_other_version(host):

@@ -264,25 +264,35 @@ def described(
             errors += unread
     if not cluster["config_file"]:
         cluster["config_file"] = _configuration_file(cluster, configurations)
-    beside = (Path(cluster["config_file"]).parent / "conf.d").resolve()
-    settings: dict[str, str] = {}
     try:
-        for name, value in entries(Path(cluster["config_file"])):
-            settings[name] = value
-            if name == "include_dir" and Path(value).resolve() == beside:
-                cluster["include_dir"] = True
-        if not cluster["running"]:
-            settings.update(_settings_by_command(cluster))
+        written = list(entries(Path(cluster["config_file"])))
+        by_command = _settings_by_command(cluster)
     except (OSError, ValueError) as error:
         errors.append(str(error))
     else:
+        cluster.update(_around_directory(Path(cluster["config_file"]), written))
+        cluster["later"] |= {name: str(file) for file, name, _ in by_command}
         if not cluster["running"]:
+            settings = {name: value for _, name, value in (*written, *by_command)}
             default = Path(cluster["data_directory"], "pg_hba.conf")
             cluster["hba_file"] = settings.get("hba_file", str(default))
             cluster["listen_addresses"] = settings.get("listen_addresses", "localhost")
             cluster["ssl"] = TRUE.fullmatch(settings.get("ssl", "off")) is not None
     cluster["error"] = " ".join(errors)
     return cluster
+
+
+def _around_directory(configuration: Path, written: list[tuple[Path, str, str]]) -> dict[str, Any]:
+    """`include_dir`: whether conf.d beside a postgresql.conf is read; `later`: what comes then."""
+    beside = (configuration.parent / "conf.d").resolve()
+    is_read = False
+    later: dict[str, str] = {}
+    for file, name, value in written:
+        if name == "include_dir" and Path(value).resolve() == beside:
+            is_read = True
+        elif is_read and file.parent.resolve() != beside:
+            later[name] = str(file)
+    return {"include_dir": is_read, "later": later}
 
 
 def hba(
@@ -325,8 +335,8 @@ def hba(
     return lines, errors, list(unread.values())
 
 
-def entries(file: Path, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Names, in lower case, and values of a postgresql.conf, included files in their places.
+def entries(file: Path, depth: int = 0) -> Iterator[tuple[Path, str, str]]:
+    """Files, names (in lower case) and values of a postgresql.conf, included files in their places.
 
     An `include_dir` has the directory's whole path. Raises OSError, and ValueError for files that
     include each other.
@@ -340,9 +350,9 @@ def entries(file: Path, depth: int = 0) -> Iterator[tuple[str, str]]:
         name, value = entry[1].lower(), _unquoted(entry[2])
         place = file.parent / value
         if name not in INCLUDES:
-            yield name, value
+            yield file, name, value
         elif name == "include_dir":
-            yield name, str(place)
+            yield file, name, str(place)
             for each in sorted(place.iterdir(), key=os.fsencode):
                 is_hidden = each.name.startswith(".")
                 if each.suffix == ".conf" and not is_hidden and not each.is_dir():
@@ -498,6 +508,8 @@ def _cluster(
         "ssl": None,
         "checksums": None,
         "include_dir": False,
+        # Settings that come after those of conf.d, and where they stand.
+        "later": {},
         "databases": [],
         "roles": [],
         "hba": [],
@@ -515,10 +527,10 @@ def _configuration_file(cluster: dict[str, Any], configurations: Path) -> str:
     return str(Path(cluster["data_directory"], debians.name))
 
 
-def _settings_by_command(cluster: dict[str, Any]) -> dict[str, str]:
+def _settings_by_command(cluster: dict[str, Any]) -> list[tuple[Path, str, str]]:
     """What ALTER SYSTEM has set, which comes after all files. Raises OSError, ValueError."""
     file = Path(cluster["data_directory"], "postgresql.auto.conf")
-    return dict(entries(file)) if file.exists() else {}
+    return list(entries(file)) if file.exists() else []
 
 
 def _unquoted(value: str) -> str:
