@@ -52,7 +52,7 @@ copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
 
 site: copy
-	@scripts/stage.py $@ 1200 pytest -m "not alone" --durations 10 tests/infra tests/e2e
+	@scripts/stage.py $@ 1400 pytest -m "not alone" --durations 10 tests/infra tests/e2e
 
 recovery releases: copy
 	@scripts/other-lab $@ scripts/stage.py $@ 1100 pytest -m "not alone" --durations 10 tests/$@ tests/last

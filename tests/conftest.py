@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from budgets import FULL
 from database_server import PostgresServer, ProvisionedDatabase
+from hypothesis import settings
 
 from user_management.population import Population
+
+# A machine that is busy is no slow function.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

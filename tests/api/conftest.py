@@ -151,7 +151,7 @@ def held_hashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     hash_anew = PasswordHasher._hash_anew
 
     def held(*arguments: Any) -> str | None:
-        assert gate.wait(30)
+        assert gate.wait(600)
         return hash_anew(*arguments)
 
     monkeypatch.setattr(PasswordHasher, "_hash_anew", held)

@@ -496,7 +496,7 @@ def test_on_a_terminal_the_password_is_asked_for_and_not_shown(
     while process.poll() is None and termios.tcgetattr(theirs)[LOCAL_MODES] & termios.ECHO:
         time.sleep(0.01)
     os.write(ours, b"secret\n")
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=600)
     os.close(theirs)
     shown += os.read(ours, 1000)
     os.close(ours)

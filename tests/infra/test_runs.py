@@ -71,7 +71,11 @@ def runs(site: Site) -> Runs:
     start = time.monotonic()
     with ansible_process("site.yml", "--check", "--diff") as first:
         assert first.stdout is not None
-        output = first.stdout.readline()
+        # From then on it holds the site.
+        output = ""
+        while "PLAY [" not in output:
+            output += (line := first.stdout.readline())
+            assert line, output
         second = ansible("playbooks/preflight.yml")
         under_way = first.poll() is None
         output += first.stdout.read()

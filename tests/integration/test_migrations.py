@@ -302,7 +302,7 @@ def test_two_runs_at_once_both_succeed(provisioned: Callable[..., Any]) -> None:
         )
         for _ in range(2)
     ]
-    errors = [run.communicate(timeout=60)[1] for run in runs]
+    errors = [run.communicate(timeout=600)[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], errors
     assert sum("Running upgrade  -> 0001" in error for error in errors) == 1
     assert tables(database) == TABLES

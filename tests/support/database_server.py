@@ -154,7 +154,7 @@ class PostgresServer:
                 cwd=self.directory,
                 **self._identity,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while subprocess.run(
             [self.bin / "pg_isready", "-q", f"-h{self.directory}", f"-p{port}"], check=False
         ).returncode:
@@ -169,7 +169,7 @@ class PostgresServer:
         self.hang_up()
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=300)
             self._process = None
 
     @contextmanager

@@ -2,10 +2,12 @@
 
 import grp
 import importlib.util
+import json
 import os
 import pwd
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +212,36 @@ SERVER = {
     "archive": None,
     "weak_verifiers": "",
 }
+
+
+@pytest.fixture
+def archiving(new_server: Any) -> Iterator[Any]:
+    """A server whose archive takes nothing."""
+    server = new_server()
+    server.start("archive_mode=on", "archive_command=false", "wal_level=replica")
+    yield server
+    server.remove()
+
+
+def test_a_wal_segment_that_waits_for_its_archive_is_told_until_it_is_there(
+    proof: Any, archiving: Any
+) -> None:
+    def told() -> str | None:
+        said: str | None = json.loads(archiving.sql(proof.SERVER_QUERY))["archive"]
+        return said
+
+    archiving.sql("SELECT pg_switch_wal()")
+    deadline = time.monotonic() + 600
+    while told() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "could not be archived at" in str(told())
+    # So does the archiver in the last moments of a server, which count it nowhere.
+    for waiting in (archiving.data / "pg_wal/archive_status").glob("*.ready"):
+        waiting.rename(waiting.with_suffix(".done"))
+    assert told() is None
+
+
 OK_HEADERS = {
     "strict-transport-security": "max-age=31536000",
     "x-content-type-options": "nosniff",

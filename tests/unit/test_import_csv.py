@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from imported_rows import taken
 
@@ -119,7 +119,6 @@ def test_lines_in_a_bio_that_may_be_rows_are_named() -> None:
 TEXT = st.text(st.sampled_from("a1,\";\n\r\t 'é=\0"), max_size=12)
 
 
-@settings(deadline=None)
 @given(st.lists(TEXT | st.binary(max_size=12), max_size=12))
 @example(['"', "a"])
 @example(['a,"b', 'c,d"', 'e,"f"g', ',"', "h,i"])
@@ -154,7 +153,6 @@ def lines_of(row: Row) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.text(st.sampled_from("ab1,\";\n\r\t| 'é=\uff1d"), max_size=20), min_size=1, max_size=5

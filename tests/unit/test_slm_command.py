@@ -32,7 +32,7 @@ SYSTEMCTL = """#!/bin/sh
 WAITS = "stty -echo 2>/dev/null; echo begun; sleep 60"
 STATUS = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGQUIT: 131, signal.SIGTERM: 143}
 ARGUMENTS = ("users", "list")
-LIMIT = 30.0  # seconds, for a machine that is busy
+LIMIT = 600.0  # seconds, for a machine that is busy
 
 
 class Command:

@@ -121,7 +121,9 @@ SELECT json_build_object(
       WHEN current_setting('archive_mode') = 'off' THEN 'archive_mode is off'
       WHEN current_setting('archive_command') IN ('', '(disabled)')
           AND current_setting('archive_library') = '' THEN 'archive_command is empty'
+      -- What the archiver does last before the server stops is counted nowhere.
       WHEN last_failed_time > coalesce(last_archived_time, '-infinity')
+          AND last_failed_wal || '.ready' IN (SELECT name FROM pg_ls_archive_statusdir())
       THEN format('%s could not be archived at %s', last_failed_wal, last_failed_time) END
     FROM pg_stat_archiver))
 """
