@@ -40,10 +40,10 @@ stages: alone
 	molecule destroy
 
 services:
-	@scripts/stage.py --give-way $@ 1100 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
+	@scripts/stage.py --give-way $@ 1500 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
-	@scripts/stage.py --give-way $@ 800 $(MAKE) --no-print-directory BESIDE=1 lint unit
+	@scripts/stage.py --give-way $@ 1000 $(MAKE) --no-print-directory BESIDE=1 lint unit
 
 deploy:
 	@scripts/stage.py $@ 400 sh -c 'molecule destroy && molecule converge && molecule idempotence'
@@ -52,7 +52,7 @@ copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
 
 site: copy
-	@scripts/stage.py $@ 1400 pytest -m "not alone" --durations 10 tests/infra tests/e2e
+	@scripts/stage.py $@ 1600 pytest -m "not alone" --durations 10 tests/infra tests/e2e
 
 recovery releases: copy
 	@scripts/other-lab $@ scripts/stage.py $@ 1100 pytest -m "not alone" --durations 10 tests/$@ tests/last
