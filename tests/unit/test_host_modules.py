@@ -323,26 +323,25 @@ class TestHostProof:
     @pytest.mark.parametrize(
         ("chain", "sound"),
         [
-            ({"hook": "input", "policy": "drop"}, True),
-            ({"hook": "input", "policy": "accept"}, False),
-            ({"hook": "output", "policy": "drop"}, False),
+            ({"hook": "input", "policy": "drop"}, ["own", "additive"]),
+            ({"hook": "input", "policy": "accept"}, ["additive"]),
+            ({"hook": "output", "policy": "drop"}, []),
             # Somebody else's may be gone tomorrow.
-            ({"hook": "input", "policy": "drop", "table": "theirs"}, False),
-            ({"hook": "input", "policy": "drop", "family": "ip"}, False),
+            ({"hook": "input", "policy": "drop", "table": "theirs"}, []),
+            ({"hook": "input", "policy": "drop", "family": "ip"}, []),
         ],
     )
-    def test_a_firewall_must_drop_what_comes_in(
-        self, proof: Any, chain: dict[str, str], sound: bool
+    def test_a_firewall_must_drop_what_comes_in_or_judge_it_beside_another(
+        self, proof: Any, chain: dict[str, str], sound: list[str]
     ) -> None:
-        fault = proof.judge_chains(
-            {
-                "nftables": [
-                    {"metainfo": {}},
-                    {"chain": {"family": "inet", "table": "autobot", **chain}},
-                ]
-            }
-        )
-        assert (fault == "") is sound
+        rules = {
+            "nftables": [
+                {"metainfo": {}},
+                {"chain": {"family": "inet", "table": "autobot", **chain}},
+            ]
+        }
+        modes = ["own", "additive"]
+        assert [mode for mode in modes if proof.judge_chains(rules, mode) == ""] == sound
 
     def test_an_expected_error_has_no_fault(self, proof: Any) -> None:
         request = {"url": "https://host/", "status": 401}
@@ -411,7 +410,7 @@ class TestHostProof:
                 "ca": "/nowhere/ca.crt",
                 "deadline": 2,
                 "minimum_days": 14,
-                "firewall": False,
+                "firewall": "none",
                 "ssh_logins": None,
                 "server": None,
                 "logins": [],

@@ -42,9 +42,12 @@ options:
     type: int
     default: 14
   firewall:
-    description: Check that the firewall drops what no rule accepts.
-    type: bool
-    default: true
+    description: >-
+      Check that the site's firewall drops what no rule accepts (V(own)), or is there and judges its
+      own ports (V(additive)); with V(none) it is not looked at.
+    type: str
+    choices: [own, additive, none]
+    default: own
   ssh_logins:
     description: What becomes of password logins over SSH, V(keys_only) or V(as_found).
     type: str
@@ -100,7 +103,10 @@ UNANSWERED = re.compile(
     r"timeout expired|timed out|Connection refused|No route to host|unreachable"
 )
 
-FIREWALL = "firewall drops what no rule accepts"
+FIREWALLS = {
+    "own": "firewall drops what no rule accepts",
+    "additive": "firewall judges the site's ports, and leaves others to the host's",
+}
 SSH_KEYS = "SSH takes keys, no passwords"
 SSH_PASSWORDS = "SSH takes passwords too, as it was found"
 # With its path, as it demands.
@@ -199,14 +205,16 @@ def judge_server(state: dict[str, Any]) -> str:
     return "; ".join(faults)
 
 
-def judge_chains(ruleset: dict[str, Any]) -> str:
+def judge_chains(ruleset: dict[str, Any], mode: str) -> str:
     """What is wrong with the rules in force (nft's JSON); empty when nothing is."""
     chains = [item["chain"] for item in ruleset.get("nftables", []) if "chain" in item]
     ours = [chain for chain in chains if (chain["family"], chain["table"]) == ("inet", "autobot")]
-    if any(chain.get("hook") == "input" and chain.get("policy") == "drop" for chain in ours):
+    inputs = [chain.get("policy") for chain in ours if chain.get("hook") == "input"]
+    if "drop" in inputs or (inputs and mode == "additive"):
         return ""
+    does = "drops what no rule accepts" if mode == "own" else "judges what comes in"
     advice = "Run: systemctl reload-or-restart autobot-firewall"
-    return f"no chain of the table inet autobot drops what no rule accepts. {advice}"
+    return f"no chain of the table inet autobot {does}. {advice}"
 
 
 def takes_passwords(configuration: str) -> bool:
@@ -263,8 +271,8 @@ class Prover:
         """All checks, side by side, in the order in which they are given."""
         parameters = self._parameters
         checks: list[tuple[str, Callable[[], Check]]] = []
-        if parameters["firewall"]:
-            checks.append((FIREWALL, self.firewall))
+        if parameters["firewall"] in FIREWALLS:
+            checks.append((FIREWALLS[parameters["firewall"]], self.firewall))
         if parameters["ssh_logins"]:
             checks.append((SSH_KEYS, self.ssh))
         if parameters["server"]:
@@ -285,11 +293,12 @@ class Prover:
             return Check(name, False, f"{type(error).__name__}{said}")
 
     def firewall(self) -> Check:
+        mode = self._parameters["firewall"]
         listed = run(["nft", "--json", "list", "chains"], {})
         if listed.returncode:
-            return Check(FIREWALL, False, words(listed))
-        fault = judge_chains(json.loads(listed.stdout))
-        return Check(FIREWALL, not fault, fault)
+            return Check(FIREWALLS[mode], False, words(listed))
+        fault = judge_chains(json.loads(listed.stdout), mode)
+        return Check(FIREWALLS[mode], not fault, fault)
 
     def ssh(self) -> Check:
         found = run(SSHD, {})
@@ -397,7 +406,7 @@ def main() -> None:
             "ca": {"type": "path", "required": True},
             "deadline": {"type": "int", "default": 2},
             "minimum_days": {"type": "int", "default": 14},
-            "firewall": {"type": "bool", "default": True},
+            "firewall": {"type": "str", "choices": [*FIREWALLS, "none"], "default": "own"},
             "ssh_logins": {"type": "str", "choices": ["keys_only", "as_found"]},
             "server": {"type": "str"},
             "logins": {"type": "list", "elements": "dict", "default": []},
