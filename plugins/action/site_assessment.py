@@ -120,6 +120,7 @@ def database_of(variables: Mapping[str, Any], survey: Mapping[str, Any]) -> Data
         "version": str(given or default_version(survey["system"])),
         "database": variables["postgresql_database"],
         "owner": variables["postgresql_owner"],
+        "adopt_from": variables.get("postgresql_adopt_from", ""),
         "hba": variables["postgresql_hba_services"] + variables.get("postgresql_hba", []),
         "listen_addresses": variables["postgresql_listen_addresses"],
     }
@@ -147,6 +148,7 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
         *("address", "group_names", "site_networks", "survey_result"),
         *("firewall_mode", "firewall_ssh_sources", "firewall_services", "firewall_allow"),
         *("postgresql_version", "postgresql_database", "postgresql_owner"),
+        "postgresql_adopt_from",
         *("postgresql_hba_services", "postgresql_hba", "postgresql_listen_addresses"),
     )
     variables = {key: plain(template(raw[key])) for key in wanted if key in raw}

@@ -31,12 +31,15 @@ class Site:
             {"name": "tenant", "login": False, "connection_limit": 0, "members": ["service"]},
         ]
         self.database = "people"
+        self.adopt_from = ""
 
     def run(self, *, check: bool = False) -> list[str]:
         """The changes; raises AssertionError with what psql says when it fails."""
         wanted = {
             "database": self.database,
             "owner": "owner",
+            "adopt_from": self.adopt_from,
+            "adopted": {"users": ["SELECT", "INSERT", "UPDATE"], "logs": ["SELECT"]},
             "roles": self.roles,
             "verifiers": self.filters.scram_verifiers(self.passwords, "host"),
         }
@@ -285,3 +288,70 @@ def test_names_that_need_quotes_stay_names(site: Site) -> None:
     site.database = 'peo"ple; DROP'
     site.run()
     assert site.run() == []
+
+
+@pytest.fixture
+def inherited(site: Site) -> Site:
+    """A database in which AutoBot lives, as another role."""
+    site.sql("CREATE ROLE app LOGIN")
+    site.sql("CREATE DATABASE people OWNER app ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0")
+    site.sql("CREATE DATABASE other OWNER app")
+    site.sql(
+        "SET ROLE app; CREATE TABLE users (name text); CREATE TABLE logs (line text);"
+        "CREATE TABLE theirs (n int); INSERT INTO users VALUES ('ada')",
+        database="people",
+    )
+    return site
+
+
+def owners(site: Site) -> str:
+    return site.sql(
+        "SELECT string_agg(relname || ' ' || pg_get_userbyid(relowner), ', ' ORDER BY relname) "
+        "FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
+        database="people",
+    )
+
+
+def test_tables_stay_whose_they_are_where_nobody_says_so(inherited: Site) -> None:
+    inherited.run()
+    assert owners(inherited) == "logs app, theirs app, users app"
+
+
+def test_tables_that_are_adopted_change_hands_and_nothing_else_does(inherited: Site) -> None:
+    inherited.adopt_from = "app"
+    changes = inherited.run()
+    assert "database people: owner of table users" in changes
+    assert owners(inherited) == "logs owner, theirs app, users owner"
+    assert inherited.sql(
+        "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'other'"
+    ) == ("app")
+    assert inherited.run() == []
+
+
+def test_who_had_the_tables_goes_on_with_their_rows(inherited: Site) -> None:
+    inherited.adopt_from = "app"
+    inherited.run()
+
+    def as_app(statement: str) -> str:
+        return inherited.server.sql(statement, database="people", user="app")
+
+    assert as_app("SELECT name FROM users") == "ada"
+    as_app("INSERT INTO users VALUES ('bob'); UPDATE users SET name = 'eve' WHERE name = 'bob'")
+    as_app("INSERT INTO theirs VALUES (1)")
+    assert as_app("SELECT count(*) FROM logs") == "0"
+    for denied in ("INSERT INTO logs VALUES ('x')", "DROP TABLE users", "DELETE FROM users"):
+        with pytest.raises(AssertionError, match=r"permission denied|must be owner"):
+            as_app(denied)
+
+
+def test_what_the_former_owner_loses_is_given_back(inherited: Site) -> None:
+    inherited.adopt_from = "app"
+    inherited.run()
+    inherited.sql("REVOKE UPDATE ON users FROM app", database="people")
+    assert inherited.run() == ["database people: app may UPDATE in users"]
+
+
+def test_a_role_that_is_not_there_has_nothing_to_hand_over(inherited: Site) -> None:
+    inherited.adopt_from = "nobody"
+    inherited.run()
+    assert owners(inherited) == "logs app, theirs app, users app"

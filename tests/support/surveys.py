@@ -208,6 +208,7 @@ def store(database: str, users: int, schema: str = "upstream") -> dict[str, Any]
         "hash_forms": {"bcrypt": users},
         "problems": [],
         "schema": schema,
+        "owners": [],
     }
 
 
@@ -280,6 +281,7 @@ def database_wanted(
         "version": version,
         "database": database,
         "owner": owner,
+        "adopt_from": "",
         "hba": hba,
         "listen_addresses": ["127.0.0.1", *addresses],
     }

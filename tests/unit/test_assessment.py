@@ -590,6 +590,33 @@ class TestClusters:
         found = conflicts([with_clusters(cluster("17", {}, [], [], **changes))])
         assert [it.kind for it in found] == kinds
 
+    @pytest.mark.parametrize(
+        ("owners", "adopt_from", "lines"),
+        [
+            (["autobot_user_admin"], "", None),
+            (["slm_app"], "slm_app", None),
+            # A run was here before, and something was made anew meanwhile.
+            (["autobot_user_admin", "slm_app"], "slm_app", None),
+            (
+                ["slm_app"],
+                "",
+                "# owner of AutoBot's tables until then\npostgresql_adopt_from: slm_app",
+            ),
+            (["one", "two"], "", ""),
+            (["1e3"], "", '# owner of AutoBot\'s tables until then\npostgresql_adopt_from: "1e3"'),
+        ],
+    )
+    def test_tables_of_another_role_are_handed_over_where_the_inventory_says_so(
+        self, owners: list[str], adopt_from: str, lines: str | None
+    ) -> None:
+        kept = {**store("autobot_users", 3), "owners": owners, "cluster": "17/main"}
+        other = {**store("autobot_users", 3), "owners": ["else"], "cluster": "16/main"}
+        host = with_clusters(cluster("17", {}, [], []), stores=[other, kept])
+        assert host.postgresql is not None
+        host = replace(host, postgresql={**host.postgresql, "adopt_from": adopt_from})
+        found = [it for it in conflicts([host]) if it.kind == "owner"]
+        assert [it.lines for it in found] == ([] if lines is None else [lines])
+
     @pytest.mark.parametrize("error", ["", "it does not answer"])
     def test_a_file_that_the_run_extends_is_noted(self, error: str) -> None:
         host = with_clusters(cluster("17", {}, [], [], include_dir=False, error=error))

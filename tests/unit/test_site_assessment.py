@@ -115,6 +115,7 @@ class TestWanted:
         assert wanted == {
             "database": "autobot_users",
             "owner": "autobot_user_admin",
+            "adopt_from": "",
             "listen_addresses": ["127.0.0.1", REDIS],
             "hba": [
                 {**line, "role": "autobot_user_admin", "addresses": [SLM]},

@@ -276,6 +276,38 @@ def lost_lines(cluster: Mapping[str, Any], wanted: Database) -> list[str]:
     ]
 
 
+def owner_conflicts(host: Host) -> list[Conflict]:
+    """Tables of AutoBot's in the database of the run that another role than its owner has."""
+    cluster, wanted = our_cluster(host), host.postgresql
+    if cluster is None or wanted is None:
+        return []
+    used = (f"{cluster['version']}/{cluster['name']}", wanted["database"])
+    (store, *_) = [
+        *(it for it in host.survey["stores"] if (it["cluster"], it["database"]) == used),
+        {"owners": []},
+    ]
+    others = [it for it in store["owners"] if it not in (wanted["owner"], wanted["adopt_from"])]
+    if not others:
+        return []
+    what = (
+        f"AutoBot's tables in the database {shown(wanted['database'])} belong to "
+        f"{listed(list(map(shown, others)))}."
+    )
+    why = f"The migrations need {wanted['owner']} to own them."
+    if len(others) > 1:
+        answer = (
+            f"Give them to one role first, table by table (ALTER TABLE … OWNER TO {others[0]})."
+        )
+        return [Conflict(host.name, "owner", what, why, answer)]
+    answer = (
+        "Let the run hand them over, and nothing else of that role, which goes on reading and "
+        f"writing their rows: host_vars/{host.name}.yml."
+    )
+    reason = "owner of AutoBot's tables until then"
+    entry = Entry("postgresql_adopt_from", others[0], reason)
+    return [Conflict(host.name, "owner", what, why, answer, entries=(entry,))]
+
+
 def store_notes(host: Host) -> list[str]:
     cluster, wanted = our_cluster(host), host.postgresql
     if cluster is None or wanted is None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from .words import comment, item
+from .words import comment, item, scalar
 
 Survey = dict[str, Any]
 # Variables with one value, the last that is wanted; all others are lists.
-SCALARS: Final = ("firewall_mode",)
+SCALARS: Final = ("firewall_mode", "postgresql_adopt_from")
 
 
 class Rule(TypedDict):
@@ -39,11 +39,15 @@ class HbaLine(TypedDict):
 
 
 class Database(TypedDict):
-    """The cluster and the database that the bundle wants. `version` is empty if not known."""
+    """The cluster and the database that the bundle wants. `version` is empty if not known.
+
+    `adopt_from` is the role from which it takes AutoBot's tables, or empty.
+    """
 
     version: str
     database: str
     owner: str
+    adopt_from: str
     hba: list[HbaLine]
     listen_addresses: list[str]
 
@@ -154,7 +158,7 @@ def variable_lines(variable: str, entries: list[Entry]) -> list[str]:
     if variable not in SCALARS:
         return [f"{variable}:", *item_lines(entries)]
     said = [line.strip() for line in comment(entries[-1].reason)]
-    return [*said, f"{variable}: {entries[-1].value}"]
+    return [*said, f"{variable}: {scalar(entries[-1].value)}"]
 
 
 def yaml_text(entries: Iterable[Entry]) -> str:

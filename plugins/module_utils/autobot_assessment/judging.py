@@ -9,6 +9,7 @@ from .clusters import (
     cluster_conflicts,
     cluster_notes,
     configuration_conflicts,
+    owner_conflicts,
     store_notes,
 )
 from .hosts import Conflict, Host, Note
@@ -22,6 +23,7 @@ KINDS: Final = (
     "configuration",
     "directory",
     "listener",
+    "owner",
     "client",
     "firewall",
 )
@@ -35,6 +37,7 @@ def conflicts(hosts: list[Host]) -> list[Conflict]:
             *port_conflicts(host),
             *cluster_conflicts(host),
             *configuration_conflicts(host),
+            *owner_conflicts(host),
             *directory_conflicts(host),
             *listener_conflicts(host),
             *client_conflicts(host),

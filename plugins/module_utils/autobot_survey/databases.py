@@ -154,7 +154,8 @@ MARKS = {
 }
 
 TABLES_QUERY = f"""
-SELECT coalesce(json_object_agg(relname, json_build_object('kind', relkind, 'columns', (
+SELECT coalesce(json_object_agg(relname, json_build_object('kind', relkind,
+'owner', pg_get_userbyid(relowner), 'columns', (
   SELECT coalesce(json_object_agg(attname, format_type(atttypid, NULL)), '{{}}')
   FROM pg_attribute WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped))), '{{}}')
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
@@ -570,6 +571,7 @@ def _empty_store(cluster: dict[str, Any], database: str) -> dict[str, Any]:
         "teams": None,
         "hash_forms": {},
         "schema": "partial",
+        "owners": [],
         "missing": [],
         "problems": [],
     }
@@ -591,6 +593,8 @@ def _recognized(store: dict[str, Any], tables: dict[str, Any]) -> bool:
     if users["kind"] != "r":
         raise AnswerError("public.users is not a plain table, so it is not read.")
     store["missing"] = [name for name in TABLES[store["kind"]] if name not in tables]
+    owners = {tables[name]["owner"] for name in TABLES[store["kind"]] if name in tables}
+    store["owners"] = sorted(owners)
     for column, types in COLUMNS[store["kind"]].items():
         found = users["columns"].get(column)
         if found not in types:

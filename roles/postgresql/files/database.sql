@@ -1,7 +1,7 @@
 -- Brings roles, database and privileges to what is wanted, and prints one line for each change.
 --
 -- psql variables
---   wanted  JSON: {database, owner,
+--   wanted  JSON: {database, owner, adopt_from, adopted: {table: [privilege]},
 --           roles: [{name, connection_limit, login, bypass_rls, advisory_locks, settings: {},
 --                    members: [name]}],
 --           verifiers: {name: SCRAM verifier}}
@@ -143,6 +143,17 @@ WHERE login AND name <> :'owner' AND NOT EXISTS (
     SELECT
     FROM privilege JOIN pg_roles ON pg_roles.oid = grantee
     WHERE rolname = name AND privilege_type = 'CONNECT'
+)
+UNION ALL
+-- Who had the tables that are adopted goes on using them.
+SELECT format('database %s: %s may connect', :'database', rolname),
+    format('GRANT CONNECT ON DATABASE %I TO %I', :'database', rolname)
+FROM pg_roles
+WHERE rolname = (SELECT document ->> 'adopt_from' FROM wanted) AND (
+    -- As owner it may, until then.
+    rolname IN (SELECT owner FROM present) OR NOT EXISTS (
+        SELECT FROM privilege WHERE grantee = pg_roles.oid AND privilege_type = 'CONNECT'
+    )
 );
 
 SELECT what FROM change ORDER BY position;
@@ -181,6 +192,39 @@ WHERE name <> :'owner' AND NOT EXISTS (
     FROM privilege JOIN pg_roles ON pg_roles.oid = grantee
     WHERE rolname = name AND privilege_type = 'USAGE'
 );
+
+-- AutoBot's tables, and those alone: REASSIGN OWNED would hand over all that a role has. An AutoBot
+-- that works with them would wait for a lock behind whoever has the table now, and all others behind it.
+SET lock_timeout = '10s';
+WITH adopted AS (
+    SELECT pg_class.oid, relname, relowner, relacl, pg_roles.oid AS former, rolname, privileges
+    FROM jsonb_each(:'wanted'::jsonb -> 'adopted') AS listed (name, privileges)
+        JOIN pg_class ON relname = name AND relkind = 'r' AND relnamespace = 'public'::regnamespace
+        JOIN pg_roles ON rolname = :'wanted'::jsonb ->> 'adopt_from'
+), granted AS (
+    SELECT relname, string_agg(privilege, ', ') AS privileges
+    FROM adopted CROSS JOIN jsonb_array_elements_text(privileges) AS privilege
+    WHERE relowner = former OR NOT EXISTS (
+        SELECT FROM aclexplode(relacl) WHERE grantee = former AND privilege_type = privilege
+    )
+    GROUP BY relname
+)
+INSERT INTO change (what, statement)
+SELECT format('database %s: owner of table %s', :'database', relname),
+    format('ALTER TABLE public.%I OWNER TO %I', relname, :'owner')
+FROM adopted WHERE relowner = former
+UNION ALL
+SELECT format('database %s: %s may use schema public', :'database', rolname),
+    format('GRANT USAGE ON SCHEMA public TO %I', rolname)
+FROM (SELECT DISTINCT former, rolname FROM adopted) AS role
+WHERE NOT EXISTS (
+    SELECT FROM pg_namespace, aclexplode(nspacl)
+    WHERE nspname = 'public' AND grantee = former AND privilege_type = 'USAGE'
+)
+UNION ALL
+SELECT format('database %s: %s may %s in %s', :'database', rolname, granted.privileges, relname),
+    format('GRANT %s ON TABLE public.%I TO %I', granted.privileges, relname, rolname)
+FROM granted JOIN adopted USING (relname);
 
 -- Functions that everybody may call, and that let whoever connects keep others waiting or fill the
 -- disk. Reading and writing files of the server is for superusers anyway. Roles of others that
