@@ -210,7 +210,7 @@ SERVER = {
     "file_errors": 0,
     "pending_restart": "",
     "archive": None,
-    "weak_verifiers": "",
+    "weak_verifiers": ["of_others"],
 }
 
 
@@ -301,24 +301,29 @@ class TestHostProof:
             assert f"expected {expect}, found {outcome}" in fault
 
     def test_a_sound_server_has_no_fault(self, proof: Any) -> None:
-        assert proof.judge_server(SERVER) == ""
+        assert proof.judge_server(SERVER, ["new_role"]) == ""
 
     @pytest.mark.parametrize(
         ("change", "word"),
         [
             ({"ssl": "off"}, "ssl"),
-            ({"data_checksums": "off"}, "checksums"),
             ({"hba_errors": 1}, "pg_hba"),
             ({"file_errors": 1}, "pg_file_settings"),
             ({"pending_restart": "shared_buffers"}, "shared_buffers"),
             ({"archive": "archive_mode is off"}, "archive_mode"),
-            ({"weak_verifiers": "old_role"}, "old_role"),
+            ({"weak_verifiers": ["of_others", "old_role"]}, ": old_role"),
         ],
     )
     def test_each_fault_of_a_server_is_named(
         self, proof: Any, change: dict[str, Any], word: str
     ) -> None:
-        assert word in proof.judge_server({**SERVER, **change})
+        assert word in proof.judge_server({**SERVER, **change}, ["new_role", "old_role"])
+
+    def test_an_adopted_cluster_may_lack_checksums_and_it_is_said(self, proof: Any) -> None:
+        state = {**SERVER, "data_checksums": "off"}
+        assert proof.judge_server(state, []) == ""
+        assert "NO data checksums" in proof.server_name(state)
+        assert proof.server_name(SERVER) == proof.SERVER
 
     @pytest.mark.parametrize(
         ("chain", "sound"),
@@ -413,6 +418,7 @@ class TestHostProof:
                 "firewall": "none",
                 "ssh_logins": None,
                 "server": None,
+                "server_roles": [],
                 "logins": [],
                 "requests": [{"name": "nobody", "url": "http://127.0.0.1:1/", "status": 200}],
                 "certificates": [

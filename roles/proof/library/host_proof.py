@@ -54,6 +54,11 @@ options:
   server:
     description: Check the PostgreSQL server of this host from the inside, in this database.
     type: str
+  server_roles:
+    description: Roles of the site in it, whose passwords must be stored as SCRAM-SHA-256.
+    type: list
+    elements: str
+    default: []
   logins:
     description: "Logins to try: C(name), C(host), C(database), C(user), C(tls) (V(verify-full) or
       V(disable)), C(expect) (V(accepted), V(refused), or V(unreachable))."
@@ -121,7 +126,7 @@ SELECT json_build_object(
   'file_errors', (SELECT count(*) FROM pg_file_settings WHERE error IS NOT NULL),
   'pending_restart', (SELECT coalesce(string_agg(name, ', '), '')
                       FROM pg_settings WHERE pending_restart),
-  'weak_verifiers', (SELECT coalesce(string_agg(rolname, ', '), '') FROM pg_authid
+  'weak_verifiers', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_authid
                      WHERE rolcanlogin AND rolpassword NOT LIKE 'SCRAM-SHA-256$%'),
   'archive', (SELECT CASE
       WHEN current_setting('archive_mode') = 'off' THEN 'archive_mode is off'
@@ -185,24 +190,31 @@ def judge_login(expect: str, status: int, error: str) -> str:
     return f"expected {expect}, found {outcome} ({reason}). {hints[expect]}"
 
 
-def judge_server(state: dict[str, Any]) -> str:
-    """What is wrong with a PostgreSQL server; empty when nothing is."""
+def judge_server(state: dict[str, Any], roles: list[str]) -> str:
+    """What is wrong with a PostgreSQL server of which these roles are the site's; empty when
+    nothing is. Passwords of others' roles, and how others made the cluster, are theirs.
+    """
     faults = []
     if state["ssl"] != "on":
         faults.append("ssl is off")
-    if state["data_checksums"] != "on":
-        faults.append("data checksums are off")
     if state["hba_errors"]:
         faults.append("pg_hba.conf has errors (see pg_hba_file_rules)")
     if state["file_errors"]:
         faults.append("the configuration has errors (see pg_file_settings)")
     if state["pending_restart"]:
         faults.append(f"settings wait for a restart: {state['pending_restart']}")
-    if state["weak_verifiers"]:
-        faults.append(f"passwords are not stored as SCRAM-SHA-256: {state['weak_verifiers']}")
+    if weak := sorted(set(state["weak_verifiers"]) & set(roles)):
+        faults.append(f"passwords are not stored as SCRAM-SHA-256: {', '.join(weak)}")
     if state["archive"]:
         faults.append(f"{state['archive']}. Run: systemctl start autobot-backup-check")
     return "; ".join(faults)
+
+
+def server_name(state: dict[str, Any]) -> str:
+    """What is proved of a server. An adopted cluster may lack checksums, and goes on without."""
+    if state["data_checksums"] == "on":
+        return SERVER
+    return SERVER.replace("checksums", "NO data checksums (docs/operations.md)")
 
 
 def judge_chains(ruleset: dict[str, Any], mode: str) -> str:
@@ -323,8 +335,9 @@ class Prover:
         if found.returncode:
             return Check(SERVER, False, words(found))
         state = json.loads(found.stdout)
-        fault = judge_server(state)
-        return Check(SERVER, not fault, fault, {"postgresql": state["version"].split()[0]})
+        fault = judge_server(state, self._parameters["server_roles"])
+        facts = {"postgresql": state["version"].split()[0]}
+        return Check(server_name(state), not fault, fault, facts)
 
     def login(self, login: dict[str, Any]) -> Check:
         password = self._parameters["passwords"].get(login["user"], "none")
@@ -409,6 +422,7 @@ def main() -> None:
             "firewall": {"type": "str", "choices": [*FIREWALLS, "none"], "default": "own"},
             "ssh_logins": {"type": "str", "choices": ["keys_only", "as_found"]},
             "server": {"type": "str"},
+            "server_roles": {"type": "list", "elements": "str", "default": []},
             "logins": {"type": "list", "elements": "dict", "default": []},
             "requests": {"type": "list", "elements": "dict", "default": []},
             "certificates": {"type": "list", "elements": "dict", "default": []},
