@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import os
+import tarfile
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +39,18 @@ options:
     description: As the module's.
     type: bool
     default: false
+  archive:
+    description:
+      - File on the controller, for its owner only, to which all entries are written as a tar
+        archive; the host is not asked, and need not be there. Owners and groups are root's, dates
+        are the same for ever - the archive changes when an entry does.
+      - C(created) says whether there was none; C(written) names the entries that are new or have
+        changed, and those that are gone.
+    type: path
 """
+
+# One fixed date for every member, as of the release archive.
+EPOCH = 315_532_800
 
 
 def expanded(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -50,6 +65,56 @@ def expanded(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
             for name, text in entry["credentials"].items()
         ),
     ]
+
+
+def member(entry: Mapping[str, Any], content: bytes) -> tarfile.TarInfo:
+    """An entry as a member of an archive, without the path's first slash."""
+    directory = bool(entry.get("directory"))
+    found = tarfile.TarInfo(str(entry["path"]).lstrip("/"))
+    found.type = tarfile.DIRTYPE if directory else tarfile.REGTYPE
+    found.mode = int(str(entry.get("mode") or ("0755" if directory else "0644")), 8)
+    found.size, found.mtime, found.uname, found.gname = len(content), EPOCH, "root", "root"
+    return found
+
+
+def packed(entries: list[dict[str, Any]]) -> bytes:
+    """The entries as a tar archive, in their order."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            content = str(entry.get("content") or "").encode()
+            archive.addfile(member(entry, content), io.BytesIO(content))
+    return stream.getvalue()
+
+
+def members(archive: bytes) -> dict[str, tuple[int, bytes]]:
+    """Mode and content of what an archive holds, by its path; nothing where it is none."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+            return {
+                found.name: (
+                    found.mode,
+                    stream.read() if (stream := opened.extractfile(found)) else b"",
+                )
+                for found in opened
+            }
+    except tarfile.TarError:
+        return {}
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Replace a file as a whole, for its owner only; its directory is made."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # mkstemp makes the file with mode 0600.
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
 
 
 class ActionModule(ActionBase):
@@ -67,10 +132,12 @@ class ActionModule(ActionBase):
                 "files": {"type": "list", "elements": "dict", "required": True},
                 "aside": {"type": "path"},
                 "always_aside": {"type": "bool", "default": False},
+                "archive": {"type": "path"},
             }
         )
         variables = task_vars or {}
-        files, secrets = [], {}
+        files: list[dict[str, Any]] = []
+        secrets: dict[str, str] = {}
         for given in itertools.chain.from_iterable(map(expanded, arguments["files"])):
             entry = dict(given)
             template = entry.pop("template", f"{str(entry['path']).lstrip('/')}.j2")
@@ -79,9 +146,11 @@ class ActionModule(ActionBase):
                 entry["content"] = Path(self._find_needle("files", entry.pop("file"))).read_text()
             elif not entry.get("directory") and "content" not in entry:
                 entry["content"] = self._render(template, variables)
-            if secret:
+            if secret and not arguments["archive"]:
                 secrets[entry["path"]] = entry.pop("content")
             files.append(entry)
+        if arguments["archive"]:
+            return self._archive(Path(arguments["archive"]), files)
         result: dict[str, Any] = self._execute_module(
             module_name="host_files",
             module_args={
@@ -93,6 +162,18 @@ class ActionModule(ActionBase):
             task_vars=variables,
         )
         return result
+
+    def _archive(self, path: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write the archive where it differs; its contents are not shown, for it has secrets."""
+        before = path.read_bytes() if path.is_file() else b""
+        after = packed(files)
+        is_private = bool(before) and path.stat().st_mode & 0o777 == 0o600
+        changed = before != after or not is_private
+        if changed and not self._task.check_mode:
+            replace(path, after)
+        old, new = members(before), members(after)
+        written = [name for name in old | new if old.get(name) != new.get(name)]
+        return {"changed": changed, "created": not before, "written": written}
 
     def _render(self, template: str, variables: dict[str, Any]) -> str:
         lookup = lookup_loader.get(

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "-".join(filter(None, (".lab", os.environ.get("LAB_NAME"))))
 SSH_CONFIG = STATE / "ssh_config"
 HOSTS = ("slm", "redis", "backend")
+# A backend that no run connects to: inventory/lab/wsl.yml.
+ELSEWHERE = "wsl"
 # The password that the tests gave the first SLM administrator: the one-time password works once.
 TESTS_FILE = STATE / "tests.json"
 

@@ -9,6 +9,7 @@ import pytest
 from testinfra.host import Host
 
 from lab import (
+    ELSEWHERE,
     HOSTS,
     Figure,
     Run,
@@ -21,7 +22,7 @@ from lab import (
 )
 
 EX_TEMPFAIL = 75
-EVERYWHERE = {"localhost", *HOSTS}
+EVERYWHERE = {"localhost", *HOSTS, ELSEWHERE}
 # Of what the site has its own values, this is what the damage leaves in force on redis.
 OLD_VALUE = "4321ms"
 NGINX = "/etc/nginx/conf.d/autobot-slm.conf"

@@ -32,7 +32,9 @@ from traffic import Traffic, traffic
 
 SECRETS = "playbooks/rotate_secrets.yml"
 CERTIFICATES = "playbooks/rotate_certificates.yml"
-FINISH = ("-e", "rotate_phase=finish")
+# Nobody is at the address of the backend elsewhere, and puts an archive there.
+UNATTENDED = ("-e", '{"site_backends_elsewhere": []}')
+FINISH = ("-e", "rotate_phase=finish", *UNATTENDED)
 # The second time: the new passwords are in the vault, and the databases do not have them yet.
 KILLED_AT = "TASK [postgresql : Change what differs]"
 TRUST = "/etc/ssl/certs/ca-certificates.crt"
@@ -141,7 +143,7 @@ def rotation(site: Site, administrator: Administrator) -> Iterator[Rotation]:
     try:
         token = token_of(administrator)
         with at_work(site, administrator) as work:
-            with ansible_process(SECRETS) as process:
+            with ansible_process(SECRETS, *UNATTENDED) as process:
                 assert process.stdout is not None
                 seen["killed"] = []
                 for line in process.stdout:
@@ -151,14 +153,14 @@ def rotation(site: Site, administrator: Administrator) -> Iterator[Rotation]:
             # The new ones are known by now: none of both may show.
             secrets = site.secrets | Site.load().secrets
             with watched_processes(secrets) as seen["exposed"]:
-                seen["started"] = ansible(SECRETS, "-vvv", "--diff")
+                seen["started"] = ansible(SECRETS, *UNATTENDED, "-vvv", "--diff")
             seen |= {"between": Seen.now(), "token_between": answer_to(site, token)}
             kept.append(repositories())
             vault = (STATE / "vault.yml").read_bytes()
             seen["refused"] = ansible(SECRETS, *FINISH)
             seen["vault_after_refusal"] = (STATE / "vault.yml").read_bytes() == vault
             leaves = served_certificates()
-            seen["published"] = ansible(CERTIFICATES, "-e", "rotate_ca=true")
+            seen["published"] = ansible(CERTIFICATES, *UNATTENDED, "-e", "rotate_ca=true")
         seen["work"].append(work)
         seen["both"] = Seen.now()
         with at_work(site, administrator) as work:

@@ -36,6 +36,7 @@ MADE = (
     "inventory/production/assessment.",
     "inventory/production/build",
     "inventory/production/ca.crt",
+    "inventory/production/elsewhere",
     "inventory/production/host_vars",
     "inventory/production/site.json",
     "inventory/production/vault.yml",

@@ -101,11 +101,11 @@ def test_a_slip_in_the_variables_of_one_host_names_that_host() -> None:
 @pytest.mark.parametrize(
     ("limit", "left_out"),
     [
-        ("slm", {"redis", "backend", "localhost"}),
+        ("slm", {"redis", "backend", "wsl", "localhost"}),
         ("!slm", {"slm"}),
-        ("site", {"localhost"}),
-        ("localhost", {"slm", "redis", "backend"}),
-        ("@{}/retry", {"slm", "redis", "backend", "localhost"}),
+        ("site", {"wsl", "localhost"}),
+        ("localhost", {"slm", "redis", "backend", "wsl"}),
+        ("@{}/retry", {"slm", "redis", "backend", "wsl", "localhost"}),
     ],
 )
 def test_a_limit_that_leaves_hosts_out_is_refused_at_once(
@@ -119,6 +119,19 @@ def test_a_limit_that_leaves_hosts_out_is_refused_at_once(
     named = text.split("leaves out ", 1)[1].split(".", 1)[0].replace("\n", " ")
     assert {name.strip() for name in named.split(",")} == left_out
     assert "changed=1" not in text
+
+
+@pytest.mark.parametrize("managed", [[], ["backend"]])
+@pytest.mark.parametrize("elsewhere", [[], ["wsl"]])
+def test_a_site_has_a_backend_of_one_kind_or_the_other(
+    tmp_path: Path, managed: list[str], elsewhere: list[str]
+) -> None:
+    groups = {"site_backends": managed, "site_backends_elsewhere": elsewhere}
+    done = ask(tmp_path, "-e", json.dumps(groups))
+    text = " ".join((done.stdout + done.stderr).split())
+    assert (done.returncode == 0) is bool(managed or elsewhere)
+    refused = "autobot_backend_elsewhere, with its address" in text
+    assert refused is not bool(managed or elsewhere)
 
 
 def test_a_limit_to_all_is_none(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ ROOTS = ("root", "root")
 OTHERS = {
     # Root runs what is configured in it, so postgres only reads.
     "/etc/autobot-users/backup": ("root", "postgres", "0750"),
+    # On a backend that Ansible does not manage: nginx reads it before it gives root up.
+    "/etc/autobot-users/tls/https.key": ("root", "root", "0600"),
     # It has the keys of the repositories.
     "/etc/pgbackrest.conf": ("root", "postgres", "0640"),
     # Of a backup, and written by it.

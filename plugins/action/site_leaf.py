@@ -1,0 +1,202 @@
+"""A server's key and certificate, made on the controller, for a host that makes none itself."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import filter_loader
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+DOCUMENTATION = """
+name: site_leaf
+short_description: a key and its certificate, made and kept on the controller
+description:
+  - For a host that Ansible does not manage. Hosts that it does make their keys themselves, and keep
+    them (C(certificate_pairs)).
+  - Makes both anew where C(certificates_due) says so. One file holds both, is for its owner only,
+    and is replaced as a whole. In check mode nothing is written.
+  - Runs on the controller.
+options:
+  path:
+    description: The file with the key and the certificate (PEM).
+    type: path
+    required: true
+  leaf:
+    description: "What the certificate is for: C(name), C(dns), C(ip)."
+    type: dict
+    required: true
+  authority:
+    description: Certificate (PEM) of the CA.
+    type: str
+    required: true
+  authority_key:
+    description: Its private key (PEM).
+    type: str
+    required: true
+  days:
+    description: Days for which a new certificate is valid.
+    type: int
+    required: true
+  renew_days:
+    description: A certificate with fewer days left is renewed.
+    type: int
+    required: true
+  renew:
+    description: Renew it, due or not.
+    type: bool
+    default: false
+"""
+
+RETURN = """
+key:
+  description: The private key (PEM). Only a task with C(no_log) may use this.
+  type: str
+  returned: always
+certificate:
+  description: The certificate (PEM).
+  type: str
+  returned: always
+reason:
+  description: Why both are new; empty where they are not.
+  type: str
+  returned: always
+"""
+
+
+def fingerprint(key: ec.EllipticCurvePrivateKey) -> str:
+    """SHA-256 of the public key, in hexadecimal digits."""
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(
+        key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return digest.finalize().hex()
+
+
+def read(path: Path) -> tuple[str, str, str]:
+    """Key, certificate, and fingerprint of the key; empty where the file is none of ours."""
+    try:
+        text = path.read_text()
+        key = serialization.load_pem_private_key(text.encode(), password=None)
+    except (OSError, ValueError, TypeError):
+        return "", "", ""
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return "", "", ""
+    place = text.find("-----BEGIN CERTIFICATE-----")
+    return text[:place], text[place:], fingerprint(key)
+
+
+def sign(
+    leaf: Mapping[str, Any],
+    key: ec.EllipticCurvePrivateKey,
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    days: int,
+) -> x509.Certificate:
+    """A certificate for a server of these names and addresses."""
+    names: list[x509.GeneralName] = [x509.DNSName(str(name)) for name in leaf["dns"]]
+    names += [x509.IPAddress(ipaddress.ip_address(str(address))) for address in leaf["ip"]]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(leaf["dns"][0]))])
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    now = datetime.datetime.now(datetime.UTC)
+    usage = dict.fromkeys(
+        (
+            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+            *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+        ),
+        False,
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # The host's clock may be behind the controller's.
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
+        # A server's certificate must not pass for a client's.
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(issuer, critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file as a whole, for its owner only; its directory is made."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # mkstemp makes the file with mode 0600.
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+class ActionModule(ActionBase):
+    """See DOCUMENTATION."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "path": {"type": "path", "required": True},
+                "leaf": {"type": "dict", "required": True},
+                "authority": {"type": "str", "required": True},
+                "authority_key": {"type": "str", "required": True, "no_log": True},
+                "days": {"type": "int", "required": True},
+                "renew_days": {"type": "int", "required": True},
+                "renew": {"type": "bool", "default": False},
+            }
+        )
+        path, leaf = Path(arguments["path"]), arguments["leaf"]
+        key, certificate, digest = read(path)
+        (due, *_) = filter_loader.get("certificates_due").j2_function(
+            [leaf],
+            [{"certificate": certificate, "fingerprint": digest}],
+            *(arguments["authority"], arguments["renew_days"], arguments["renew"]),
+        ) or [{}]
+        if due:
+            authority_key = serialization.load_pem_private_key(
+                arguments["authority_key"].encode(), None
+            )
+            authority = x509.load_pem_x509_certificate(arguments["authority"].encode())
+            if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
+                raise AnsibleActionFail("The key of the CA in the vault is no EC key. Restore it.")
+            new = ec.generate_private_key(ec.SECP256R1())
+            key = new.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ).decode()
+            signed = sign(leaf, new, authority, authority_key, arguments["days"])
+            certificate = signed.public_bytes(serialization.Encoding.PEM).decode()
+            if not self._task.check_mode:
+                write(path, key + certificate)
+        reason = str(due.get("reason", ""))
+        return {"changed": bool(due), "key": key, "certificate": certificate, "reason": reason}
