@@ -46,7 +46,7 @@ checks:
 	@scripts/stage.py --give-way $@ 1000 $(MAKE) --no-print-directory BESIDE=1 lint unit
 
 deploy:
-	@scripts/stage.py $@ 400 sh -c 'molecule destroy && molecule converge && molecule idempotence'
+	@scripts/stage.py $@ 400 sh -c 'molecule destroy && molecule check && molecule converge && molecule idempotence'
 
 copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
