@@ -279,7 +279,6 @@ def host_down(name: str) -> Iterator[None]:
         execute(["podman", "start", name])
         wait_until(
             lambda: on(name, "systemctl", "is-system-running").stdout.strip() == "running",
-            60,
             f"{name} has started",
         )
 

@@ -368,7 +368,7 @@ def nft_tables(listing: str) -> list[dict[str, Any]]:
         elif rule := item.get("rule"):
             place = rule["family"], rule["table"]
             rules.setdefault(place, []).append((rule["chain"], targets_of(rule["expr"])))
-            last[(*place, rule["chain"])] = rule["expr"]
+            last[place + (rule["chain"],)] = rule["expr"]  # noqa: RUF005 - Python 3.9
     return [
         {
             "family": family,
