@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import tarfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pytest
 from cryptography import x509
 
 from lab import (
+    ELSEWHERE,
     HOSTS,
     STATE,
     Administrator,
@@ -269,6 +271,27 @@ def test_the_hosts_trust_the_new_authority_alone(rotation: Rotation, name: str) 
         certificates = x509.load_pem_x509_certificates(must(name, "cat", TRUST).encode())
     own = [item for item in certificates if "AutoBot" in item.subject.rfc4514_string()]
     assert own == rotation.after.authorities
+
+
+def test_a_backend_elsewhere_is_given_what_is_new_and_nothing_else(
+    site: Site, rotation: Rotation
+) -> None:
+    vault = rotation.after.vault
+    with tarfile.open(STATE / "elsewhere" / f"{ELSEWHERE}.tar") as archive:
+        given = {
+            name: stream.read().decode()
+            for name in archive.getnames()
+            if (stream := archive.extractfile(name)) is not None
+        }
+    credentials = "etc/autobot-users/auth-credentials/autobot"
+    for name in ("postgres_password", "postgres_other_password"):
+        assert given[f"{credentials}_{name}"] == vault["vault_autobot_backend_password"]
+    for name in ("signing_key", "previous_signing_key"):
+        assert given[f"{credentials}_{name}"] == vault["vault_autobot_signing_key"]
+    assert given["etc/autobot-users/tls/ca.crt"] == site.ca.read_text()
+    (authority,) = rotation.after.authorities
+    certificate = x509.load_pem_x509_certificate(given["etc/autobot-users/tls/https.crt"].encode())
+    certificate.verify_directly_issued_by(authority)
 
 
 def test_a_new_backup_key_has_a_repository_of_its_own(rotation: Rotation) -> None:
