@@ -8,9 +8,17 @@ export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,)
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
-up: ## bring up the lab, deploy the whole site into it, and prove that it works
+# What the lab's hosts are before the first run: bare, or VMs on which AutoBot runs (lived_in).
+LAB_SITE ?= lab
+SCENARIO_lab := default
+SCENARIO_lived_in := lived_in
+SCENARIO = $(or $(SCENARIO_$(LAB_SITE)),$(error LAB_SITE is $(LAB_SITE); it can be lab or lived_in))
+up: export ANSIBLE_INVENTORY = inventory/$(LAB_SITE)
+
+up: ## bring up the lab, deploy the whole site into it, and prove that it works (LAB_SITE=lived_in: beside AutoBot)
 	@scripts/bootstrap
-	ansible-playbook molecule/default/create.yml
+	ansible-playbook molecule/$(SCENARIO)/create.yml
+	$(if $(filter lived_in,$(LAB_SITE)),ansible-playbook playbooks/assess.yml)
 	ansible-playbook site.yml
 
 down: ## end the lab and leave nothing behind

@@ -99,7 +99,8 @@ RULES = (
     # They run in the lab, or where it is quiet.
     Rule(
         tuple(
-            f"tests/{name}/*" for name in ("e2e", "infra", "last", "perf", "recovery", "releases")
+            f"tests/{name}/*"
+            for name in ("e2e", "infra", "last", "lived_in", "perf", "recovery", "releases")
         )
     ),
 )

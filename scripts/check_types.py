@@ -15,7 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORT = ("service", "tests/support")
-LAB = (*SUPPORT, *(f"tests/{name}" for name in ("e2e", "infra", "recovery", "releases")))
+LAB = (
+    *SUPPORT,
+    *(f"tests/{name}" for name in ("e2e", "infra", "lived_in", "recovery", "releases")),
+)
 # Where the modules of each run are found, and its files, as git and fnmatch understand them.
 RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("service",), ("service/*", "migrations/*", "scripts/*", "docs/*")),
@@ -38,6 +41,8 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/recovery/*",)),
     (LAB, ("tests/releases/*",)),
     (LAB, ("tests/last/*",)),
+    (LAB, ("tests/lived_in/*",)),
+    ((), ("molecule/*",)),
     (
         (*SUPPORT, "roles/backup/files", "plugins/module_utils", "tests/perf"),
         ("tests/unit/*",),

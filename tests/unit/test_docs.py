@@ -33,6 +33,7 @@ MADE = (
     ".lab",
     ".venv",
     "build",
+    "inventory/lived_in/host_vars",
     "inventory/production/assessment.",
     "inventory/production/build",
     "inventory/production/ca.crt",
@@ -47,6 +48,7 @@ OTHER_VARIABLES = {
     "LAB_BACKEND_PORT",  # inventory/lab
     "LAB_DEBIAN",
     "LAB_NAME",
+    "LAB_SITE",  # the Makefile
     "LAB_SLM_PORT",
     "SECRET_KEY",  # the plan's, which is read no more
     "UPDATE_PICTURES",  # tests/e2e/test_pictures.py
@@ -173,9 +175,11 @@ def test_every_setting_of_the_service_is_documented() -> None:
 
 def test_variables_of_the_lab_are_read_by_it() -> None:
     lab = (ROOT / "inventory/lab/group_vars/all/lab.yml").read_text()
-    assert {name for name in OTHER_VARIABLES if name.startswith("LAB_")} == set(
-        re.findall(r"'(LAB_[A-Z_]+)'", lab)
-    )
+    makefile = (ROOT / "Makefile").read_text()
+    assert {name for name in OTHER_VARIABLES if name.startswith("LAB_")} == {
+        *re.findall(r"'(LAB_[A-Z_]+)'", lab),
+        *re.findall(r"^(LAB_[A-Z_]+) \?=", makefile, re.MULTILINE),
+    }
 
 
 @pytest.mark.parametrize(
