@@ -29,6 +29,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 # LAB_NAME is the name of another lab on this machine: scripts/other-lab.
 STATE = ROOT / "-".join(filter(None, (".lab", os.environ.get("LAB_NAME"))))
+# LAB_SITE is what its hosts were before the first run: bare, or lived in.
+INVENTORY = ROOT / "inventory" / os.environ.get("LAB_SITE", "lab")
 SSH_CONFIG = STATE / "ssh_config"
 HOSTS = ("slm", "redis", "backend")
 # A backend that no run connects to: inventory/lab/wsl.yml.
@@ -277,10 +279,15 @@ def host_down(name: str) -> Iterator[None]:
         yield
     finally:
         execute(["podman", "start", name])
-        wait_until(
-            lambda: on(name, "systemctl", "is-system-running").stdout.strip() == "running",
-            f"{name} has started",
-        )
+        wait_for_start(name)
+
+
+def wait_for_start(name: str) -> None:
+    """Wait until all units of a host have started."""
+    wait_until(
+        lambda: on(name, "systemctl", "is-system-running").stdout.strip() == "running",
+        f"{name} has started",
+    )
 
 
 @dataclass
@@ -315,15 +322,25 @@ def ansible_environment(**more: str) -> dict[str, str]:
         for key, value in os.environ.items()
         if not key.startswith(("ANSIBLE_", "MOLECULE_"))
     }
-    written = json.loads((STATE / "site.json").read_text())
     return {
         **kept,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_INVENTORY": str(INVENTORY),
         "ANSIBLE_NOCOLOR": "1",
+        **published_ports(),
+        **more,
+    }
+
+
+def published_ports() -> dict[str, str]:
+    """The ports that lead into a lab that is deployed, as its playbooks are told them."""
+    if not (STATE / "site.json").is_file():
+        return {}
+    written = json.loads((STATE / "site.json").read_text())
+    return {
         "LAB_SLM_PORT": written["slm_url"].rpartition(":")[2],
         "LAB_BACKEND_PORT": written["backend_url"].rpartition(":")[2],
-        **more,
     }
 
 
@@ -398,6 +415,16 @@ def kill(pid: int) -> None:
             os.kill(member, signal.SIGKILL)
 
 
+def check_containers() -> None:
+    """LabError when the hosts of the lab do not run, or are of another kind than LAB_SITE says."""
+    answer = execute(["podman", "ps", "--format", '{{.Names}} {{index .Labels "site"}}'])
+    sites = dict(line.split(" ", 1) for line in answer.stdout.splitlines())
+    if missing := sorted({*HOSTS, "outsider"} - set(sites)):
+        raise LabError(f"these containers do not run: {', '.join(missing)}")
+    if others := {sites[name] or "lab" for name in HOSTS} - {INVENTORY.name}:
+        raise LabError(f"the lab is {', '.join(sorted(others))}, LAB_SITE says {INVENTORY.name}")
+
+
 @dataclass
 class Site:
     """What the deploy left for the operator, and the secrets that it keeps."""
@@ -414,9 +441,7 @@ class Site:
         """LabError when there is no deployed lab."""
         if shutil.which("podman") is None or not (STATE / "site.json").is_file():
             raise LabError("there is no lab, or nothing is deployed into it yet")
-        names = execute(["podman", "ps", "--format", "{{.Names}}"]).stdout.split()
-        if missing := sorted({*HOSTS, "outsider"} - set(names)):
-            raise LabError(f"these containers do not run: {', '.join(missing)}")
+        check_containers()
 
     @classmethod
     def load(cls) -> Site:

@@ -39,9 +39,16 @@ def asks_for_all(config: pytest.Config, directory: Path) -> bool:
 
 
 def refuse_to_judge_less(
-    config: pytest.Config, items: list[pytest.Item], directory: Path, fewest: int
+    config: pytest.Config,
+    items: list[pytest.Item],
+    directory: Path,
+    fewest: int,
+    check: Callable[[], None] = Site.check,
 ) -> None:
-    """End a run without a lab, or of a directory that collected fewer tests than there are."""
+    """End a run without a lab, or of a directory that collected fewer tests than there are.
+
+    `check` raises LabError when the lab is not what the tests judge.
+    """
     if config.option.collectonly:
         return
     mine = [item for item in items if directory in item.path.parents]
@@ -50,7 +57,7 @@ def refuse_to_judge_less(
     if not mine:
         return
     try:
-        Site.check()
+        check()
     except LabError as error:
         pytest.exit(f"The lab is not ready ({error}). Run `make up` first.", 1)
 

@@ -1,0 +1,124 @@
+"""The lived-in lab: made anew, read as it stands, and assessed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import Any, NamedTuple
+
+from lab import (
+    HOSTS,
+    INVENTORY,
+    STATE,
+    ansible,
+    execute,
+    must,
+    on,
+    probe,
+    wait_until,
+)
+
+ANSWERS = INVENTORY / "host_vars"
+# How many things AutoBot's programs ask of others: molecule/lived_in/group_vars.
+QUESTIONS = {"slm": 4, "backend": 4}
+QUESTIONS_LOG = "/var/log/autobot/clients.log"
+# What changes by itself lies below /var.
+FILES = ("find", "/boot", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "-type", "f")
+STATED = ("-printf", r"%p %s %T@ %i %m %U\n")
+# Where a test says that it changed a host.
+CHANGED = "/var/lib/changed-by-tests"
+
+
+class State(NamedTuple):
+    """What a run that stops must leave: files, who listens, what the firewalls say."""
+
+    files: str
+    checksums: str
+    listeners: list[str]
+    rules: str
+
+
+def state(name: str) -> State:
+    return State(
+        "\n".join(sorted(must(name, *FILES, *STATED).splitlines())),
+        must(name, "sh", "-c", "find /etc /opt -type f -exec sha256sum {} + | sort"),
+        sorted(must(name, "ss", "-Hlntu").splitlines()),
+        must(name, "nft", "--stateless", "list", "ruleset"),
+    )
+
+
+class Answer(NamedTuple):
+    """How a question of AutoBot's was answered."""
+
+    host: str
+    asked: float
+    target: str
+    said: str
+
+
+def answers(since: float) -> list[Answer]:
+    """What was asked since then, and has been answered."""
+    found = []
+    for name in QUESTIONS:
+        for line in must(name, "cat", QUESTIONS_LOG).splitlines():
+            asked, target, _, said = line.split(" ", 3)
+            if float(asked) >= since:
+                found.append(Answer(name, float(asked), target, said))
+    return found
+
+
+def everybody_is_answered(since: float) -> bool:
+    """Whether each question was answered well since then."""
+    well = {(it.host, it.target) for it in answers(since) if it.said == "ok"}
+    return len(well) == sum(QUESTIONS.values())
+
+
+def was_changed(name: str) -> bool:
+    """Whether a test, or a deployment, changed what the image of a host has."""
+    return on(name, "ls", CHANGED, "/var/lib/autobot-before").stdout != ""
+
+
+def make_anew() -> None:
+    """Hosts on which nothing was ever deployed, with AutoBot at work on them."""
+    if any(map(was_changed, HOSTS)):
+        execute(["podman", "rm", "--force", "--time", "0", "--volumes", *HOSTS])
+        run = ansible("molecule/lived_in/create.yml")
+        assert run.status == 0, run.tail()
+    now = time.time()
+    wait_until(lambda: everybody_is_answered(now), "AutoBot is at work")
+
+
+def forget_answers() -> None:
+    """Remove what an assessment proposed."""
+    shutil.rmtree(ANSWERS, ignore_errors=True)
+
+
+def assess() -> list[dict[str, Any]]:
+    """Write the proposal, and ask again: what it leaves to be decided."""
+    for _ in range(2):
+        run = ansible("playbooks/assess.yml")
+        assert run.status == 0, run.tail()
+    found: list[dict[str, Any]] = json.loads((STATE / "assessment.json").read_text())["conflicts"]
+    return found
+
+
+def open_ports(ports: set[int], addresses: dict[str, str]) -> set[tuple[str, int]]:
+    """Which of these ports of the hosts somebody else at the site reaches."""
+    targets = {
+        f"{address}:{port}": (name, port) for name, address in addresses.items() for port in ports
+    }
+    found = probe("outsider", *targets)
+    return {targets[target] for target, answer in found.items() if answer == "open"}
+
+
+def listening() -> set[int]:
+    """The TCP ports at which any of the hosts listens."""
+    lines = [line for name in HOSTS for line in must(name, "ss", "-Hlnt").splitlines()]
+    return {int(line.split()[3].rpartition(":")[2]) for line in lines}
+
+
+def addresses() -> dict[str, str]:
+    listed = execute(["ansible-inventory", "-i", str(INVENTORY), "--list"])
+    hosts = json.loads(listed.stdout)["_meta"]["hostvars"]
+    return {name: hosts[name]["address"] for name in HOSTS}

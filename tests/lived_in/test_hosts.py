@@ -1,0 +1,109 @@
+"""The hosts are like VMs on which AutoBot runs, and so they start from their images."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lab import HOSTS, inside, must, on, superuser
+from living import addresses, open_ports
+
+pytestmark = pytest.mark.usefixtures("lived_in")
+
+# What somebody who verifies no certificate is answered. argv: method, URL, body, token.
+ASK = """
+import json, ssl, sys, urllib.error, urllib.request
+method, url, body, token = sys.argv[1:]
+context = ssl._create_unverified_context()
+headers = {"Content-Type": "application/json"}
+if token:
+    headers["Authorization"] = f"Bearer {token}"
+request = urllib.request.Request(url, body.encode() or None, headers, method=method)
+try:
+    answer = urllib.request.urlopen(request, context=context, timeout=30)
+except urllib.error.HTTPError as error:
+    answer = error
+print(json.dumps([answer.status, answer.read().decode()]))
+"""
+# What a WebSocket answers to a word. argv: address, port, path, word.
+SAY = """
+import os, socket, ssl, sys
+address, port, path, word = sys.argv[1:]
+connection = ssl._create_unverified_context().wrap_socket(
+    socket.create_connection((address, int(port)), 30)
+)
+head = (
+    f"GET {path} HTTP/1.1",
+    f"Host: {address}",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+)
+connection.sendall("".join(f"{line}\\r\\n" for line in (*head, "")).encode())
+answers = connection.makefile("rb")
+print(answers.readline().split()[1].decode())
+while answers.readline().strip():
+    pass
+# Masked with zeros: the word stays as it is.
+connection.sendall(bytes([0x81, 0x80 | len(word)]) + bytes(4) + word.encode())
+print(answers.read(2 + len(word))[2:].decode())
+"""
+PEOPLE = "SELECT username, left(password_hash, 7), length(password_hash) FROM users"
+
+
+def ask(method: str, url: str, body: str = "", token: str = "") -> tuple[int, str]:
+    done = inside("outsider", "python3", "-c", ASK, method, url, body, token)
+    assert done.status == 0, done.text
+    status, text = json.loads(done.stdout)
+    return status, text
+
+
+def test_everything_has_started_and_is_autobots() -> None:
+    for name in HOSTS:
+        assert on(name, "systemctl", "is-system-running").stdout.strip() == "running"
+        stated = must(name, "stat", "--format", "%U %G %a", "/etc/autobot", "/opt/autobot")
+        assert stated.splitlines() == ["autobot autobot 750", "autobot autobot 755"]
+    for name in ("slm", "redis"):
+        assert must(name, "ufw", "status").startswith("Status: active")
+    assert {("slm", port) for port in (80, 443, 3000, 5432, 9090)} | {
+        ("backend", port) for port in (6080, 8443, 11434)
+    } == open_ports({80, 443, 3000, 5432, 6080, 6379, 8000, 8443, 9090, 9121, 11434}, addresses())
+
+
+def test_the_fleet_manager_answers_who_has_its_token() -> None:
+    slm = f"https://{addresses()['slm']}"
+    password = must("slm", "sed", "-n", "s/^SLM_ADMIN_PASSWORD=//p", "/etc/autobot/slm-secrets.env")
+    given = json.dumps({"username": "admin", "password": password})
+    status, text = ask("POST", f"{slm}/api/auth/login", given)
+    assert status == 200, text
+    token = json.loads(text)["access_token"]
+    assert ask("GET", f"{slm}/api/nodes", token=token)[0] == 200
+    assert ask("GET", f"{slm}/api/nodes", token=f"{token}x")[0] == 401
+    assert ask("GET", f"{slm}/api/nodes")[0] == 401
+    assert ask("POST", f"{slm}/api/nodes/redis/heartbeat", "{}")[0] == 200
+    # A page of the frontend, whatever its path.
+    assert ask("GET", f"{slm}/fleet") == (200, "<!doctype html><title>AutoBot SLM</title>\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "path"), [("slm", 443, "/api/ws/events"), ("backend", 8443, "/api/ws")]
+)
+def test_websockets_pass_through_nginx(name: str, port: int, path: str) -> None:
+    done = inside("outsider", "python3", "-c", SAY, addresses()[name], str(port), path, "hello")
+    assert done.stdout.split() == ["101", "hello"], done.text
+
+
+def test_the_databases_have_people() -> None:
+    for database in ("slm_users", "autobot_users"):
+        rows = superuser("slm", database, PEOPLE)
+        assert {row[0] for row in rows} == {"ada", "ben", "cleo", "dario"}
+        assert {tuple(row[1:]) for row in rows} == {("$2b$12$", "60")}
+    (shape,) = superuser(
+        "slm",
+        "postgres",
+        "SELECT pg_get_userbyid(datdba), datcollate, current_setting('ssl'),"
+        " current_setting('data_checksums') FROM pg_database WHERE datname = 'autobot_users'",
+    )
+    assert shape == ["slm_app", "en_US.UTF-8", "off", "off"]
