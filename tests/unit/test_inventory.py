@@ -75,3 +75,37 @@ def test_lab_and_production_are_the_same_site(checkout: Path) -> None:
     for name in ("slm", "redis", "backend"):
         addresses = {site["_meta"]["hostvars"][name]["address"] for site in (lab, production)}
         assert len(addresses) == 1
+
+
+@pytest.mark.parametrize(
+    ("site", "scenario"), [("lab", "default"), ("lived_in", "lived_in"), ("production", "")]
+)
+def test_only_a_lab_is_brought_up(site: str, scenario: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "up", f"LAB_SITE={site}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if scenario:
+        assert f"ansible-playbook molecule/{scenario}/create.yml" in done.stdout
+    else:
+        assert done.returncode != 0
+        assert "LAB_SITE is production; it can be lab or lived_in." in done.stderr
+
+
+def test_the_labs_differ_in_what_lives_on_their_hosts_only() -> None:
+    hosts = {}
+    for name in ("lab", "lived_in"):
+        found, _ = read_inventory(ROOT / "inventory" / name, ROOT)
+        hosts[name] = found["_meta"]["hostvars"]
+    for host in hosts["lab"].values():
+        if "site_ssh_logins" in host:
+            host["site_ssh_logins"] = "as_found"
+    # Answers that somebody gave, in host_vars, do not count.
+    lived_in = {
+        name: {key: value for key, value in hosts["lived_in"][name].items() if key in host}
+        for name, host in hosts["lab"].items()
+    }
+    assert lived_in == hosts["lab"]
