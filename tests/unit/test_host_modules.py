@@ -300,6 +300,22 @@ class TestHostProof:
         if fault:
             assert f"expected {expect}, found {outcome}" in fault
 
+    @pytest.mark.parametrize(
+        ("status", "error", "kept_out"),
+        [
+            (0, "", False),
+            (2, REFUSED, True),
+            (2, WRONG_PASSWORD, False),
+            (2, SILENT, True),
+            (2, CLOSED, True),
+            (2, NOT_TRIED, False),
+        ],
+    )
+    def test_a_login_is_kept_out_by_the_server_or_before_it(
+        self, proof: Any, status: int, error: str, kept_out: bool
+    ) -> None:
+        assert (proof.judge_login("kept_out", status, error) == "") is kept_out
+
     def test_a_sound_server_has_no_fault(self, proof: Any) -> None:
         assert proof.judge_server(SERVER, ["new_role"]) == ""
 

@@ -61,7 +61,8 @@ options:
     default: []
   logins:
     description: "Logins to try: C(name), C(host), C(database), C(user), C(tls) (V(verify-full) or
-      V(disable)), C(expect) (V(accepted), V(refused), or V(unreachable))."
+      V(disable)), C(expect) (V(accepted), V(refused), V(unreachable), or V(kept_out): one of the
+      latter two)."
     type: list
     elements: dict
     default: []
@@ -179,12 +180,13 @@ def judge_login(expect: str, status: int, error: str) -> str:
         outcome = "unreachable"
     else:
         outcome = "not tried"
-    if outcome == expect:
+    if outcome == expect or (expect == "kept_out" and outcome in {"refused", "unreachable"}):
         return ""
     reason = error.strip().splitlines()[-1].strip() if error.strip() else "it was let in"
     hints = {
         "accepted": "Look at pg_hba.conf, the firewall and the server's log on the other host.",
         "refused": "Somebody who must be refused is not, or the server is not there to refuse.",
+        "kept_out": "Somebody who must be kept out is not: look at pg_hba.conf on the other host.",
         "unreachable": "The port must not answer this host: look at the firewall on the other one.",
     }
     return f"expected {expect}, found {outcome} ({reason}). {hints[expect]}"
