@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render
+from role_files import ROOT, render, role_vars
 
 SSH = ["192.0.2.0/24"]
 FIREWALL = {
@@ -266,3 +266,14 @@ def test_what_a_host_sends_is_accepted_but_for_a_shared_limit() -> None:
     head, limit = chain("output", table(firewall_remote=[shared]))
     assert head == "type filter hook output priority filter; policy accept;"
     assert limit.startswith("ip daddr { 192.0.2.23 } ")
+
+
+def test_what_is_compared_is_the_table_and_each_chain_that_was_opened() -> None:
+    own = "nft --stateless --terse list table inet autobot"
+    defaults = {"firewall_mode": "additive", "firewall_chains": []}
+    assert role_vars("firewall", **defaults)("firewall_listing") == f"{{ {own}; }}"
+    place = {"family": "ip", "table": "legacy", "chain": "in", "opened": True}
+    through = {**defaults, "firewall_chains": [place]}
+    assert role_vars("firewall", **through)("firewall_listing") == (
+        f"{{ {own}; nft --stateless list chain ip legacy autobot-users; }}"
+    )
