@@ -723,6 +723,59 @@ class TestWords:
         assert "tcp 323" not in redis
         assert not re.search("nginx|PostgreSQL|store|ufw|nftables", backend)
 
+    def test_a_report_says_what_is_taken_over_what_goes_on_and_how_long_it_takes(self) -> None:
+        text = report(lived_in_site(), [])
+        plan = text.partition("## What the first run does")[2]
+        slm, redis, backend = re.split(r"\n### (?:slm|redis|backend)\n", plan)[1:]
+        for words in (
+            "- Port 443: the API ",
+            r"- pg\_hba.conf and conf.d of the cluster 16/main.",
+            r"- grafana \(grafana-server.service\) at tcp 3000.",
+            "- packages, release, settings and proof: 5 minutes",
+        ):
+            assert words in slm
+        assert "at tcp 443" not in slm
+        assert "at tcp 22" not in text
+        assert "6379" in redis
+        assert "- Port 8443" in backend
+
+    def test_of_hosts_that_are_deployed_nothing_is_planned(self) -> None:
+        site = deployed_site()
+        assert "first run" not in report(site, [])
+        assert document(site, [])["plans"] == []
+
+    def test_what_is_shut_and_what_is_moved_does_not_go_on(self) -> None:
+        found = survey(listeners=[listener(9100, "exporter"), listener(6379, "redis")])
+        shut = [{"ports": [9100], "sources": [], "comment": "x"}]
+        (plan,) = document([wanted("redis", found, allow=shut)], [])["plans"]
+        assert plan["goes_on"] == ["redis (redis.service) at tcp 6379."]
+
+    @pytest.mark.parametrize(
+        ("mode", "words"), [("own", "is dropped"), ("additive", "are opened"), ("none", None)]
+    )
+    def test_what_becomes_of_packets_is_said(self, mode: str, words: str | None) -> None:
+        (plan,) = document([wanted("backend", survey(), firewall_mode=mode)], [])["plans"]
+        said = [it for it in plan["taken_over"] if not it.startswith("Port")]
+        assert [str(words) in it for it in said] == [True] * (words is not None)
+
+    @pytest.mark.parametrize(
+        ("users", "size", "steps"),
+        [
+            (0, 0, {}),
+            (1_000_000, 6 * 10**9, {"backup": 120, "migration": 67}),
+        ],
+    )
+    def test_time_grows_with_data_and_people(
+        self, users: int, size: int, steps: dict[str, int]
+    ) -> None:
+        server = cluster("17", {"autobot_users": "slm_app"}, [], [])
+        server["databases"][0]["size_bytes"] = size
+        kept = {**store("autobot_users", users), "cluster": "17/main"}
+        (plan,) = document([with_clusters(server, stores=[kept])], [])["plans"]
+        seconds = {step: number for step, number in plan["seconds"].items() if number != 300}
+        assert list(seconds.values()) == list(steps.values())
+        assert all(word in step for word, step in zip(steps, seconds, strict=True))
+
     def test_a_document_is_for_programs(self) -> None:
         site = lived_in_site()
         found = document(site, conflicts(site))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from .clusters import name_of
 from .hosts import Conflict, Host, yaml_text
 from .judging import notes
 from .network import active_ufw, clients_of, grouped
+from .planning import lasting, plans
 from .words import WIDTH, counted, listed, markdown, shown
 
 
@@ -29,11 +31,34 @@ def report(hosts: list[Host], found: list[Conflict]) -> str:
         lines += [f"{number}. **{markdown(it.host)}**, {it.kind}: {markdown(said)}", ""]
         if it.lines:
             lines += [*(f"    {line}" for line in indented(it.lines)), ""]
+    lines += planned(hosts)
     if remarks := notes(hosts):
         lines += ["## Notes", ""]
         lines += [f"- **{markdown(it.host)}**: {markdown(it.text)}" for it in remarks]
         lines.append("")
     return "\n".join(lines)
+
+
+def planned(hosts: list[Host]) -> list[str]:
+    """What the first run does, host by host; nothing where all are deployed."""
+    found = plans(hosts)
+    if not found:
+        return []
+    longest = max(sum(it.seconds.values()) for it in found)
+    lines = ["## What the first run does", ""]
+    lines += [f"It takes about {lasting(longest)}: the hosts work side by side.", ""]
+    for it in found:
+        steps = [f"{step}: {lasting(seconds)}" for step, seconds in it.seconds.items()]
+        parts = {
+            "It takes over": it.taken_over,
+            "Beside it goes on": it.goes_on,
+            "It takes about": steps,
+        }
+        lines += [f"### {markdown(it.host)}", ""]
+        for head, items in parts.items():
+            if items:
+                lines += [f"{head}:", "", *(f"- {markdown(text)}" for text in items), ""]
+    return lines
 
 
 def rows(host: Host) -> list[tuple[str, str]]:
@@ -114,6 +139,7 @@ def document(hosts: list[Host], found: list[Conflict]) -> dict[str, Any]:
     return {
         "hosts": [{"name": it.name, "address": it.address, "survey": it.survey} for it in hosts],
         "conflicts": [it.as_dict() for it in found],
+        "plans": [asdict(it) for it in plans(hosts)],
         "notes": [{"host": it.host, "text": it.text} for it in notes(hosts)],
     }
 
