@@ -38,12 +38,13 @@ ifeq ($(FULL),1)
 STAGES :=
 COVERAGE := --cov --cov-report=
 export COVERAGE_FILE = $(CURDIR)/build/coverage.$@
+BESIDE_AUTOBOT := lived_in
 endif
 
 # Stages of `make test`, each with its budget of CPU seconds. What needs no lab gives way to what makes one,
 # and to what judges it; recovery and releases have a copy of the lab each; what measures time runs alone.
-.PHONY: stages services checks deploy copy site recovery releases alone
-stages: alone
+.PHONY: stages services checks deploy copy site recovery releases lived_in alone
+stages: alone $(BESIDE_AUTOBOT)
 	$(if $(COVERAGE),export COVERAGE_FILE=build/coverage && coverage combine && coverage report)
 	molecule destroy
 
@@ -54,7 +55,7 @@ checks:
 	@scripts/stage.py --give-way $@ 1000 $(MAKE) --no-print-directory BESIDE=1 lint unit
 
 deploy:
-	@scripts/stage.py $@ 400 sh -c 'molecule destroy && molecule check && molecule converge && molecule idempotence'
+	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule check && molecule converge && molecule idempotence'
 
 copy: deploy
 	@scripts/stage.py $@ 100 scripts/copy-lab recovery releases
@@ -65,6 +66,10 @@ site: copy
 recovery releases: copy
 	@scripts/other-lab $@ scripts/stage.py $@ 1100 pytest -m "not alone" --durations 10 tests/$@ tests/last
 	@scripts/other-lab $@ --end
+
+lived_in:
+	@LAB_SITE=$@ ANSIBLE_INVENTORY=inventory/$@ scripts/other-lab lived scripts/stage.py $@ 1000 sh -c 'ansible-playbook molecule/lived_in/create.yml && pytest --durations 5 tests/lived_in'
+	@scripts/other-lab lived --end
 
 # Tests without a lab wait for deadlines, two of them do not meet; all others have the machine for themselves.
 alone: services checks site recovery releases
