@@ -34,6 +34,7 @@ STAGES = Path(__file__).resolve().parents[1] / "build" / "stages"
 REFERENCE = 0.019
 PROBED_EVERY = 5.0
 GIVES_WAY = 5  # niceness
+ENDING = (signal.SIGINT, signal.SIGTERM)
 PR_SET_CHILD_SUBREAPER = 36
 # Where the kernel counts what a container uses: in the first line, in so many parts of a second.
 COUNTERS = (
@@ -117,10 +118,21 @@ def give_way() -> None:
         Path("/proc/self/autogroup").write_text(str(GIVES_WAY))
 
 
-def wait_for(process: subprocess.Popen[bytes]) -> int:
+def note_who_ends_it() -> list[int]:
+    """The signals that end a stage from now on: until there is a command, they are kept here."""
+    asked: list[int] = []
+    for number in ENDING:
+        signal.signal(number, lambda number, _: asked.append(number))
+    return asked
+
+
+def wait_for(process: subprocess.Popen[bytes], asked: list[int]) -> int:
     """The exit status of a command; who interrupts or ends this ends that, whatever its session."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        for number in ENDING:
+            signal.signal(number, signal.default_int_handler)
+        if asked:
+            raise KeyboardInterrupt
         return process.wait()
     except KeyboardInterrupt:
         group = os.getpgid(process.pid)
@@ -142,6 +154,7 @@ def run(name: str, budget: float, command: list[str], *, gives_way: bool = False
     slowness.start()
     let_hosts_come_first()
     hosts, start = used_by_hosts(), time.monotonic()
+    asked = note_who_ends_it()
     with log.open("wb") as output:
         status = wait_for(
             subprocess.Popen(
@@ -150,7 +163,8 @@ def run(name: str, budget: float, command: list[str], *, gives_way: bool = False
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=give_way if gives_way else None,  # noqa: PLW1509
-            )
+            ),
+            asked,
         )
     wall = time.monotonic() - start
     collect_orphans()

@@ -35,7 +35,7 @@ from traffic import Traffic, traffic
 SECRETS = "playbooks/rotate_secrets.yml"
 CERTIFICATES = "playbooks/rotate_certificates.yml"
 # Nobody is at the address of the backend elsewhere, and puts an archive there.
-UNATTENDED = ("-e", '{"site_backends_elsewhere": []}')
+UNATTENDED = ("-e", '{"rotation_backends_elsewhere": []}')
 FINISH = ("-e", "rotate_phase=finish", *UNATTENDED)
 # The second time: the new passwords are in the vault, and the databases do not have them yet.
 KILLED_AT = "TASK [postgresql : Change what differs]"

@@ -256,7 +256,7 @@ def rotation(**variables: Any) -> Callable[[str], Any]:
         "rotation_of": ["database_passwords", "signing_keys", "backup_keys"],
         "rotation_elsewhere": "",
         "rotation_staged": {"added": []},
-        "site_backends_elsewhere": ["wsl"],
+        "rotation_backends_elsewhere": ["wsl"],
         "site_elsewhere_dir": "/state/elsewhere",
     }
     return role_vars("rotation", **given | variables)
@@ -275,7 +275,7 @@ MADE = {"added": ["vault_slm_admin_password_next", "vault_autobot_backend_passwo
         ({"rotation_of": ["backup_keys"]}, False),
         ({"rotation_of": []}, False),
         ({"rotation_of": ["signing_keys"]}, True),
-        ({"site_backends_elsewhere": []}, False),
+        ({"rotation_backends_elsewhere": []}, False),
         ({"rotation_phase": "finish"}, False),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_rotation_waits_until_a_backend_elsewhere_has_the_next_secrets(
         ({"rotation_phase": "finish", "rotation_elsewhere": "done"}, False),
         ({"rotation_phase": "finish", "rotation_of": ["backup_keys"]}, False),
         ({"rotation_phase": "finish", "rotation_of": ["certificate_authority"]}, True),
-        ({"rotation_phase": "finish", "site_backends_elsewhere": []}, False),
+        ({"rotation_phase": "finish", "rotation_backends_elsewhere": []}, False),
     ],
 )
 def test_what_a_backend_elsewhere_may_use_is_not_forgotten(
@@ -303,7 +303,7 @@ def test_what_a_backend_elsewhere_may_use_is_not_forgotten(
 
 
 def test_an_operator_is_told_what_goes_where() -> None:
-    named = rotation(site_backends_elsewhere=["wsl", "kali"])("rotation_archives")
+    named = rotation(rotation_backends_elsewhere=["wsl", "kali"])("rotation_archives")
     assert named == "/state/elsewhere/wsl.tar on wsl, /state/elsewhere/kali.tar on kali"
 
 

@@ -113,6 +113,23 @@ def test_who_ends_a_stage_ends_its_command(
     assert not Path(f"/proc/{begun.read_text().strip()}").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_a_stage_before_it_waits_ends_its_command(
+    program: ModuleType, number: signal.Signals
+) -> None:
+    handlers = {each: signal.getsignal(each) for each in program.ENDING}
+    try:
+        asked = program.note_who_ends_it()
+        os.kill(os.getpid(), number)
+        process = subprocess.Popen(["sleep", "600"])
+        with pytest.raises(KeyboardInterrupt):
+            program.wait_for(process, asked)
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    assert process.returncode == -signal.SIGTERM
+
+
 def test_what_is_left_behind_is_counted(stage: Path) -> None:
     """As PostgreSQL's servers are, which the tests start and end."""
     left = (
