@@ -97,7 +97,8 @@ def make_anew() -> None:
 
 def forget_answers() -> None:
     """Remove what an assessment proposed."""
-    shutil.rmtree(ANSWERS, ignore_errors=True)
+    if ANSWERS.exists():
+        shutil.rmtree(ANSWERS)
 
 
 def assess() -> list[dict[str, Any]]:
