@@ -22,7 +22,7 @@ options:
     type: list
     elements: dict
     required: true
-    options:
+    suboptions:
       path: {description: The old name., type: path, required: true}
       to: {description: The new name., type: path, required: true}
   marker:

@@ -22,7 +22,7 @@ options:
     type: list
     elements: dict
     required: true
-    options:
+    suboptions:
       ports: {description: TCP ports., type: list, elements: int, required: true}
       sources: {description: Addresses and networks., type: list, elements: str, required: true}
 """

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import json
 
-from lab import HOSTS, STATE, Site, ansible, must, superuser
+from lab import HOSTS, STATE, Site, ansible, files, must, superuser
 from test_failures import assert_failed_untouched
-
-# What runs on the hosts writes below /var by itself.
-FILES = ("find", "/boot", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "-type", "f")
-STATED = ("-printf", r"%p %s %T@ %i %m %U\n")
-
-
-def files(name: str) -> set[str]:
-    return set(must(name, *FILES, *STATED).splitlines())
 
 
 def test_an_assessment_changes_no_file_and_a_site_of_ours_is_silent(site: Site) -> None:

@@ -13,6 +13,7 @@ from lab import (
     STATE,
     ansible,
     execute,
+    files,
     must,
     on,
     probe,
@@ -23,9 +24,6 @@ ANSWERS = INVENTORY / "host_vars"
 # How many things AutoBot's programs ask of others: molecule/lived_in/group_vars.
 QUESTIONS = {"slm": 4, "backend": 4}
 QUESTIONS_LOG = "/var/log/autobot/clients.log"
-# What changes by itself lies below /var.
-FILES = ("find", "/boot", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "-type", "f")
-STATED = ("-printf", r"%p %s %T@ %i %m %U\n")
 # Where a test says that it changed a host.
 CHANGED = "/var/lib/changed-by-tests"
 
@@ -33,7 +31,7 @@ CHANGED = "/var/lib/changed-by-tests"
 class State(NamedTuple):
     """What a run that stops must leave: files, who listens, what the firewalls say."""
 
-    files: str
+    files: set[str]
     checksums: str
     listeners: list[str]
     rules: str
@@ -41,7 +39,7 @@ class State(NamedTuple):
 
 def state(name: str) -> State:
     return State(
-        "\n".join(sorted(must(name, *FILES, *STATED).splitlines())),
+        files(name),
         must(name, "sh", "-c", "find /etc /opt -type f -exec sha256sum {} + | sort"),
         # What waits in their queues changes by itself.
         sorted(

@@ -276,17 +276,22 @@ def lost_lines(cluster: Mapping[str, Any], wanted: Database) -> list[str]:
     ]
 
 
-def owner_conflicts(host: Host) -> list[Conflict]:
-    """Tables of AutoBot's in the database of the run that another role than its owner has."""
+def adopted(host: Host) -> list[dict[str, Any]]:
+    """The store of users in the database of the run, if there is one."""
     cluster, wanted = our_cluster(host), host.postgresql
     if cluster is None or wanted is None:
         return []
     used = (f"{cluster['version']}/{cluster['name']}", wanted["database"])
-    (store, *_) = [
-        *(it for it in host.survey["stores"] if (it["cluster"], it["database"]) == used),
-        {"owners": []},
-    ]
-    others = [it for it in store["owners"] if it not in (wanted["owner"], wanted["adopt_from"])]
+    return [it for it in host.survey["stores"] if (it["cluster"], it["database"]) == used]
+
+
+def owner_conflicts(host: Host) -> list[Conflict]:
+    """Tables of AutoBot's in the database of the run that another role than its owner has."""
+    wanted = host.postgresql
+    if wanted is None:
+        return []
+    kept = (wanted["owner"], wanted["adopt_from"])
+    others = [it for store in adopted(host) for it in store["owners"] if it not in kept]
     if not others:
         return []
     what = (
@@ -319,10 +324,10 @@ def store_notes(host: Host) -> list[str]:
         for it in cluster["databases"]
         if it["name"] == wanted["database"] and it["owner"] != wanted["owner"]
     ]
-    used = (f"{cluster['version']}/{cluster['name']}", wanted["database"])
+    used = adopted(host)
     for store in host.survey["stores"]:
         of = f"The store {shown(store['database'])} of {shown(store['cluster'])}"
-        if store["users"] and (store["cluster"], store["database"]) != used:
+        if store["users"] and store not in used:
             found.append(
                 f"{of} has {counted(store['users'], 'user')} and is not the one that the run uses. "
                 "It stays as it is; see docs/import.md for taking them over."

@@ -293,7 +293,6 @@ def unopened(host: Host) -> list[Conflict]:
     """Firewalls through which the bundle cannot open its ports."""
     if host.firewall_mode != "additive":
         return []
-    names = [name for name, drops in closed_others(host) if drops]
     return [
         Conflict(
             host.name,
@@ -303,12 +302,12 @@ def unopened(host: Host) -> list[Conflict]:
             f"Say firewall_mode: none in host_vars/{host.name}.yml, and open the site's ports in "
             f"{name} yourself; or firewall_mode: own, and switch {name} off.",
         )
-        for name in names
+        for name in closed_others(host)
     ]
 
 
-def closed_others(host: Host) -> list[tuple[str, bool]]:
-    """Firewalls that are neither ufw nor plain nftables, and whether each lets in what it names."""
+def closed_others(host: Host) -> list[str]:
+    """Firewalls that let in only what they name, and are neither ufw nor plain nftables."""
     firewalls = host.survey["firewalls"]
     iptables = firewalls.get("iptables") or {}
     kept = any(
@@ -316,10 +315,8 @@ def closed_others(host: Host) -> list[tuple[str, bool]]:
         for table in firewalls.get("nftables") or []
     )
     drops = kept or iptables.get("policy", "ACCEPT").upper() != "ACCEPT"
-    return [
-        ("firewalld", bool(firewalls.get("firewalld"))),
-        ("iptables", drops and active_ufw(host) is None),
-    ]
+    found = ["firewalld"] if firewalls.get("firewalld") else []
+    return [*found, "iptables"] if drops and active_ufw(host) is None else found
 
 
 def firewall_notes(host: Host) -> list[str]:

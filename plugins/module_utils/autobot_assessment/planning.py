@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from .clusters import name_of, our_cluster
+from .clusters import adopted, name_of, our_cluster
 from .hosts import Host
 from .network import EXAMPLE_SITE, SSH, collides, grouped, has_our_firewall, is_our_database
 from .words import counted, listed, shown
@@ -71,16 +71,9 @@ def database(host: Host) -> list[str]:
         *(
             f"The database {wanted['database']}, with {counted(store['users'] or 0, 'user')}: "
             f"its tables will belong to {wanted['owner']}, and their rows stay."
-            for store in adopted(host, cluster)
+            for store in adopted(host)
         ),
     ]
-
-
-def adopted(host: Host, cluster: dict[str, Any]) -> list[dict[str, Any]]:
-    """The store of users that the run takes over with its database."""
-    name = host.postgresql["database"] if host.postgresql else ""
-    used = (f"{cluster['version']}/{cluster['name']}", name)
-    return [it for it in host.survey["stores"] if (it["cluster"], it["database"]) == used]
 
 
 def listeners(host: Host) -> list[str]:
@@ -133,7 +126,7 @@ def durations(host: Host) -> dict[str, int]:
     if cluster is not None:
         size = sum(it["size_bytes"] for it in cluster["databases"])
         found["the first backup of the cluster"] = round(size / BACKUP_RATE)
-        users = sum(it["users"] or 0 for it in adopted(host, cluster))
+        users = sum(it["users"] or 0 for it in adopted(host))
         found["the migration of its users"] = round(users / MIGRATION_RATE)
     return {step: seconds for step, seconds in found.items() if seconds}
 
