@@ -11,7 +11,9 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from role_files import ROOT, load_filter, render
+from role_files import ROOT, load_filter, render, role_vars
+
+from autobot_survey.databases import MANAGED, TABLES
 
 RFC_7677 = {
     "password": "pencil",
@@ -307,3 +309,8 @@ def test_a_password_that_would_need_saslprep_is_refused_by_name(
 )
 def test_psql_reads_a_quoted_value_as_it_was(filters: Any, value: str, quoted: str) -> None:
     assert filters.psql_quote(value) == quoted
+
+
+def test_the_tables_that_change_hands_are_those_that_the_survey_knows_as_autobots() -> None:
+    adopted = role_vars("postgresql")("postgresql_adopted_tables")
+    assert sorted(adopted) == sorted(TABLES[MANAGED])
