@@ -7,8 +7,9 @@ usage: stage.py [--give-way] NAME BUDGET COMMAND...
        stage.py --table                what each stage took, at the end of the run
 
 What the command prints goes to build/stages/NAME.log, and to the terminal when it has ended. Its
-CPU seconds are those of all that it started, also of what it left behind, and of its lab's hosts.
-They are counted as if the core were as fast as REFERENCE: a budget does not depend on the machine.
+CPU seconds are those of all that it started, also of what it left behind, and of its lab's hosts;
+one that gives way has no lab. They are counted as if the core were as fast as REFERENCE: a budget
+does not depend on the machine.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def run(name: str, budget: float, command: list[str], *, gives_way: bool = False
     slowness = Slowness()
     slowness.start()
     let_hosts_come_first()
-    hosts, start = used_by_hosts(), time.monotonic()
+    hosts, start = 0.0 if gives_way else used_by_hosts(), time.monotonic()
     asked = note_who_ends_it()
     with log.open("wb") as output:
         status = wait_for(
@@ -169,7 +170,9 @@ def run(name: str, budget: float, command: list[str], *, gives_way: bool = False
     wall = time.monotonic() - start
     collect_orphans()
     # A host that was made anew counts from then on.
-    seconds = used_by_children() + max(used_by_hosts() - hosts, 0.0)
+    seconds = used_by_children()
+    if not gives_way:
+        seconds += max(used_by_hosts() - hosts, 0.0)
     slower = slowness.end()
     counted = seconds / slower
     # A full run tries more than a budget allows.

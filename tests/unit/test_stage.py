@@ -151,6 +151,24 @@ def test_a_slow_core_has_more_seconds(
     assert program.run("some", 4.9, ["true"]) == 1
 
 
+@pytest.mark.parametrize(("gives_way", "counted"), [(False, 40), (True, 0)])
+def test_hosts_count_for_the_stages_of_their_lab(
+    program: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    gives_way: bool,
+    counted: int,
+) -> None:
+    """What gives way runs beside a lab that is not its own."""
+    used = iter((100.0, 140.0))
+    monkeypatch.setattr(program, "STAGES", tmp_path)
+    monkeypatch.setattr(program, "probe", lambda: program.REFERENCE)
+    monkeypatch.setattr(program, "used_by_children", lambda: 0.0)
+    monkeypatch.setattr(program, "used_by_hosts", lambda: next(used))
+    assert program.run("some", 50, ["true"], gives_way=gives_way) == 0
+    assert json.loads((tmp_path / "some.json").read_text())["counted"] == counted
+
+
 def test_hosts_of_the_lab_are_counted(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
