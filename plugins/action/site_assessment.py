@@ -20,8 +20,8 @@ if str(ROOT / "plugins/module_utils") not in sys.path:
     sys.path.append(str(ROOT / "plugins/module_utils"))
 
 from autobot_assessment import (  # noqa: E402
+    Cluster,
     Conflict,
-    Database,
     Host,
     Port,
     conflicts,
@@ -111,24 +111,23 @@ def default_version(system: Mapping[str, str]) -> str:
     return str(versions.get(f"{name}-{release}", ""))
 
 
-def database_of(variables: Mapping[str, Any], survey: Mapping[str, Any]) -> Database | None:
-    """The database that the inventory wants on a host."""
+def cluster_of(variables: Mapping[str, Any], survey: Mapping[str, Any]) -> Cluster | None:
+    """The cluster that the inventory wants on a host."""
     if "postgresql" not in variables["group_names"]:
         return None
     given = variables.get("postgresql_version")
     return {
         "version": str(given or default_version(survey["system"])),
-        "database": variables["postgresql_database"],
-        "owner": variables["postgresql_owner"],
+        "owners": {it["name"]: it["owner"] for it in variables["postgresql_databases"]},
         "adopt_from": variables.get("postgresql_adopt_from", ""),
         "hba": variables["postgresql_hba_services"] + variables.get("postgresql_hba", []),
         "listen_addresses": variables["postgresql_listen_addresses"],
     }
 
 
-def ports_of(groups: list[str], database: Database | None) -> list[Port]:
+def ports_of(groups: list[str], cluster: Cluster | None) -> list[Port]:
     """The ports on which the bundle will listen."""
-    addresses = database["listen_addresses"] if database else []
+    addresses = cluster["listen_addresses"] if cluster else []
     return [
         {
             "port": port,
@@ -147,13 +146,12 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
     wanted = (
         *("address", "group_names", "site_networks", "survey_result"),
         *("firewall_mode", "firewall_ssh_sources", "firewall_services", "firewall_allow"),
-        *("postgresql_version", "postgresql_database", "postgresql_owner"),
-        "postgresql_adopt_from",
+        *("postgresql_version", "postgresql_databases", "postgresql_adopt_from"),
         *("postgresql_hba_services", "postgresql_hba", "postgresql_listen_addresses"),
     )
     variables = {key: plain(template(raw[key])) for key in wanted if key in raw}
     survey = variables["survey_result"]["survey"]
-    database = database_of(variables, survey)
+    cluster = cluster_of(variables, survey)
     return Host(
         name=name,
         address=variables["address"],
@@ -162,8 +160,8 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
         ssh_sources=variables["firewall_ssh_sources"],
         services=variables.get("firewall_services", []),
         allow=variables.get("firewall_allow", []),
-        ports=ports_of(variables["group_names"], database),
-        postgresql=database,
+        ports=ports_of(variables["group_names"], cluster),
+        postgresql=cluster,
         directories=DIRECTORIES,
         # A list that is one template is repeated as what it gives.
         as_written={

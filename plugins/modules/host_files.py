@@ -79,6 +79,10 @@ written:
   type: list
   elements: str
   returned: always
+pending:
+  description: Whether something is in C(aside), of these entries or of others.
+  type: bool
+  returned: always
 """
 
 
@@ -144,6 +148,12 @@ class Writer:
                 self._write(entry, Path(f"{self._aside}/files{entry['path']}"))
             with (Path(self._aside) / "absent").open("a") as absent:
                 absent.writelines(f"{path}\n" for path in strangers)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is, or would be, aside: of these entries or of others."""
+        aside = self._aside
+        return aside is not None and (bool(self.written) or os.path.lexists(aside))
 
     def _is_right(self, entry: dict[str, Any]) -> bool:
         """Whether an entry is in its place as it must be; noted where it is not."""
@@ -257,7 +267,12 @@ def main() -> None:
     )
     writer = Writer(module)
     writer.bring(module.params["files"])
-    module.exit_json(changed=bool(writer.written), written=writer.written, diff=writer.diffs)
+    module.exit_json(
+        changed=bool(writer.written),
+        written=writer.written,
+        pending=writer.pending,
+        diff=writer.diffs,
+    )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Site:
             "adopt_from": self.adopt_from,
             "adopted": {"users": ["SELECT", "INSERT", "UPDATE"], "logs": ["SELECT"]},
             "roles": self.roles,
-            "verifiers": self.filters.scram_verifiers(self.passwords, "host"),
+            "verifiers": self.filters.scram_verifiers(self.passwords, "host", list(self.passwords)),
         }
         quoted = self.filters.psql_quote(json.dumps(wanted))
         head = f"\\set check {str(check).lower()}\n\\set wanted {quoted}\n"

@@ -279,8 +279,7 @@ def database_wanted(
     ]
     return {
         "version": version,
-        "database": database,
-        "owner": owner,
+        "owners": {database: owner},
         "adopt_from": "",
         "hba": hba,
         "listen_addresses": ["127.0.0.1", *addresses],

@@ -26,7 +26,7 @@ def configuration(tmp_path: Path) -> Configuration:
         peer="redis",
         peer_login="autobot-repo-users@192.0.2.23",
         max_age_seconds=1,
-        schema={},
+        schemas=(),
         repositories=(REPOSITORY,),
     )
 

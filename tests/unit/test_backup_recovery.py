@@ -43,11 +43,9 @@ CONFIGURATION = Configuration(
     peer="slm",
     peer_login="autobot-repo-users@192.0.2.1",
     max_age_seconds=1,
-    schema={
-        "database": "users",
-        "revision": "0005",
-        "tables": ["public.roles", "public.users"],
-    },
+    schemas=(
+        {"database": "users", "revision": "0005", "tables": ["public.roles", "public.users"]},
+    ),
     repositories=(NEAR,),
 )
 # 2026-01-31T12:00:00Z; the stories below count seconds from it.
@@ -561,7 +559,7 @@ class TestComparison:
     def test_less_than_the_schema_of_the_release_is_a_fault(
         self, restored: list[str], live: list[str], tables: set[str], fault: str
     ) -> None:
-        found = autobot_drill.incomplete(restored, live, tables, CONFIGURATION.schema)
+        found = autobot_drill.incomplete(restored, live, tables, CONFIGURATION.schemas[0])
         assert fault in found
         assert bool(fault) is bool(found)
 
@@ -627,6 +625,31 @@ class TestDrill:
     ) -> None:
         (state / "drill.json").write_text(json.dumps(last))
         assert autobot_drill.Drill(CONFIGURATION).run()["verified"] == verified
+
+    def test_on_one_machine_both_databases_must_be_there(
+        self, state: Path, repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No moment counts before both have a schema, and what is restored has the tables of both."""
+        schemas = tuple({**CONFIGURATION.schemas[0], "database": it} for it in ("fleet", "users"))
+        drill = autobot_drill.Drill(replace(CONFIGURATION, schemas=schemas))
+        table = "public.user_management_version"
+        (state / "records").mkdir()
+        labels = [str(each["label"]) for each in repositories.backups]
+        held: list[dict[str, Any]] = [
+            {},
+            {"fleet": {table: 1}},
+            {"fleet": {table: 1}, "users": {table: 1}},
+        ]
+        for number, (label, databases) in enumerate(zip(labels, held, strict=True)):
+            record = {"time": number, "databases": databases}
+            (state / "records" / f"{label}.json").write_text(json.dumps(record))
+        catalogue = autobot_recovery.Catalogue(drill.configuration)
+        assert drill._known_since(catalogue) == 2
+        monkeypatch.setattr(autobot_recovery, "revisions", lambda *_: ["0005"])
+        tables = {"fleet": ["public.roles", "public.users"], "users": ["public.roles"]}
+        assert drill._schema_fault(schemas[0], tables) == ""
+        assert "missing: public.users" in drill._schema_fault(schemas[1], tables)
+        assert drill._schema_fault({"database": "none"}, tables) == "The database none is missing."
 
     def test_a_backup_without_a_record_is_a_failure(self) -> None:
         result = autobot_drill.Drill(CONFIGURATION).run()

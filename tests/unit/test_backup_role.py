@@ -170,7 +170,7 @@ def told(**changes: Any) -> dict[str, Any]:
             "backup_repositories": ["idnew", "idold"],
             "backup_repository_directory": "/kept/people",
             "backup_repository_user": "autobot-repo-people",
-            "backup_schema": {"database": "people", "revision": "0005", "tables": []},
+            "backup_schemas": [{"database": "people", "revision": "0005", "tables": []}],
             "backup_second": {},
             "backup_stanza": "people",
             "inventory_hostname": "here",
@@ -193,7 +193,7 @@ def test_the_program_knows_its_host_and_its_peer() -> None:
         "peer_login": "autobot-repo-people@192.0.2.23",
         "mount": None,
         "max_age_seconds": 7200,
-        "schema": {"database": "people", "revision": "0005", "tables": []},
+        "schemas": [{"database": "people", "revision": "0005", "tables": []}],
     }
     assert told(backup_mounted=True)["mount"] == "/peer/repo"
     # The former key's is read and not written.

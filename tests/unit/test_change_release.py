@@ -39,7 +39,9 @@ class Host:
         self.script = directory / "change_release.sh"
         self.script.write_text(text.replace("/etc/systemd/system/", f"{self.etc}/"))
         self.script.chmod(0o755)
-        self.write({"env": "old", f"{UNIT}.socket": "socket", "kept": "same"})
+        self.write(
+            {"env": "old", f"{UNIT}.socket": "socket", f"{UNIT}.service": "service", "kept": "same"}
+        )
 
     def write(self, files: Mapping[str, str]) -> None:
         for name, text in files.items():
@@ -73,7 +75,12 @@ class Host:
 
     @property
     def files(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in self.etc.iterdir()}
+        """All but the unit of the service, which no test changes."""
+        return {
+            path.name: path.read_text()
+            for path in self.etc.iterdir()
+            if path.name != f"{UNIT}.service"
+        }
 
     @property
     def current(self) -> str:
@@ -301,6 +308,35 @@ def test_a_socket_that_changed_is_restarted_before_its_service(host: Host) -> No
     units = [f"systemctl restart {UNIT}.socket", f"systemctl restart {UNIT}.service"]
     assert [line for line in asked if " restart " in line] == units
     assert asked.index("systemctl daemon-reload") < asked.index(units[0])
+
+
+def test_two_services_with_one_release_go_back_together(host: Host) -> None:
+    host.write({"two.socket": "socket", "two.service": "service"})
+    units = f"{UNIT} two"
+    host.stage({"env": "new"})
+    host.run("switch", units, NEW, "300")
+    # The second service comes with files of its own, and with no release of its own.
+    host.stage({"two.socket": "another"})
+    asked = host.run("switch", units, NEW, "300")
+    assert f"systemctl stop {UNIT}-undo.timer\n" in asked
+    assert asked.count("--unit=") == asked.count(f"--unit={UNIT}-undo ") == 1
+    asked = host.run("back")
+    assert [line for line in asked.splitlines() if "restart" in line] == [
+        f"systemctl restart {UNIT}.service",
+        "systemctl restart two.socket",
+        "systemctl restart two.service",
+        "systemctl reload-or-restart nginx.service",
+    ]
+    assert (host.files["env"], host.files["two.socket"]) == ("old", "socket")
+    assert host.current == OLD
+
+
+def test_a_service_that_the_change_brought_is_gone_again(host: Host) -> None:
+    host.stage({"two.socket": "socket", "two.service": "service"})
+    host.run("switch", f"{UNIT} two", NEW, "300")
+    asked = host.run("back").splitlines()
+    assert "systemctl stop two.socket two.service" in asked
+    assert not [line for line in asked if "restart two" in line]
 
 
 def test_what_is_remembered_is_roots_alone(host: Host) -> None:

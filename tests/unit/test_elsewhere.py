@@ -217,7 +217,10 @@ HOSTVARS = {
 
 def of_the_database(name: str, groups: dict[str, list[str]]) -> Any:
     """A variable of the host of autobot_users, as the playbooks' own have it."""
-    variables: dict[str, Any] = {"groups": groups, "hostvars": HOSTVARS}
+    variables: dict[str, Any] = {
+        **{"groups": groups, "hostvars": HOSTVARS},
+        **{"address": "172.16.168.23", "group_names": ["autobot_database"]},
+    }
     loader = DataLoader()
     for group in ("all", "autobot_database"):
         path = ROOT / "playbooks" / "group_vars" / f"{group}.yml"
@@ -240,11 +243,14 @@ def test_the_database_lets_a_backend_in_wherever_it_is(
     groups: dict[str, list[str]], addresses: list[str]
 ) -> None:
     groups = {"slm_server": ["slm"], **groups}
-    lines = of_the_database("postgresql_hba_services", groups)
+    lines = of_the_database("postgresql_hba_of_autobot_users", groups)
     assert [line["addresses"] for line in lines if line["role"] == "autobot_backend"] == [addresses]
     (rule,) = of_the_database("firewall_of_autobot_database", groups)
     assert rule["sources"] == ["172.16.168.19", *addresses]
-    limits = {each["name"]: each for each in of_the_database("postgresql_roles", groups)}
+    limits = {
+        each["name"]: each
+        for each in of_the_database("postgresql_of_autobot_users", groups)["roles"]
+    }
     assert int(limits["autobot_backend"]["connection_limit"]) == 40 * len(addresses)
     connections = int(of_the_database("postgresql_max_connections", groups))
     assert connections == 64 * (1 + len(addresses)) + 30

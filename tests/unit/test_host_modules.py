@@ -194,6 +194,26 @@ class TestHostFiles:
         assert stat.S_IMODE(aside.stat().st_mode) == 0o700
         assert stat.S_IMODE((beside / "one").stat().st_mode) == 0o600
 
+    def test_what_is_pending_may_be_of_another_service(
+        self, host_files: Any, tmp_path: Path
+    ) -> None:
+        aside = tmp_path / "next"
+
+        def pending(content: str, **more: Any) -> bool:
+            module = Module([{"path": str(tmp_path / "one"), "content": content}], {}, **more)
+            writer = host_files.Writer(module)
+            writer.bring(module.params["files"])
+            found: bool = writer.pending
+            return found
+
+        assert not pending("1")
+        assert not pending("1", aside=str(aside))
+        assert pending("2", aside=str(aside), check=True)
+        assert not pending("1", aside=str(aside))
+        assert pending("2", aside=str(aside))
+        # What is as it must be changes nothing, and the other's goes with the next switch.
+        assert pending("1", aside=str(aside))
+
     def test_beside_what_is_in_use_another_release_finds_all_it_needs(
         self, bring: Callable[..., list[str]], tmp_path: Path
     ) -> None:

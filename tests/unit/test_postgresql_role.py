@@ -68,6 +68,10 @@ def settings(**variables: Any) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def database(*roles: dict[str, Any], name: str = "people") -> dict[str, Any]:
+    return {"name": name, "owner": "owner", "roles": list(roles)}
+
+
 def problems(**variables: Any) -> list[str]:
     """What the role refuses before it does anything."""
     loader = DataLoader()
@@ -79,8 +83,7 @@ def problems(**variables: Any) -> list[str]:
     ]
     given: dict[str, Any] = {
         "ansible_facts": {"distribution": "Debian", "distribution_major_version": "13"},
-        "postgresql_owner": "owner",
-        "postgresql_roles": [{"name": "owner", "connection_limit": 5}],
+        "postgresql_databases": [database({"name": "owner", "connection_limit": 5})],
         "postgresql_passwords": {"owner": "secret"},
     }
     templar = Templar(loader, variables={**own[0], **own[1], **given, **variables})
@@ -199,14 +202,15 @@ def test_who_does_not_log_in_leaves_slots_for_the_operator(version: int) -> None
 
 def test_a_transaction_that_nobody_goes_on_with_is_ended() -> None:
     assert settings()["idle_in_transaction_session_timeout"] == "2min"
-    for name in ("slm_database", "autobot_database"):
-        group = yaml.safe_load((ROOT / f"playbooks/group_vars/{name}.yml").read_text())
+    for name in ("slm", "autobot"):
+        group = yaml.safe_load((ROOT / f"playbooks/group_vars/{name}_database.yml").read_text())
+        database = group[f"postgresql_of_{name}_users"]
         ended = {
             role["name"]: role["settings"]["idle_in_transaction_session_timeout"]
-            for role in group["postgresql_roles"]
+            for role in database["roles"]
             if role.get("login", True)
         }
-        owner = ended.pop(group["postgresql_owner"])
+        owner = ended.pop(database["owner"])
         assert (owner, set(ended.values())) == ("10min", {"30s"})
 
 
@@ -218,7 +222,9 @@ def test_the_roles_together_never_have_all_slots(limits: list[int], accepted: bo
     roles = [
         {"name": name, "connection_limit": limit} for name, limit in zip(names, limits, strict=True)
     ]
-    found = problems(postgresql_roles=roles, postgresql_passwords=dict.fromkeys(names, "secret"))
+    found = problems(
+        postgresql_databases=[database(*roles)], postgresql_passwords=dict.fromkeys(names, "secret")
+    )
     assert (found == []) is accepted, found
     if not accepted:
         assert (
@@ -284,9 +290,55 @@ def test_verifiers_are_the_same_in_every_run_and_differ_between_roles_and_hosts(
     filters: Any,
 ) -> None:
     passwords = {"one": "same password", "two": "same password"}
-    here, again, there = (filters.scram_verifiers(passwords, host) for host in ("a", "a", "b"))
+    here, again, there = (
+        filters.scram_verifiers(passwords, host, list(passwords)) for host in ("a", "a", "b")
+    )
     assert here == again
     assert len({*here.values(), *there.values()}) == 4
+
+
+def test_a_host_has_verifiers_of_its_own_roles_that_log_in(filters: Any) -> None:
+    passwords = {"one": "same password", "two": "same password"}
+    assert list(filters.scram_verifiers(passwords, "a", ["two", "without"])) == ["two"]
+
+
+def test_a_role_that_two_databases_have_is_one_role_with_the_rights_of_both(filters: Any) -> None:
+    databases = [
+        database(
+            {"name": "owner", "connection_limit": 5},
+            {"name": "service", "connection_limit": 40, "settings": {"a": "1"}},
+        ),
+        database(
+            {"name": "service", "connection_limit": "40", "bypass_rls": True, "members": ["owner"]},
+            {"name": "tenant", "connection_limit": 0, "login": False, "settings": {"b": "2"}},
+            name="others",
+        ),
+    ]
+    owner, service, tenant = filters.cluster_roles(databases)
+    nothing = {"members": [], "settings": {}, "bypass_rls": False, "advisory_locks": False}
+    assert owner == {"name": "owner", "connection_limit": 5, "login": True, **nothing}
+    assert service == {
+        **nothing,
+        **{"name": "service", "connection_limit": 80, "login": True, "bypass_rls": True},
+        **{"members": ["owner"], "settings": {"a": "1"}},
+    }
+    assert tenant == {
+        **nothing,
+        **{"name": "tenant", "connection_limit": 0, "login": False, "settings": {"b": "2"}},
+    }
+    assert filters.cluster_roles(databases, "people") == [owner, service]
+    assert filters.cluster_roles(databases, "others") == [service, tenant]
+
+
+def test_an_owner_is_a_role_of_its_database() -> None:
+    found = problems(
+        postgresql_databases=[database({"name": "reader", "connection_limit": 5})],
+        postgresql_passwords={"reader": "secret"},
+    )
+    assert found == [
+        "The owner of a database in postgresql_databases is owner; allowed is one of its roles: "
+        "reader."
+    ]
 
 
 @pytest.mark.parametrize("password", ["", "gehéim", "line\nbreak", "nul\0"])
@@ -294,7 +346,7 @@ def test_a_password_that_would_need_saslprep_is_refused_by_name(
     filters: Any, password: str
 ) -> None:
     with pytest.raises(AnsibleFilterError, match="redis/service must be printable ASCII") as raised:
-        filters.scram_verifiers({"service": password}, "redis")
+        filters.scram_verifiers({"service": password}, "redis", ["service"])
     assert not password or password not in str(raised.value)
 
 

@@ -73,11 +73,11 @@ def run(directory: Path, play: str, *hosts: str, release_id: str = "1.0.0-new") 
             "vars": {
                 "release_root": str(directory),
                 "release_id": release_id,
-                "release_unit": "tests",
+                "release_units": ["tests"],
                 "release_archive": "/nowhere",
                 "release_installed_bytes": 1,
                 "release_python_version": "3.13",
-                "release_url": "https://127.0.0.1:1",
+                "release_urls": ["https://127.0.0.1:1"],
                 "release_ca_certificate": "/etc/ssl/certs/ca-certificates.crt",
             },
         }

@@ -113,8 +113,7 @@ class TestWanted:
         assert wanted.pop("version") == "14"
         line = {"database": "autobot_users"}
         assert wanted == {
-            "database": "autobot_users",
-            "owner": "autobot_user_admin",
+            "owners": {"autobot_users": "autobot_user_admin"},
             "adopt_from": "",
             "listen_addresses": ["127.0.0.1", REDIS],
             "hba": [
@@ -123,16 +122,28 @@ class TestWanted:
                 {**line, "role": "autobot_backend", "addresses": [BACKEND]},
             ],
         }
-        # What a file repeats stays a template.
-        written = hosts["redis"].as_written
-        assert written["postgresql_listen_addresses"] == ["127.0.0.1", "{{ address }}"]
-        # The site's own lines are not repeated.
-        assert "postgresql_hba" not in written
+        # A list that is one template is repeated as what it gives; the site's own lines are not.
+        assert hosts["redis"].as_written == {"postgresql_listen_addresses": ["127.0.0.1", REDIS]}
 
     def test_all_is_plain_text(self, hosts: dict[str, Any]) -> None:
         assert {type(it) for it in hosts["redis"].postgresql["listen_addresses"]} == {str}
         as_written = hosts["redis"].as_written["postgresql_listen_addresses"]
         assert {type(it) for it in as_written} == {str}
+
+    def test_what_a_file_repeats_stays_a_template(
+        self, action: Callable[..., Any], production: Any
+    ) -> None:
+        hosts, variables = production
+        found = lived_in_site()[1].survey
+        variables.set_nonpersistent_facts(
+            "redis",
+            {
+                "survey_result": {"survey": found},
+                "firewall_allow": [{"ports": [22], "sources": ["{{ address }}"], "comment": "x"}],
+            },
+        )
+        (rule,) = action()._host(hosts, "redis").as_written["firewall_allow"]
+        assert rule["sources"] == ["{{ address }}"]
 
     @pytest.mark.parametrize(
         ("distribution", "version", "major"),

@@ -33,7 +33,7 @@ VARIABLES: dict[str, Any] = {
     "monitoring_user": "postgres",
     "postgresql_version": 15,
     "release_root": "/opt/people",
-    "release_unit": "people",
+    "release_units": ["people", "others"],
     "service_app": "slm_server.app:create_app",
     "service_credentials_dir": "/etc/credentials",
     "service_environment_file": "/etc/people.env",
@@ -510,7 +510,9 @@ def test_a_change_that_nobody_confirmed_is_undone_before_anything_serves() -> No
             Conflicts="shutdown.target",
         ),
         "Before": [
-            "people.socket people.service nginx.service timers.target",
+            "people.socket people.service",
+            "others.socket others.service",
+            "nginx.service timers.target",
             "shutdown.target",
         ],
     }

@@ -11,14 +11,14 @@ Markdown, YAML, a template, nftables or pg_hba.conf would take for more than a n
 
 from __future__ import annotations
 
-from .hosts import Conflict, Database, Entry, HbaLine, Host, Note, Port, Rule, Survey
+from .hosts import Cluster, Conflict, Entry, HbaLine, Host, Note, Port, Rule, Survey
 from .judging import conflicts, notes
 from .proposing import extended, proposal
 from .saying import differences, document, refusal, report
 
 __all__ = [
+    "Cluster",
     "Conflict",
-    "Database",
     "Entry",
     "HbaLine",
     "Host",

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .hosts import Conflict, Database, Entry, HbaLine, Host
+from .hosts import Cluster, Conflict, Entry, HbaLine, Host
 from .network import DATABASE_PORT, clients_of, is_our_database
 from .words import address_of, counted, in_order, is_any, is_loopback, listed, shown, within
 
@@ -111,7 +111,7 @@ def configuration_conflicts(host: Host) -> list[Conflict]:
     return found + unheard_clients(host, cluster, host.postgresql)
 
 
-def unheard_clients(host: Host, cluster: Mapping[str, Any], wanted: Database) -> list[Conflict]:
+def unheard_clients(host: Host, cluster: Mapping[str, Any], wanted: Cluster) -> list[Conflict]:
     """Clients at addresses at which the server would no longer listen."""
     wished = wanted["listen_addresses"]
     outside = [it for it in wished if not is_loopback(it)]
@@ -260,7 +260,7 @@ def is_local_stranger(client: Mapping[str, Any]) -> bool:
     return not client["address"] and client["role"] != "postgres"
 
 
-def lost_lines(cluster: Mapping[str, Any], wanted: Database) -> list[str]:
+def lost_lines(cluster: Mapping[str, Any], wanted: Cluster) -> list[str]:
     """The lines of a pg_hba.conf that let others in over the network, and are not the bundle's."""
     return [
         f"{shown(' '.join(line['text'].split()))} (line {line['line']})"
@@ -277,28 +277,41 @@ def lost_lines(cluster: Mapping[str, Any], wanted: Database) -> list[str]:
 
 
 def adopted(host: Host) -> list[dict[str, Any]]:
-    """The store of users in the database of the run, if there is one."""
+    """The stores of users in the databases of the run."""
     cluster, wanted = our_cluster(host), host.postgresql
     if cluster is None or wanted is None:
         return []
-    used = (f"{cluster['version']}/{cluster['name']}", wanted["database"])
-    return [it for it in host.survey["stores"] if (it["cluster"], it["database"]) == used]
+    used = f"{cluster['version']}/{cluster['name']}"
+    return [
+        it
+        for it in host.survey["stores"]
+        if it["cluster"] == used and it["database"] in wanted["owners"]
+    ]
 
 
 def owner_conflicts(host: Host) -> list[Conflict]:
-    """Tables of AutoBot's in the database of the run that another role than its owner has."""
+    """Tables of AutoBot's in the databases of the run that another role than the owner has."""
     wanted = host.postgresql
     if wanted is None:
         return []
-    kept = (wanted["owner"], wanted["adopt_from"])
-    others = [it for store in adopted(host) for it in store["owners"] if it not in kept]
+    return [
+        conflict
+        for store in adopted(host)
+        for conflict in owner_conflict(host, store, wanted["owners"][store["database"]])
+    ]
+
+
+def owner_conflict(host: Host, store: Mapping[str, Any], owner: str) -> list[Conflict]:
+    """What of a store another role than its owner has, as one conflict."""
+    kept = (owner, host.postgresql["adopt_from"] if host.postgresql else "")
+    others = [it for it in store["owners"] if it not in kept]
     if not others:
         return []
     what = (
-        f"AutoBot's tables in the database {shown(wanted['database'])} belong to "
+        f"AutoBot's tables in the database {shown(store['database'])} belong to "
         f"{listed(list(map(shown, others)))}."
     )
-    why = f"The migrations need {wanted['owner']} to own them."
+    why = f"The migrations need {owner} to own them."
     if len(others) > 1:
         answer = (
             f"Give them to one role first, table by table (ALTER TABLE … OWNER TO {others[0]})."
@@ -319,10 +332,10 @@ def store_notes(host: Host) -> list[str]:
         return []
     found = [
         f"The database {shown(it['name'])} belongs to {shown(it['owner'])} and will belong to "
-        f"{wanted['owner']}; its tables are adopted. See docs/operations.md, "
+        f"{wanted['owners'][it['name']]}; its tables are adopted. See docs/operations.md, "
         '"Adopting an AutoBot database".'
         for it in cluster["databases"]
-        if it["name"] == wanted["database"] and it["owner"] != wanted["owner"]
+        if it["name"] in wanted["owners"] and it["owner"] != wanted["owners"][it["name"]]
     ]
     used = adopted(host)
     for store in host.survey["stores"]:

@@ -38,15 +38,15 @@ class HbaLine(TypedDict):
     addresses: list[str]
 
 
-class Database(TypedDict):
-    """The cluster and the database that the bundle wants. `version` is empty if not known.
+class Cluster(TypedDict):
+    """The cluster and the databases that the bundle wants. `version` is empty if not known.
 
-    `adopt_from` is the role from which it takes AutoBot's tables, or empty.
+    `owners` are those of the databases, by their names. `adopt_from` is the role from which the
+    run takes AutoBot's tables, or empty.
     """
 
     version: str
-    database: str
-    owner: str
+    owners: dict[str, str]
     adopt_from: str
     hba: list[HbaLine]
     listen_addresses: list[str]
@@ -69,7 +69,7 @@ class Host:
     services: list[Rule]
     allow: list[Rule]
     ports: list[Port]
-    postgresql: Database | None
+    postgresql: Cluster | None
     directories: list[str]
     as_written: dict[str, list[Any]]
     survey: Survey

@@ -65,12 +65,13 @@ def database(host: Host) -> list[str]:
         return []
     cluster = our_cluster(host)
     if cluster is None:
-        return [f"PostgreSQL {wanted['version']} is installed, with {wanted['database']}."]
+        databases = listed(list(wanted["owners"]))
+        return [f"PostgreSQL {wanted['version']} is installed, with {databases}."]
     return [
         f"pg_hba.conf and conf.d of the cluster {name_of(cluster)}.",
         *(
-            f"The database {wanted['database']}, with {counted(store['users'] or 0, 'user')}: "
-            f"its tables will belong to {wanted['owner']}, and their rows stay."
+            f"The database {store['database']}, with {counted(store['users'] or 0, 'user')}: its "
+            f"tables will belong to {wanted['owners'][store['database']]}, and their rows stay."
             for store in adopted(host)
         ),
     ]
@@ -107,12 +108,12 @@ def sites(host: Host) -> list[str]:
 def clusters(host: Host) -> list[str]:
     """Clusters of PostgreSQL that no run touches, and the other databases of the one it uses."""
     used = our_cluster(host)
-    wanted = host.postgresql["database"] if host.postgresql else ""
+    wanted = host.postgresql["owners"] if host.postgresql else {}
     found = []
     for cluster in host.survey["postgresql"]:
         names = [it["name"] for it in cluster["databases"]]
         if cluster is used:
-            names = [name for name in names if name not in (wanted, "postgres")]
+            names = [name for name in names if name not in (*wanted, "postgres")]
         if names:
             databases = listed(list(map(shown, names)))
             found.append(f"PostgreSQL {name_of(cluster)}: {databases}.")

@@ -81,8 +81,8 @@ class Configuration:
     # Who lets this host in at the peer: user@address.
     peer_login: str
     max_age_seconds: int
-    # What the last run of site.yml has made: the `database`, its `revision` and its `tables`.
-    schema: dict[str, Any]
+    # What the last run of site.yml has made, each: the `database`, its `revision` and its `tables`.
+    schemas: tuple[dict[str, Any], ...]
     repositories: tuple[Repository, ...]
     # Where the peer's repositories are mounted, for a pgBackRest that cannot write over SFTP.
     mount: str | None = None
@@ -91,7 +91,8 @@ class Configuration:
     def load(cls, path: Path = CONFIGURATION) -> Configuration:
         values = json.loads(path.read_text())
         repositories = tuple(Repository(**each) for each in values.pop("repositories"))
-        return cls(**values, repositories=repositories)
+        schemas = tuple(values.pop("schemas"))
+        return cls(**values, schemas=schemas, repositories=repositories)
 
     @property
     def targets(self) -> list[Repository]:

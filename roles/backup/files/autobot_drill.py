@@ -234,22 +234,24 @@ class Drill:
         self.result["rows"] = sum(int(table[0]) for table in contents)
         if difference := compare(record["databases"], found):
             raise BackupError(f"Backup {backup.label} at {backup.point}: {difference}")
-        if fault := self._schema_fault(tables):
-            raise BackupError(f"Backup {backup.label} at {backup.point}: {fault}")
+        for schema in self.configuration.schemas:
+            if fault := self._schema_fault(schema, tables):
+                raise BackupError(f"Backup {backup.label} at {backup.point}: {fault}")
         scratch.check(names)
 
-    def _schema_fault(self, tables: Mapping[str, list[str]]) -> str:
+    @staticmethod
+    def _schema_fault(schema: Mapping[str, Any], tables: Mapping[str, list[str]]) -> str:
         """What of the release's schema is not in the restored database; empty if all is."""
-        ours = self.configuration.schema["database"]
+        ours = schema["database"]
         if ours not in tables:
             return f"The database {ours} is missing."
         restored = autobot_recovery.revisions(ours, str(SCRATCH))
         live = autobot_recovery.revisions(ours)
-        fault = incomplete(restored, live, tables[ours], self.configuration.schema)
+        fault = incomplete(restored, live, tables[ours], schema)
         return f"Of {ours}, {fault}" if fault else ""
 
     def _known_since(self, catalogue: Catalogue) -> float:
-        """When the database first held a schema of a release, of what is recorded."""
+        """When all databases first held a schema of a release, of what is recorded."""
         table = f"public.{autobot_recovery.VERSION_TABLE}"
         records = [
             autobot_backup.read_json(autobot_backup.RECORDS / f"{backup.label}.json")
@@ -258,7 +260,10 @@ class Drill:
         return min(
             float(record["time"])
             for record in records
-            if table in record.get("databases", {}).get(self.configuration.schema["database"], {})
+            if all(
+                table in record.get("databases", {}).get(schema["database"], {})
+                for schema in self.configuration.schemas
+            )
         )
 
     def _at_a_moment(self, scratch: Scratch, catalogue: Catalogue) -> None:
@@ -269,17 +274,16 @@ class Drill:
         except BackupError as error:
             raise BackupError(f"At {moment(wanted)}: {error}") from error
         names = self._restore(scratch, target)
+        ours = [schema["database"] for schema in self.configuration.schemas]
         for name in names:
             restored = autobot_recovery.revisions(name, str(SCRATCH))
             fault = strange(restored) or too_new(newest_rows(name), wanted)
-            if name == self.configuration.schema["database"] and not restored:
+            if name in ours and not restored:
                 fault = "it has no schema of a release."
             if fault:
                 raise BackupError(f"At {target.text}, {name}: {fault}")
-        if self.configuration.schema["database"] not in names:
-            raise BackupError(
-                f"At {target.text}: {self.configuration.schema['database']} is missing."
-            )
+        if missing := [name for name in ours if name not in names]:
+            raise BackupError(f"At {target.text}: {', '.join(missing)} is missing.")
         scratch.check(names)
 
 

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Changes what a service runs with, its release and its files, and undoes it: on the host alone, so that
-# it also happens when nobody is there any more to ask for it. What a service is to run with is written
-# to ROOT/next, and taken over by the switch. What it ran with is in ROOT/undo, from before the first
-# change until the new one is confirmed. In both there is
+# Changes what the services of a host run with, their release and their files, and undoes it: on the host
+# alone, so that it also happens when nobody is there any more to ask for it. What they are to run with
+# is written to ROOT/next, and taken over by the switch. What they ran with is in ROOT/undo, from before
+# the first change until the new one is confirmed. In both there is
 #   files/    the files, by their paths
 #   absent    paths of files that are not there, one a line
 #
-#   change_release.sh switch ROOT UNIT RELEASE SECONDS   back by itself if not confirmed by then
-#   change_release.sh confirm ROOT RELEASE KEEP          it serves: forget the way back, and old releases
-#   change_release.sh back ROOT [REASON]                 to what served
-#   change_release.sh boot ROOT                          the same, before the service is started
+#   change_release.sh switch ROOT "UNIT…" RELEASE SECONDS   back by itself if not confirmed by then
+#   change_release.sh confirm ROOT RELEASE KEEP             it serves: forget the way back, and old releases
+#   change_release.sh back ROOT [REASON]                    to what served
+#   change_release.sh boot ROOT                             the same, before the services are started
 set -eu
 action=$1
 cd "$2"
@@ -73,7 +73,7 @@ remember() {
         mkdir -m 0700 undo.new
         cp -P current undo.new/current
         if [ -L previous ]; then cp -P previous undo.new/previous; fi
-        echo "$unit" >undo.new/unit
+        echo "$units" >undo.new/unit
     fi
     paths next >.paths
     while read -r path; do
@@ -94,20 +94,28 @@ newest() {
     find releases "$@" -printf '%T@ %p\n' | LC_ALL=C sort --numeric-sort --reverse | cut -d ' ' -f 2
 }
 
+# The first of the units has the timer, and the unit that goes back at boot.
 stop_timer() {
-    systemctl stop "$1-undo.timer" 2>/dev/null || true
+    systemctl stop "${1%% *}-undo.timer" 2>/dev/null || true
+}
+
+# The sockets of the units as they are, a line each.
+sockets() {
+    for unit in $1; do
+        echo "$unit $(cksum <"/etc/systemd/system/$unit.socket" 2>/dev/null)"
+    done
 }
 
 case $action in
 switch)
-    unit=$3 release=releases/$4
+    units=$3 release=releases/$4
     # The first release has none to go back to.
     if [ -L current ]; then
         remember
-        stop_timer "$unit"
+        stop_timer "$units"
         # A timer does not outlive a reboot; this undoes what nobody has confirmed until then.
-        systemctl enable --quiet "$unit-boot.service"
-        systemd-run --quiet --collect --unit="$unit-undo" --on-active="$5" \
+        systemctl enable --quiet "${units%% *}-boot.service"
+        systemd-run --quiet --collect --unit="${units%% *}-undo" --on-active="$5" \
             --timer-property=AccuracySec=1s -- "$PWD/change_release.sh" back "$PWD"
         if [ "$(readlink undo/current)" != "$release" ]; then
             point previous "$(readlink undo/current)"
@@ -153,11 +161,10 @@ back | boot)
     # Whoever has a reason has written it. Of the timer a new run may have written the next one already.
     if [ -n "${3:-}" ]; then rm -rf next; fi
     [ -d undo ] || exit 0
-    unit=$(cat undo/unit)
-    stop_timer "$unit"
+    units=$(cat undo/unit)
+    stop_timer "$units"
     failed=$(readlink current)
-    socket=/etc/systemd/system/$unit.socket
-    before=$(cksum <"$socket")
+    before=$(sockets "$units")
     take undo
     if [ -L undo/previous ]; then point previous "$(readlink undo/previous)"; else rm -f previous; fi
     point current "$(readlink undo/current)"
@@ -167,8 +174,17 @@ back | boot)
     fi
     # At boot nothing runs yet.
     if [ "$action" = back ] && [ -n "$changed" ]; then
-        if [ "$before" != "$(cksum <"$socket")" ]; then systemctl restart "$unit.socket"; fi
-        systemctl restart "$unit.service"
+        for unit in $units; do
+            # A service that the change has brought is gone again.
+            if [ ! -e "/etc/systemd/system/$unit.service" ]; then
+                systemctl stop "$unit.socket" "$unit.service" || true
+                continue
+            fi
+            if ! echo "$before" | grep -qxF "$(sockets "$unit")"; then
+                systemctl restart "$unit.socket"
+            fi
+            systemctl restart "$unit.service"
+        done
         systemctl reload-or-restart nginx.service
     fi
     rm -rf undo
