@@ -8,14 +8,17 @@ export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,)
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
-# What the lab's hosts are before the first run: bare, or VMs on which AutoBot runs (lived_in).
+# What the lab's hosts are before the first run: bare VMs, one bare machine (single), or VMs on which AutoBot runs
+# (lived_in).
 LAB_SITE ?= lab
 SCENARIO_lab := default
+SCENARIO_single := default
 SCENARIO_lived_in := lived_in
-SCENARIO = $(or $(SCENARIO_$(LAB_SITE)),$(error LAB_SITE is $(LAB_SITE); it can be lab or lived_in))
-up: export ANSIBLE_INVENTORY = inventory/$(LAB_SITE)
+SCENARIO = $(or $(SCENARIO_$(LAB_SITE)),$(error LAB_SITE is $(LAB_SITE); it can be lab, single or lived_in))
+INVENTORY_single := lab_single
+up: export ANSIBLE_INVENTORY = inventory/$(or $(INVENTORY_$(LAB_SITE)),$(LAB_SITE))
 
-up: ## bring up the lab, deploy the whole site into it, and prove that it works (LAB_SITE=lived_in: beside AutoBot)
+up: ## bring up the lab, deploy the whole site, and prove that it works (LAB_SITE: single, or lived_in, beside AutoBot)
 	@scripts/bootstrap
 	ansible-playbook molecule/$(SCENARIO)/create.yml
 	$(if $(filter lived_in,$(LAB_SITE)),ansible-playbook playbooks/assess.yml)
@@ -38,13 +41,13 @@ ifeq ($(FULL),1)
 STAGES :=
 COVERAGE := --cov --cov-report=
 export COVERAGE_FILE = $(CURDIR)/build/coverage.$@
-BESIDE_AUTOBOT := lived_in
+OTHER_SITES := lived_in single
 endif
 
 # Stages of `make test`, each with its budget of CPU seconds. What needs no lab gives way to what makes one,
 # and to what judges it; recovery and releases have a copy of the lab each; what measures time runs alone.
-.PHONY: stages services checks deploy copy site recovery releases lived_in alone
-stages: alone $(BESIDE_AUTOBOT)
+.PHONY: stages services checks deploy copy site recovery releases lived_in single alone
+stages: alone $(OTHER_SITES)
 	$(if $(COVERAGE),export COVERAGE_FILE=build/coverage && coverage combine && coverage report)
 	molecule destroy
 
@@ -70,6 +73,10 @@ recovery releases: copy
 lived_in:
 	@LAB_SITE=$@ ANSIBLE_INVENTORY=inventory/$@ scripts/other-lab lived scripts/stage.py $@ 1000 sh -c 'ansible-playbook molecule/lived_in/create.yml && pytest --durations 5 tests/lived_in'
 	@scripts/other-lab lived --end
+
+single:
+	@LAB_SITE=$@ ANSIBLE_INVENTORY=inventory/lab_$@ scripts/other-lab $@ scripts/stage.py $@ 600 sh -c 'ansible-playbook molecule/default/create.yml && ansible-playbook site.yml && pytest --durations 5 tests/single'
+	@scripts/other-lab $@ --end
 
 # Tests without a lab wait for deadlines, two of them do not meet; all others have the machine for themselves.
 alone: services checks site recovery releases

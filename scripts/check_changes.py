@@ -52,6 +52,8 @@ class Rule(NamedTuple):
     tests: tuple[str, ...] = ()
 
 
+# Their tests run in a lab, or where it is quiet.
+QUIET = ("e2e", "infra", "last", "lived_in", "perf", "recovery", "releases", "single")
 RULES = (
     Rule(
         ("*.py", "pyproject.toml"),
@@ -96,13 +98,7 @@ RULES = (
     Rule(("tests/conftest.py", "tests/support/*"), tests=(UNIT, *SERVED)),
     Rule(("Makefile", "pyproject.toml", "ansible.cfg", ".*"), tests=(UNIT,)),
     Rule(("requirements/*", "LICENSE")),
-    # They run in the lab, or where it is quiet.
-    Rule(
-        tuple(
-            f"tests/{name}/*"
-            for name in ("e2e", "infra", "last", "lived_in", "perf", "recovery", "releases")
-        )
-    ),
+    Rule(tuple(f"tests/{name}/*" for name in QUIET)),
 )
 # What a path asks for that no rule has.
 EVERYTHING = Rule(

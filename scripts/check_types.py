@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SUPPORT = ("service", "tests/support")
 LAB = (
     *SUPPORT,
-    *(f"tests/{name}" for name in ("e2e", "infra", "lived_in", "recovery", "releases")),
+    *(f"tests/{name}" for name in ("e2e", "infra", "lived_in", "recovery", "releases", "single")),
 )
 # Where the modules of each run are found, and its files, as git and fnmatch understand them.
 RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
@@ -42,6 +42,7 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/releases/*",)),
     (LAB, ("tests/last/*",)),
     (LAB, ("tests/lived_in/*",)),
+    (LAB, ("tests/single/*",)),
     ((), ("molecule/*",)),
     (
         (*SUPPORT, "roles/backup/files", "plugins/module_utils", "tests/perf"),

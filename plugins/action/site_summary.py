@@ -45,6 +45,11 @@ options:
     type: list
     elements: str
     required: true
+  warnings:
+    description: What works, and is not as it should be.
+    type: list
+    elements: str
+    default: []
   new_administrators:
     description: Populations whose one-time password is shown.
     type: list
@@ -143,6 +148,7 @@ def summary(arguments: dict[str, Any], *, asked: bool) -> tuple[list[str], str]:
     return [
         *lines,
         said,
+        *(f"WARNING: {warning}" for warning in arguments["warnings"]),
         f"Fleet administrators log in at {arguments['url']}",
         f"Application users log in at    {arguments['backend_url']}",
         f"Certificate authority of both: {arguments['ca']}",
@@ -182,6 +188,7 @@ class ActionModule(ActionBase):
                 "ca": {"type": "path", "required": True},
                 "site_file": {"type": "path", "required": True},
                 "hosts": {"type": "list", "elements": "str", "required": True},
+                "warnings": {"type": "list", "elements": "str", "default": []},
                 "new_administrators": {"type": "list", "elements": "str", "default": []},
             }
         )

@@ -29,10 +29,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 # LAB_NAME is the name of another lab on this machine: scripts/other-lab.
 STATE = ROOT / "-".join(filter(None, (".lab", os.environ.get("LAB_NAME"))))
-# LAB_SITE is what its hosts were before the first run: bare, or lived in.
-INVENTORY = ROOT / "inventory" / os.environ.get("LAB_SITE", "lab")
+# LAB_SITE is what its hosts were before the first run: bare, one machine, or lived in.
+LAB_SITE = os.environ.get("LAB_SITE", "lab")
+INVENTORY = ROOT / "inventory" / {"single": "lab_single"}.get(LAB_SITE, LAB_SITE)
 SSH_CONFIG = STATE / "ssh_config"
-HOSTS = ("slm", "redis", "backend")
+HOSTS = ("autobot",) if LAB_SITE == "single" else ("slm", "redis", "backend")
 # A backend that no run connects to: inventory/lab/wsl.yml.
 ELSEWHERE = "wsl"
 # The password that the tests gave the first SLM administrator: the one-time password works once.
@@ -429,8 +430,8 @@ def check_containers() -> None:
     sites = dict(line.split(" ", 1) for line in answer.stdout.splitlines())
     if missing := sorted({*HOSTS, "outsider"} - set(sites)):
         raise LabError(f"these containers do not run: {', '.join(missing)}")
-    if others := {sites[name] or "lab" for name in HOSTS} - {INVENTORY.name}:
-        raise LabError(f"the lab is {', '.join(sorted(others))}, LAB_SITE says {INVENTORY.name}")
+    if others := {sites[name] or "lab" for name in HOSTS} - {LAB_SITE}:
+        raise LabError(f"the lab is {', '.join(sorted(others))}, LAB_SITE says {LAB_SITE}")
 
 
 @dataclass

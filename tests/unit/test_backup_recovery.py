@@ -629,7 +629,7 @@ class TestDrill:
     def test_on_one_machine_both_databases_must_be_there(
         self, state: Path, repositories: Repositories, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """No moment counts before both have a schema, and what is restored has the tables of both."""
+        """No moment counts before both have a schema, and the tables of both must be there."""
         schemas = tuple({**CONFIGURATION.schemas[0], "database": it} for it in ("fleet", "users"))
         drill = autobot_drill.Drill(replace(CONFIGURATION, schemas=schemas))
         table = "public.user_management_version"

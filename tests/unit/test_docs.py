@@ -41,6 +41,8 @@ MADE = (
     "inventory/production/host_vars",
     "inventory/production/site.json",
     "inventory/production/vault.yml",
+    "inventory/single/host_vars",
+    "inventory/single/vault.yml",
 )
 OTHER_VARIABLES = {
     "CREDENTIALS_DIRECTORY",  # systemd's

@@ -78,7 +78,8 @@ def test_lab_and_production_are_the_same_site(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("site", "scenario"), [("lab", "default"), ("lived_in", "lived_in"), ("production", "")]
+    ("site", "scenario"),
+    [("lab", "default"), ("single", "default"), ("lived_in", "lived_in"), ("production", "")],
 )
 def test_only_a_lab_is_brought_up(site: str, scenario: str) -> None:
     done = subprocess.run(
@@ -92,7 +93,7 @@ def test_only_a_lab_is_brought_up(site: str, scenario: str) -> None:
         assert f"ansible-playbook molecule/{scenario}/create.yml" in done.stdout
     else:
         assert done.returncode != 0
-        assert "LAB_SITE is production; it can be lab or lived_in." in done.stderr
+        assert "LAB_SITE is production; it can be lab, single or lived_in." in done.stderr
 
 
 def test_the_labs_differ_in_what_lives_on_their_hosts_only() -> None:

@@ -55,6 +55,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         *,
         check: bool = False,
         hostvars: dict[str, Any] = HOSTVARS,
+        warnings: tuple[str, ...] = (),
         result: dict[str, Any] | None = None,
     ) -> list[tuple[str, bool]]:
         action = module.ActionModule(
@@ -67,6 +68,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                     "site_file": "site.json",
                     "hosts": list(hostvars),
                     "new_administrators": new_administrators,
+                    "warnings": list(warnings),
                 },
                 action="site_summary",
                 async_val=0,
@@ -113,6 +115,12 @@ def test_says_where_what_and_how_long(shown: Any) -> None:
     assert f"21 {PASSED}" in text
     assert "https://slm" in text
     assert "https://backend:8443" in text
+
+
+def test_a_warning_is_shown_and_fails_nothing(shown: Any) -> None:
+    text = "\n".join(text for text, _ in shown([], warnings=("the backups are here.",)))
+    assert "\nWARNING: the backups are here.\n" in text
+    assert f"21 {PASSED}" in text
 
 
 def test_fits_on_a_screen(shown: Any) -> None:
