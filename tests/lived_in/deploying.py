@@ -19,6 +19,14 @@ from living import (
     open_ports,
 )
 
+# What somebody else's cluster says of itself, and the databases of AutoBot's that are not adopted.
+OTHERS = {
+    "5433": "SELECT pg_postmaster_start_time(), datcollate FROM pg_database"
+    " WHERE datname = 'postgres'",
+    "5432": "SELECT datname, datcollate, pg_get_userbyid(datdba) FROM pg_database"
+    " WHERE datname IN ('slm', 'reports') ORDER BY 1",
+}
+
 
 @dataclass
 class Deployment:
@@ -26,6 +34,8 @@ class Deployment:
 
     run: Run
     answers: list[Answer]
+    # What is of others in PostgreSQL, before the run and after it.
+    others: tuple[dict[str, str], dict[str, str]]
     ports: set[int]
     # Open to somebody else at the site before the run.
     open_before: set[tuple[str, int]]
@@ -41,6 +51,22 @@ def free_the_ports() -> None:
     must("slm", "systemctl", "disable", "--now", "autobot-slm-backend")
 
 
+def of_others() -> dict[str, str]:
+    """What PostgreSQL has that is not the site's, by port."""
+    return {
+        port: must("slm", "psql", "-XAtq", "-p", port, "-c", query, user="postgres")
+        for port, query in OTHERS.items()
+    }
+
+
+def accept_what_is_proposed() -> None:
+    """All that an operator decides before the first run."""
+    free_the_ports()
+    assert assess() == []
+    now = time.time()
+    wait_until(lambda: everybody_is_answered(now), "AutoBot is at work again")
+
+
 def deploy() -> Deployment:
     """Deploy by one run with what was proposed, while AutoBot's programs work."""
     make_anew()
@@ -48,12 +74,10 @@ def deploy() -> Deployment:
     where = addresses()
     ports = listening()
     open_before = open_ports(ports, where)
-    free_the_ports()
-    assert assess() == []
-    since = time.time()
-    wait_until(lambda: everybody_is_answered(since), "AutoBot is at work again")
+    accept_what_is_proposed()
+    others = of_others()
     since = time.time()
     run = ansible("site.yml")
     end = time.time()
     wait_until(lambda: everybody_is_answered(end), "AutoBot is at work after the run")
-    return Deployment(run, answers(since), ports, open_before, where)
+    return Deployment(run, answers(since), (others, of_others()), ports, open_before, where)

@@ -26,6 +26,14 @@ def test_one_run_deploys_and_nobody_loses_an_answer(deployment: Deployment, figu
     assert lost == []
 
 
+def test_what_others_have_in_postgresql_goes_on(deployment: Deployment) -> None:
+    """Their cluster runs as it ran, and their databases are whose and what they were."""
+    before, after = deployment.others
+    assert before["5433"].endswith("|C")
+    assert before["5432"].splitlines() == ["reports|C|slm_app", "slm|en_US.UTF-8|slm_app"]
+    assert after == before
+
+
 def test_a_second_run_changes_nothing(deployment: Deployment) -> None:
     assert deployment.run.status == 0, deployment.run.tail()
     run = ansible("site.yml")

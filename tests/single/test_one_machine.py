@@ -8,7 +8,20 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from lab import Figure, Site, ansible, execute, must, probe, superuser, wait_for_start, wait_until
+from lab import (
+    INVENTORY,
+    STATE,
+    Figure,
+    Site,
+    ansible,
+    execute,
+    files,
+    must,
+    probe,
+    superuser,
+    wait_for_start,
+    wait_until,
+)
 from traffic import Traffic
 
 MACHINE = "autobot"
@@ -48,6 +61,15 @@ def test_a_run_says_what_the_backups_do_not_survive() -> None:
     run = ansible("site.yml")
     assert run.status == 0, run.tail()
     assert "WARNING: The backups of autobot are on autobot itself" in run.output
+
+
+def test_an_assessment_finds_nothing_to_be_decided_and_changes_nothing() -> None:
+    before = files(MACHINE)
+    run = ansible("playbooks/assess.yml")
+    assert run.status == 0, run.tail()
+    assert json.loads((STATE / "assessment.json").read_text())["conflicts"] == []
+    assert files(MACHINE) == before
+    assert not (INVENTORY / "host_vars").exists()
 
 
 def test_nobody_reaches_the_databases_from_outside(site: Site) -> None:
@@ -110,12 +132,10 @@ def test_what_fails_for_one_service_takes_both_back(site: Site) -> None:
         assert "5433" not in text
 
 
-def test_new_secrets_cost_nobody_a_request(at_work: AtWork, figure: Figure) -> None:
+def test_new_passwords_cost_nobody_a_request(at_work: AtWork, figure: Figure) -> None:
     """The role that both databases have has one password, which changes for both at once."""
     with at_work() as traffic:
-        run = ansible(
-            "playbooks/rotate_secrets.yml", "-e", "rotate=database_passwords,signing_keys"
-        )
+        run = ansible("playbooks/rotate_secrets.yml", "-e", "rotate=database_passwords")
     assert run.status == 0, run.tail()
     traffic.judge()
-    figure("rotation on one machine", f"{run.seconds:.0f} s, {traffic.summary}")
+    figure("new database passwords on one machine", f"{run.seconds:.0f} s, {traffic.summary}")
