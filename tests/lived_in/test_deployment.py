@@ -7,7 +7,7 @@ from collections import Counter
 
 from deploying import Deployment
 from lab import HOSTS, Figure, ansible, execute, wait_for_start, wait_until
-from living import everybody_is_answered, open_ports
+from living import answers, everybody_is_answered, open_ports
 
 # AutoBot's fleet manager has it on the loopback only.
 OPENED = {("slm", 8000)}
@@ -36,9 +36,13 @@ def test_what_others_have_in_postgresql_goes_on(deployment: Deployment) -> None:
 
 def test_a_second_run_changes_nothing(deployment: Deployment) -> None:
     assert deployment.run.status == 0, deployment.run.tail()
+    since = time.time()
     run = ansible("site.yml")
     assert run.status == 0, run.tail()
     assert run.changed == dict.fromkeys(("localhost", *HOSTS), 0), run.tail()
+    end = time.time()
+    wait_until(lambda: everybody_is_answered(end), "AutoBot is at work after the second run")
+    assert [it for it in answers(since) if it.said != "ok"] == []
 
 
 def test_after_a_reboot_the_same_ports_are_open(deployment: Deployment) -> None:
