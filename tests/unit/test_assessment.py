@@ -617,6 +617,22 @@ class TestClusters:
         found = [it for it in conflicts([host]) if it.kind == "owner"]
         assert [it.lines for it in found] == ([] if lines is None else [lines])
 
+    @pytest.mark.parametrize("adopt_from", ["", "slm_app"])
+    def test_two_databases_of_one_machine_are_adopted_from_one_role(self, adopt_from: str) -> None:
+        """Two answers would be given in turn, and the run would never go on."""
+        kept = [
+            {**store(name, 3), "owners": [owner], "cluster": "17/main"}
+            for name, owner in (("slm_users", "slm_app"), ("autobot_users", "autobot_app"))
+        ]
+        host = with_clusters(cluster("17", {}, [], []), stores=kept)
+        assert host.postgresql is not None
+        owners = {"slm_users": "slm_admin", "autobot_users": "autobot_user_admin"}
+        cluster_wanted = {**host.postgresql, "owners": owners, "adopt_from": adopt_from}
+        found = conflicts([replace(host, postgresql=cluster_wanted)])
+        said = [it for it in found if it.kind == "owner"]
+        assert [it.lines for it in said] == [""] * (1 if adopt_from else 2)
+        assert all("OWNER TO autobot_app" in it.answer for it in said)
+
     @pytest.mark.parametrize("error", ["", "it does not answer"])
     def test_a_file_that_the_run_extends_is_noted(self, error: str) -> None:
         host = with_clusters(cluster("17", {}, [], [], include_dir=False, error=error))

@@ -331,6 +331,29 @@ def test_two_services_with_one_release_go_back_together(host: Host) -> None:
     assert host.current == OLD
 
 
+def test_what_did_not_restart_is_restarted_by_the_next_attempt(host: Host) -> None:
+    host.write({"two.socket": "socket", "two.service": "service"})
+    host.stage({"env": "new"})
+    host.run("switch", f"{UNIT} two", NEW, "300")
+    systemctl = host.programs / "systemctl"
+    works = systemctl.read_text()
+    systemctl.write_text(f'{works}[ "$*" != "restart {UNIT}.service" ]\n')
+    host.asked.unlink()
+    assert host.attempt("back").returncode == 1
+    systemctl.write_text(works)
+    restarts = [
+        f"systemctl restart {UNIT}.service",
+        "systemctl restart two.service",
+        "systemctl reload-or-restart nginx.service",
+    ]
+    asked = host.asked.read_text().splitlines()
+    assert [line for line in asked if "restart" in line] == restarts
+    assert (host.root / "undo").exists()
+    asked = host.run("back").splitlines()
+    assert [line for line in asked if "restart" in line] == restarts
+    assert not (host.root / "undo").exists()
+
+
 def test_a_service_that_the_change_brought_is_gone_again(host: Host) -> None:
     host.stage({"two.socket": "socket", "two.service": "service"})
     host.run("switch", f"{UNIT} two", NEW, "300")

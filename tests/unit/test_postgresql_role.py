@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from role_files import ROOT, load_filter, render, role_vars
+from role_play import play_roles
 
 from autobot_survey.databases import MANAGED, TABLES
 
@@ -366,3 +367,36 @@ def test_psql_reads_a_quoted_value_as_it_was(filters: Any, value: str, quoted: s
 def test_the_tables_that_change_hands_are_those_that_the_survey_knows_as_autobots() -> None:
     adopted = role_vars("postgresql")("postgresql_adopted_tables")
     assert sorted(adopted) == sorted(TABLES[MANAGED])
+
+
+DATABASES = """
+- name: Bring databases to what is wanted
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Bring them
+      ansible.builtin.include_role: {name: postgresql, tasks_from: databases}
+      vars:
+        # Refuses the second of both databases.
+        postgresql_psql: [sh, -c, "if grep -q others; then echo refused >&2; exit 3; fi", sh]
+"""
+
+
+def test_what_postgresql_refuses_is_said_without_a_verifier(tmp_path: Path) -> None:
+    roles = [{"name": "owner", "connection_limit": 5}]
+    done = play_roles(
+        tmp_path,
+        DATABASES,
+        ["here"],
+        {
+            "postgresql_databases": [database(*roles), database(*roles, name="others")],
+            "postgresql_passwords": {"owner": "secret"},
+            "postgresql_adopt_from": "",
+            "ansible_facts": {"distribution": "Debian", "distribution_major_version": "13"},
+            "postgresql_version": 17,
+        },
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "PostgreSQL on here: refused" in said
+    assert "SCRAM" not in said

@@ -1,17 +1,17 @@
 """A play that goes back does so whoever failed, also when a host is lost in the middle of it."""
 
-import json
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from role_files import ROOT, load_filter
+from role_play import play_roles
 
 FAILURES = load_filter("failures")
 # The first is what a host says whose task failed, the second nobody: it was lost.
@@ -57,58 +57,85 @@ UNPACK = """
 """
 
 
-def run(directory: Path, play: str, *hosts: str, release_id: str = "1.0.0-new") -> str:
-    """What the hosts that were not lost say in the end; all of them are this machine."""
+CHECK = """
+- name: Check
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Check
+      ansible.builtin.import_role: {name: release, tasks_from: check}
+"""
+
+
+def play_on(
+    directory: Path, play: str, *hosts: str, **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a play of the role release; all hosts are this machine."""
     (directory / "releases/1.0.0-old").mkdir(parents=True)
     (directory / "releases/1.0.0-new").mkdir()
     (directory / "releases/1.0.0-new/.complete").touch()
     (directory / "current").symlink_to("releases/1.0.0-old")
     shutil.copy(ROOT / "roles/release/files/change_release.sh", directory)
-    inventory = {
-        "all": {
-            "hosts": {
-                name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-                for name in hosts
-            },
-            "vars": {
-                "release_root": str(directory),
-                "release_id": release_id,
-                "release_units": ["tests"],
-                "release_archive": "/nowhere",
-                "release_installed_bytes": 1,
-                "release_python_version": "3.13",
-                "release_urls": ["https://127.0.0.1:1"],
-                "release_ca_certificate": "/etc/ssl/certs/ca-certificates.crt",
-            },
-        }
+    given = {
+        "release_root": str(directory),
+        "release_id": "1.0.0-new",
+        "release_units": ["tests"],
+        "release_archive": "/nowhere",
+        "release_installed_bytes": 1,
+        "release_python_version": "3.13",
+        "release_urls": ["https://127.0.0.1:1"],
+        "release_ca_certificate": "/etc/ssl/certs/ca-certificates.crt",
     }
-    (directory / "inventory.yml").write_text(json.dumps(inventory))
-    (directory / "play.yml").write_text(play)
-    (directory / "ansible.cfg").write_text(
-        f"[defaults]\nroles_path = {ROOT}/roles\nfilter_plugins = {ROOT}/plugins/filter\n"
-        # Whoever runs the tests may have no home.
-        f"remote_tmp = {directory}/remote\n"
-        f"[inventory]\nenable_plugins = yaml\n"
-    )
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")
-    }
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("ansible-playbook"),
-            *("-i", "inventory.yml", "play.yml"),
-        ],
-        cwd=directory,
-        env={**environment, "HOME": str(directory)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return play_roles(directory, play, hosts, {**given, **variables})
+
+
+def run(directory: Path, play: str, *hosts: str, **variables: Any) -> str:
+    """What the hosts that were not lost say in the end."""
+    done = play_on(directory, play, *hosts, **variables)
     assert done.returncode not in {0, 1}, done.stdout
     text = done.stdout + done.stderr
     assert "undefined" not in text, text
     assert "it went on" not in text, text
     return text
+
+
+@pytest.fixture
+def services() -> Iterator[Callable[..., list[str]]]:
+    """Services that answer with a status; their URLs."""
+    servers = []
+
+    def services(*statuses: int) -> list[str]:
+        urls = []
+        for status in statuses:
+
+            class Service(BaseHTTPRequestHandler):
+                answer = status
+
+                def do_GET(self) -> None:
+                    self.send_response(self.answer)
+                    self.end_headers()
+
+            server = HTTPServer(("127.0.0.1", 0), Service)
+            threading.Thread(target=server.serve_forever).start()
+            servers.append(server)
+            urls.append(f"http://127.0.0.1:{server.server_port}")
+        return urls
+
+    yield services
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("statuses", [(200,), (200, 200), (200, 503)])
+def test_a_release_is_safe_where_each_service_is_ready(
+    tmp_path: Path, services: Callable[..., list[str]], statuses: tuple[int, ...]
+) -> None:
+    urls = services(*statuses)
+    done = play_on(tmp_path, CHECK, "here", release_urls=urls)
+    assert (done.returncode == 0) is (503 not in statuses), done.stdout
+    said = " ".join(done.stdout.split())
+    assert (f"here: {urls[-1]}/health/ready says " in said) is (503 in statuses)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
@@ -121,7 +122,12 @@ def test_what_is_proved_of_it_is_proved_once(variables_of: Of) -> None:
     logins = variables_of("proof_logins")
     names = [login["name"] for login in logins]
     assert len(names) == len(set(names))
-    assert "slm_users is out of reach" in names
+    (kept_out,) = (it for it in logins if it["name"] == "slm_users is out of reach")
+    assert (kept_out["host"], kept_out["user"], kept_out["expect"]) == (
+        HERE,
+        "autobot_backend",
+        "refused",
+    )
     # Of the SLM server's own role, which comes from here too.
     assert not [it for it in logins if it["user"] == "slm_service" and it["host"] == HERE]
     assert len(variables_of("proof_requests")) == 8
@@ -147,3 +153,73 @@ def test_a_database_that_has_a_host_of_its_own_is_what_it_was(
     assert of("postgresql_listen_addresses") == listens
     assert of("backup_peer") != host
     assert 22 in {port for rule in of("firewall_services") for port in rule["ports"]}
+
+
+WSL = "172.16.168.40"
+# The hosts of slm_server (with slm_users), autobot_database, autobot_backend, and elsewhere.
+PARTLY = {
+    "one machine and a backend elsewhere": ("one", "one", [], ["wsl"]),
+    "both databases and the SLM server": ("one", "one", ["other"], []),
+    "both services": ("one", "other", ["one"], []),
+    "autobot_users and the backend": ("one", "other", ["other"], []),
+}
+
+
+@pytest.fixture
+def partly(tmp_path: Path, request: pytest.FixtureRequest) -> Of:
+    """The value of a variable, of a host of an inventory that is neither one machine nor three."""
+    slm, database, backends, elsewhere = PARTLY[request.param]
+    addresses = {"one": ADDRESS, "other": "172.16.168.23", "wsl": WSL}
+
+    def group(*names: str) -> dict[str, Any]:
+        return {"hosts": {name: {"address": addresses[name]} for name in names}}
+
+    server = {"children": {"slm_server": group(slm)}}
+    postgresql = {"slm_database": server, "autobot_database": group(database)}
+    site = {"postgresql": {"children": postgresql}, "autobot_backend": group(*backends)}
+    children = {"site": {"children": site}, "autobot_backend_elsewhere": group(*elsewhere)}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
+    (tmp_path / "group_vars").symlink_to(ROOT / "inventory/production/group_vars")
+
+    def partly(name: str, host: str = "one", by: str = "") -> Any:
+        """`by`: as another host has it in hostvars."""
+        loader = DataLoader()
+        loader.set_basedir(str(ROOT / "playbooks"))
+        inventory = InventoryManager(loader, sources=[str(tmp_path / "hosts.yml")])
+        hosts = HostVars(inventory, VariableManager(loader, inventory), loader)
+        if by:
+            return hosts[host][name]
+        raw = hosts.raw_get(host)
+        return Templar(loader, variables={**raw, "hostvars": hosts}).template(raw[name])
+
+    return partly
+
+
+@pytest.mark.parametrize(
+    ("partly", "host", "listens", "sources", "slots"),
+    [
+        ("one machine and a backend elsewhere", "one", [HERE, ADDRESS], [[WSL]], 64 * 2 + 130),
+        ("both databases and the SLM server", "one", [HERE, ADDRESS], [["172.16.168.23"]], 258),
+        ("both services", "other", [HERE, "172.16.168.23"], [[ADDRESS]], 158),
+        ("autobot_users and the backend", "other", [HERE, "172.16.168.23"], [[ADDRESS]], 158),
+    ],
+    indirect=["partly"],
+)
+def test_a_server_listens_to_those_who_are_elsewhere_and_has_slots_for_all(
+    partly: Of, host: str, listens: list[str], sources: list[list[str]], slots: int
+) -> None:
+    assert partly("postgresql_listen_addresses", host) == listens
+    # What another host's proof goes by must be the same.
+    assert partly("postgresql_listen_addresses", host, by="other") == listens
+    rules = [rule for rule in partly("firewall_services", host) if rule["ports"] == [5432]]
+    assert [[str(it) for it in rule["sources"]] for rule in rules] == [
+        list(dict.fromkeys(each)) for each in sources
+    ]
+    assert int(partly("postgresql_max_connections", host)) == slots
+
+
+@pytest.mark.parametrize("partly", ["both services"], indirect=True)
+def test_two_services_at_one_address_have_the_connections_of_two(partly: Of) -> None:
+    (rule,) = (it for it in partly("firewall_services", "other") if it["ports"] == [5432])
+    assert int(rule["connections"]) == 128
+    assert partly("release_root") == "/opt/autobot-users/slm-server"

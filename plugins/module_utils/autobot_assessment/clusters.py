@@ -294,36 +294,40 @@ def owner_conflicts(host: Host) -> list[Conflict]:
     wanted = host.postgresql
     if wanted is None:
         return []
+    # All databases of the run's are adopted from one role.
+    former: set[str] = set()
+    foreign = {}
+    for store in adopted(host):
+        owner = wanted["owners"][store["database"]]
+        former |= {it for it in store["owners"] if it != owner}
+        if others := [it for it in store["owners"] if it not in (owner, wanted["adopt_from"])]:
+            foreign[store["database"]] = others
     return [
-        conflict
-        for store in adopted(host)
-        for conflict in owner_conflict(host, store, wanted["owners"][store["database"]])
+        owner_conflict(host, database, others, sorted(former))
+        for database, others in foreign.items()
     ]
 
 
-def owner_conflict(host: Host, store: Mapping[str, Any], owner: str) -> list[Conflict]:
-    """What of a store another role than its owner has, as one conflict."""
-    kept = (owner, host.postgresql["adopt_from"] if host.postgresql else "")
-    others = [it for it in store["owners"] if it not in kept]
-    if not others:
-        return []
+def owner_conflict(host: Host, database: str, others: list[str], former: list[str]) -> Conflict:
+    """Roles that have tables of a database; `former` are those of all databases of the run."""
     what = (
-        f"AutoBot's tables in the database {shown(store['database'])} belong to "
+        f"AutoBot's tables in the database {shown(database)} belong to "
         f"{listed(list(map(shown, others)))}."
     )
+    owner = host.postgresql["owners"][database] if host.postgresql else ""
     why = f"The migrations need {owner} to own them."
-    if len(others) > 1:
+    if len(former) > 1:
         answer = (
-            f"Give them to one role first, table by table (ALTER TABLE … OWNER TO {others[0]})."
+            f"Give them to one role first, table by table (ALTER TABLE … OWNER TO {former[0]})."
         )
-        return [Conflict(host.name, "owner", what, why, answer)]
+        return Conflict(host.name, "owner", what, why, answer)
     answer = (
         "Let the run hand them over, and nothing else of that role, which goes on reading and "
         f"writing their rows: host_vars/{host.name}.yml."
     )
     reason = "owner of AutoBot's tables until then"
     entry = Entry("postgresql_adopt_from", others[0], reason)
-    return [Conflict(host.name, "owner", what, why, answer, entries=(entry,))]
+    return Conflict(host.name, "owner", what, why, answer, entries=(entry,))
 
 
 def store_notes(host: Host) -> list[str]:

@@ -173,7 +173,10 @@ back | boot)
         echo "${3:-nobody confirmed it in time}" >"$failed/.failed"
     fi
     # At boot nothing runs yet.
-    if [ "$action" = back ] && [ -n "$changed" ]; then
+    if [ "$action" = back ] && { [ -n "$changed" ] || [ -e undo/restart ]; }; then
+        # What does not restart now is owed to the next attempt, and keeps nothing else from it.
+        touch undo/restart
+        owed=
         for unit in $units; do
             # A service that the change has brought is gone again.
             if [ ! -e "/etc/systemd/system/$unit.service" ]; then
@@ -181,11 +184,12 @@ back | boot)
                 continue
             fi
             if ! echo "$before" | grep -qxF "$(sockets "$unit")"; then
-                systemctl restart "$unit.socket"
+                systemctl restart "$unit.socket" || owed=yes
             fi
-            systemctl restart "$unit.service"
+            systemctl restart "$unit.service" || owed=yes
         done
-        systemctl reload-or-restart nginx.service
+        systemctl reload-or-restart nginx.service || owed=yes
+        [ -z "$owed" ] || exit 1
     fi
     rm -rf undo
     ;;
