@@ -626,9 +626,12 @@ class TestClusters:
         ]
         host = with_clusters(cluster("17", {}, [], []), stores=kept)
         assert host.postgresql is not None
-        owners = {"slm_users": "slm_admin", "autobot_users": "autobot_user_admin"}
-        cluster_wanted = {**host.postgresql, "owners": owners, "adopt_from": adopt_from}
-        found = conflicts([replace(host, postgresql=cluster_wanted)])
+        host.postgresql["owners"] = {
+            "slm_users": "slm_admin",
+            "autobot_users": "autobot_user_admin",
+        }
+        host.postgresql["adopt_from"] = adopt_from
+        found = conflicts([host])
         said = [it for it in found if it.kind == "owner"]
         assert [it.lines for it in said] == [""] * (1 if adopt_from else 2)
         assert all("OWNER TO autobot_app" in it.answer for it in said)
