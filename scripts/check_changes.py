@@ -30,6 +30,8 @@ UNIT = "tests/unit"
 SERVED = ("tests/integration", "tests/api")
 # Stands for the tests that know the path: see `knowing`.
 KNOWING = "{knowing}"
+# One fault of a whole fixture must not hide its reason behind hundreds of others.
+BRIEF = ("--quiet", "--maxfail=10", "--show-capture=no")
 # Whether the published documents are those of the code.
 PUBLISHED = (
     "tests/api/test_openapi.py::test_the_published_document_is_that_of_the_application",
@@ -165,9 +167,9 @@ def test_commands(tests: list[str]) -> Iterator[str]:
     """The commands that run tests, the quick ones first."""
     yield from (test for test in tests if " " in test)
     if unit := [test for test in tests if test.startswith(UNIT)]:
-        yield shlex.join(["pytest", "--quiet", *unit])
+        yield shlex.join(["pytest", *BRIEF, *unit])
     if served := [test for test in tests if test.startswith(SERVED)]:
-        yield shlex.join(["pytest", "--quiet", "--numprocesses", "auto", *served])
+        yield shlex.join(["pytest", *BRIEF, "--numprocesses", "auto", *served])
 
 
 def left_out(tests: set[str]) -> Iterator[str]:

@@ -61,9 +61,15 @@ class Job(BaseModel):
         return database.model_dump(mode="json") | {"password": password}
 
 
+def give_way() -> None:
+    """Let the service go before; who gives way more already may not take that back."""
+    current = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, max(current, _NICENESS))
+
+
 def main() -> None:
     """Do the job."""
-    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    give_way()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     with os.fdopen(os.dup(1), "w", _BUFFER) as report:
         # What is logged to standard output must not end up in the report.

@@ -10,6 +10,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from slm_server.api.transfer import FILES
 from slm_server.cli import app as command
 from user_management.permissions import Permission
 from user_management.population import Population
+from user_management.services.user_search import UserFilter
 
 AUTOBOT, SLM = Population.AUTOBOT, Population.SLM
 CSV = {"Content-Type": "text/csv"}
@@ -558,6 +560,8 @@ async def test_an_export_has_the_filters_of_the_list(
         ({"last_login_before": "2026-01-02T00:00:00Z"}, ["ada"]),
         ({"last_login_after": "2026-01-02T00:00:00Z"}, []),
     ]
+    tried = {name for parameters, _ in wanted for name in parameters}
+    assert tried == {field.name for field in fields(UserFilter)}
     for parameters, expected in wanted:
         answer = await admin.get("/api/autobot-users/export", params=parameters)
         assert names(answer) == expected, parameters

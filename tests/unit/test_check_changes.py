@@ -80,8 +80,8 @@ def test_a_path_without_a_rule_runs_all_that_needs_no_lab(checks: Any) -> None:
     assert set(planned.static) == set(checks.EVERYTHING.static)
     assert planned.tests == [
         "npm --prefix service/admin_ui test",
-        "pytest --quiet tests/unit",
-        "pytest --quiet --numprocesses auto tests/api tests/integration",
+        "pytest --quiet --maxfail=10 --show-capture=no tests/unit",
+        "pytest --quiet --maxfail=10 --show-capture=no --numprocesses auto tests/api tests/integration",
     ]
     assert planned.left_out == ["the lab and the tests in it: sudo make topology"]
 
@@ -97,7 +97,7 @@ def test_a_path_without_a_rule_runs_all_that_needs_no_lab(checks: Any) -> None:
         (
             "roles/pki/tasks/main.yml",
             ["yamllint --strict .", "ansible-lint --offline roles/pki"],
-            ["pytest --quiet tests/unit"],
+            ["pytest --quiet --maxfail=10 --show-capture=no tests/unit"],
         ),
         (
             "tests/e2e/browsing.py",
