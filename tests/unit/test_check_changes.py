@@ -75,13 +75,16 @@ def test_every_file_of_the_repository_has_a_rule(checks: Any) -> None:
     assert [path for path in files if checks.rules(path) == [checks.EVERYTHING]] == []
 
 
+PYTEST = "pytest --quiet --maxfail=10 --show-capture=no"
+
+
 def test_a_path_without_a_rule_runs_all_that_needs_no_lab(checks: Any) -> None:
     planned = checks.plan(["a file that nobody thought of"])
     assert set(planned.static) == set(checks.EVERYTHING.static)
     assert planned.tests == [
         "npm --prefix service/admin_ui test",
-        "pytest --quiet --maxfail=10 --show-capture=no tests/unit",
-        "pytest --quiet --maxfail=10 --show-capture=no --numprocesses auto tests/api tests/integration",
+        f"{PYTEST} tests/unit",
+        f"{PYTEST} --numprocesses auto tests/api tests/integration",
     ]
     assert planned.left_out == ["the lab and the tests in it: sudo make topology"]
 
@@ -97,7 +100,7 @@ def test_a_path_without_a_rule_runs_all_that_needs_no_lab(checks: Any) -> None:
         (
             "roles/pki/tasks/main.yml",
             ["yamllint --strict .", "ansible-lint --offline roles/pki"],
-            ["pytest --quiet --maxfail=10 --show-capture=no tests/unit"],
+            [f"{PYTEST} tests/unit"],
         ),
         (
             "tests/e2e/browsing.py",
