@@ -7,7 +7,10 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import os
+import pwd
 import re
+import subprocess
 import sys
 from configparser import ConfigParser
 from pathlib import Path
@@ -738,3 +741,36 @@ def test_labels_and_points_are_names(programs: Any) -> None:
     for text in ("", "it's", "x" * 60, "-x"):
         with pytest.raises(argparse.ArgumentTypeError):
             backup.point_name(text)
+
+
+@pytest.mark.parametrize(("owner", "given"), [("mine", []), ("daemon", ["file", "link", "repo"])])
+def test_a_repository_from_another_machine_is_given_to_its_reader(
+    tmp_path: Path, owner: str, given: list[str]
+) -> None:
+    """All of it, and nothing that a link in it leads to."""
+    tasks = yaml.safe_load((ROOT / "roles/backup/tasks/configure.yml").read_text())
+    (argv,) = (
+        task["ansible.builtin.command"]["argv"]
+        for task in tasks
+        if task["name"].startswith("Give a second repository")
+    )
+    repository, elsewhere = tmp_path / "repo", tmp_path / "elsewhere"
+    repository.mkdir()
+    elsewhere.touch()
+    (repository / "file").touch()
+    (repository / "link").symlink_to(elsewhere)
+    mine = pwd.getpwuid(os.getuid()).pw_name
+    replaced = {
+        argv[1]: str(repository),
+        "postgres": mine if owner == "mine" else owner,
+        "chown": "echo",
+    }
+    done = subprocess.run(
+        [replaced.get(word, word) for word in argv], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert sorted(Path(line).name for line in lines if line.startswith("/")) == given
+    # From its own directory, so that no directory on the way can be exchanged for a link.
+    changed = [line for line in lines if not line.startswith("/")]
+    assert all("--no-dereference postgres:postgres ./" in line for line in changed)
+    assert {name for line in changed for name in line.split()[2:]} == {f"./{it}" for it in given}
