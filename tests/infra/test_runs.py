@@ -86,7 +86,7 @@ def runs(site: Site) -> Runs:
 
 
 def test_a_killed_run_is_completed_by_the_next(runs: Runs, hosts: dict[str, Host]) -> None:
-    assert runs.killed[-1].startswith("changed: [redis]")
+    assert runs.killed[-1].startswith("changed: [redis]"), "\n".join(runs.killed[-60:])
     assert not any("PLAY RECAP" in line for line in runs.killed)
     assert runs.completed.status == 0, runs.completed.tail()
     assert runs.completed.changed["slm"] > 0

@@ -187,7 +187,7 @@ def test_no_request_fails(rotation: Rotation, figure: Figure) -> None:
 
 
 def test_a_killed_rotation_is_completed_by_the_next_run(rotation: Rotation) -> None:
-    assert rotation.killed[-1].startswith(KILLED_AT)
+    assert rotation.killed[-1].startswith(KILLED_AT), "\n".join(rotation.killed[-60:])
     assert not any("PLAY RECAP" in line for line in rotation.killed)
     assert rotation.started.status == 0, rotation.started.tail()
 

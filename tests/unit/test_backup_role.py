@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from configparser import ConfigParser
+from contextlib import nullcontext
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -667,6 +668,40 @@ def test_repositories_get_what_they_lack(
     said = backup.prepare(host, **{"check": False, "new_cluster": False, **options})
     assert did == done
     assert len(said) == (2 if options.get("check") else len(done))
+
+
+@pytest.mark.parametrize(
+    ("answers", "patience", "tried"),
+    [
+        ([50, 50, None], 1000, 3),
+        ([50, 50, None], -1, 1),
+        ([103, None], 1000, 1),
+    ],
+    ids=["the archiver has the lock", "it never gives it back", "another fault"],
+)
+def test_a_stanza_is_created_when_the_archiver_has_done_its_turn(
+    programs: Any,
+    host: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[int | None],
+    patience: int,
+    tried: int,
+) -> None:
+    """While a repository has no stanza, the archiver tries again each second."""
+    backup, did = programs["backup"], list[str]()
+    monkeypatch.setattr(backup, "ARCHIVER_PATIENCE", patience)
+    monkeypatch.setattr(backup, "ARCHIVER_PAUSE", 0)
+
+    def pgbackrest(_: Any, command: str) -> None:
+        did.append(command)
+        if code := answers[len(did) - 1]:
+            raise backup.PgBackRestError("unable to acquire lock", code)
+
+    monkeypatch.setattr(backup, "pgbackrest", pgbackrest)
+    failure = nullcontext() if tried == 3 else pytest.raises(backup.PgBackRestError)
+    with failure:
+        backup.between_archivers(host, "stanza-create")
+    assert did == ["stanza-create"] * tried
 
 
 def test_the_backups_of_another_cluster_are_refused(

@@ -35,7 +35,12 @@ QUIET_PATIENCE = 10
 SPARE_BYTES = 256 * 1024 * 1024
 # The unit that mounts a repository tries every five seconds, and waits ten for an answer.
 MOUNT_PATIENCE = 30
-# pgBackRest's code for a repository that it could not read.
+# The archiver in the background has its lock for a second or two, again and again while a
+# repository has no stanza yet.
+ARCHIVER_PATIENCE = 120
+ARCHIVER_PAUSE = 0.1
+# pgBackRest's codes for a lock that another has, and for a repository that it could not read.
+LOCKED = 50
 STATUS_OTHER = 99
 
 # Owners make what they like in their databases, and a superuser's session must not call it: names
@@ -556,6 +561,20 @@ def system_identifier() -> int:
     return int(identifier)
 
 
+def between_archivers(configuration: Configuration, command: str) -> None:
+    """Run a command of pgBackRest for which the archiver must not be at work."""
+    deadline = time.monotonic() + ARCHIVER_PATIENCE
+    while True:
+        try:
+            pgbackrest(configuration, command)
+        except PgBackRestError as error:
+            if error.code != LOCKED or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(ARCHIVER_PAUSE)
+
+
 def prepare(configuration: Configuration, *, check: bool, new_cluster: bool) -> list[str]:
     """Bring the repositories to where backups go on by themselves; returns what was done."""
     done: list[str] = []
@@ -572,14 +591,14 @@ def prepare(configuration: Configuration, *, check: bool, new_cluster: bool) -> 
         if known is None:
             act(
                 f"created the stanza {configuration.stanza} in {repository.name}",
-                lambda: pgbackrest(configuration, "stanza-create"),
+                lambda: between_archivers(configuration, "stanza-create"),
             )
         elif known != system_identifier():
             if not new_cluster:
                 raise BackupError(strange_cluster(configuration, repository, state))
             act(
                 f"began with a new cluster in {repository.name}; older backups stay",
-                lambda: pgbackrest(configuration, "stanza-upgrade"),
+                lambda: between_archivers(configuration, "stanza-upgrade"),
             )
         if not repository.backup:
             continue
