@@ -310,11 +310,11 @@ def hba(
     texts: dict[str, list[str]] = {}
     for rule in rules:
         file, number = rule.get("file_name") or hba_file, rule["line_number"]
-        if rule["error"] is not None:
+        # Of a line that only matches nobody as things are, hostssl without TLS, all is known, and the
+        # server takes its file.
+        if rule["type"] is None:
             place = f"line {number}" if file == hba_file else f"{file} line {number}"
             errors.append(f"{place}: {rule['error']}")
-        # Of a line that only matches nobody as things are, all is known.
-        if rule["type"] is None:
             continue
         if file not in texts:
             try:
