@@ -310,8 +310,8 @@ def hba(
     texts: dict[str, list[str]] = {}
     for rule in rules:
         file, number = rule.get("file_name") or hba_file, rule["line_number"]
-        # Of a line that only matches nobody as things are, hostssl without TLS, all is known, and the
-        # server takes its file.
+        # Of a line that only matches nobody as things are, hostssl without TLS, all is known, and
+        # the server takes its file.
         if rule["type"] is None:
             place = f"line {number}" if file == hba_file else f"{file} line {number}"
             errors.append(f"{place}: {rule['error']}")
