@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.inventory.manager import InventoryManager
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
-from ansible.vars.hostvars import HostVars
-from ansible.vars.manager import VariableManager
+from role_files import ROOT
+from site_variables import read_site, value_of
 
-ROOT = Path(__file__).parents[2]
 ADDRESS = "172.16.168.19"
 HERE = "127.0.0.1"
 
@@ -31,12 +27,8 @@ def variables_of() -> Of:
     """The value of a variable, of a host of an inventory; further ones may be given."""
 
     def variables_of(name: str, host: str = "autobot", site: str = "single", **more: Any) -> Any:
-        loader = DataLoader()
-        loader.set_basedir(str(ROOT / "playbooks"))
-        inventory = InventoryManager(loader, sources=[str(ROOT / f"inventory/{site}/hosts.yml")])
-        hosts = HostVars(inventory, VariableManager(loader, inventory), loader)
-        raw = {**hosts.raw_get(host), **more}
-        return Templar(loader, variables={**raw, "hostvars": hosts}).template(raw[name])
+        hosts, _ = read_site(ROOT / f"inventory/{site}/hosts.yml")
+        return value_of(hosts, host, name, **more)
 
     return variables_of
 
@@ -181,16 +173,10 @@ def partly(tmp_path: Path, request: pytest.FixtureRequest) -> Of:
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
     (tmp_path / "group_vars").symlink_to(ROOT / "inventory/production/group_vars")
 
-    def partly(name: str, host: str = "one", by: str = "") -> Any:
-        """`by`: as another host has it in hostvars."""
-        loader = DataLoader()
-        loader.set_basedir(str(ROOT / "playbooks"))
-        inventory = InventoryManager(loader, sources=[str(tmp_path / "hosts.yml")])
-        hosts = HostVars(inventory, VariableManager(loader, inventory), loader)
-        if by:
-            return hosts[host][name]
-        raw = hosts.raw_get(host)
-        return Templar(loader, variables={**raw, "hostvars": hosts}).template(raw[name])
+    def partly(name: str, host: str = "one", *, by_others: bool = False) -> Any:
+        """`by_others`: as other hosts have it in hostvars."""
+        hosts, _ = read_site(tmp_path / "hosts.yml")
+        return hosts[host][name] if by_others else value_of(hosts, host, name)
 
     return partly
 
@@ -198,23 +184,21 @@ def partly(tmp_path: Path, request: pytest.FixtureRequest) -> Of:
 @pytest.mark.parametrize(
     ("partly", "host", "listens", "sources", "slots"),
     [
-        ("one machine and a backend elsewhere", "one", [HERE, ADDRESS], [[WSL]], 64 * 2 + 130),
-        ("both databases and the SLM server", "one", [HERE, ADDRESS], [["172.16.168.23"]], 258),
-        ("both services", "other", [HERE, "172.16.168.23"], [[ADDRESS]], 158),
-        ("autobot_users and the backend", "other", [HERE, "172.16.168.23"], [[ADDRESS]], 158),
+        ("one machine and a backend elsewhere", "one", [HERE, ADDRESS], [WSL], 258),
+        ("both databases and the SLM server", "one", [HERE, ADDRESS], ["172.16.168.23"], 258),
+        ("both services", "other", [HERE, "172.16.168.23"], [ADDRESS], 158),
+        ("autobot_users and the backend", "other", [HERE, "172.16.168.23"], [ADDRESS], 158),
     ],
     indirect=["partly"],
 )
 def test_a_server_listens_to_those_who_are_elsewhere_and_has_slots_for_all(
-    partly: Of, host: str, listens: list[str], sources: list[list[str]], slots: int
+    partly: Of, host: str, listens: list[str], sources: list[str], slots: int
 ) -> None:
     assert partly("postgresql_listen_addresses", host) == listens
     # What another host's proof goes by must be the same.
-    assert partly("postgresql_listen_addresses", host, by="other") == listens
-    rules = [rule for rule in partly("firewall_services", host) if rule["ports"] == [5432]]
-    assert [[str(it) for it in rule["sources"]] for rule in rules] == [
-        list(dict.fromkeys(each)) for each in sources
-    ]
+    assert partly("postgresql_listen_addresses", host, by_others=True) == listens
+    (rule,) = (it for it in partly("firewall_services", host) if it["ports"] == [5432])
+    assert rule["sources"] == sources
     assert int(partly("postgresql_max_connections", host)) == slots
 
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible.vars.hostvars import HostVars
-from ansible.vars.manager import VariableManager
+from site_variables import read_site
 from surveys import BACKEND, REDIS, SLM, SUBNET, listener, lived_in_site, survey
 
 ROOT = Path(__file__).parents[2]
@@ -32,14 +30,10 @@ def plugin() -> Any:
     return module
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def production() -> Any:
-    """The variables of the production inventory, and of the playbooks beside it, by Ansible."""
-    loader = DataLoader()
-    loader.set_basedir(str(ROOT / "playbooks"))
-    inventory = InventoryManager(loader, sources=[str(ROOT / "inventory/production/hosts.yml")])
-    variables = VariableManager(loader, inventory)
-    return HostVars(inventory, variables, loader), variables
+    """The variables of the production inventory; each test gives them facts of its own."""
+    return read_site(ROOT / "inventory/production/hosts.yml")
 
 
 @pytest.fixture

@@ -301,20 +301,20 @@ def owner_conflicts(host: Host) -> list[Conflict]:
         owner = wanted["owners"][store["database"]]
         former |= {it for it in store["owners"] if it != owner}
         if others := [it for it in store["owners"] if it not in (owner, wanted["adopt_from"])]:
-            foreign[store["database"]] = others
+            foreign[store["database"]] = (owner, others)
     return [
-        owner_conflict(host, database, others, sorted(former))
-        for database, others in foreign.items()
+        owner_conflict(host, database, *each, sorted(former)) for database, each in foreign.items()
     ]
 
 
-def owner_conflict(host: Host, database: str, others: list[str], former: list[str]) -> Conflict:
+def owner_conflict(
+    host: Host, database: str, owner: str, others: list[str], former: list[str]
+) -> Conflict:
     """Roles that have tables of a database; `former` are those of all databases of the run."""
     what = (
         f"AutoBot's tables in the database {shown(database)} belong to "
         f"{listed(list(map(shown, others)))}."
     )
-    owner = host.postgresql["owners"][database] if host.postgresql else ""
     why = f"The migrations need {owner} to own them."
     if len(former) > 1:
         answer = (
