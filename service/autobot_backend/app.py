@@ -7,6 +7,8 @@ from autobot_backend.openapi import DESCRIPTION, EXAMPLES
 from autobot_backend.origins import FrontendOrigins
 from user_management.config import Settings
 from user_management.middleware.application import create_application
+from user_management.middleware.caller import get_current_user
+from user_management.middleware.gateway import add_question
 from user_management.middleware.openapi import describe
 from user_management.population import Population
 
@@ -21,6 +23,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         populations=[Population.AUTOBOT],
         logger="autobot_backend",
     )
+    add_question(app, get_current_user, auth.claims_of)
     describe(app, DESCRIPTION, EXAMPLES)
     app.add_middleware(FrontendOrigins)
     return app

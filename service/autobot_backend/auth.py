@@ -1,12 +1,11 @@
 """The routes of the backend: login, who is calling, refresh, logout, changing the password."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from autobot_backend.roles import role_of
+from autobot_backend.roles import role_at_login, role_of
 from autobot_backend.schemas import (
     CheckResponse,
     CurrentUserResponse,
@@ -24,9 +23,9 @@ from user_management.middleware.caller import (
     CurrentUserDep,
     OriginDep,
     SessionUserDep,
-    context_of,
     get_session_user,
 )
+from user_management.middleware.gateway import keep_gateway_cookie
 from user_management.middleware.login import (
     DeviceDep,
     LoginServiceDep,
@@ -45,7 +44,8 @@ from user_management.middleware.problems import (
 from user_management.middleware.rbac import public
 from user_management.middleware.resources import IssuedToken, Resources, ResourcesDep
 from user_management.schemas.auth import LoginRequest, PasswordChange, RefreshRequest
-from user_management.services import AuthenticatedUser, AuthenticationService, Grant
+from user_management.security.autobot_tokens import Claims
+from user_management.services import AuthenticatedUser, Grant
 
 router = APIRouter(
     prefix="/auth", tags=["authentication"], responses=problem_responses("internal_error")
@@ -63,22 +63,6 @@ async def get_user_if_any(request: Request) -> AuthenticatedUser | None:
 
 
 UserIfAnyDep = Annotated[AuthenticatedUser | None, Depends(get_user_if_any)]
-
-
-async def get_service_if_any(
-    resources: ResourcesDep, origin: OriginDep, user: UserIfAnyDep
-) -> AsyncIterator[AuthenticationService | None]:
-    """For what a caller does about themselves, None when nobody is logged in."""
-    if user is None:
-        yield None
-        return
-    async with resources.session(resources.callers) as session:
-        yield resources.authentication(session, context_of(origin, user))
-
-
-ServiceIfAnyDep = Annotated[
-    AuthenticationService | None, Depends(get_service_if_any, scope="function")
-]
 
 
 @router.post(
@@ -99,9 +83,10 @@ async def login(
     The cookie opens nothing: by it a browser is known again when others fail to log in.
     """
     grant = await service.login(body.username, body.password, device)
-    role = await role_of(service.session, grant)
+    role = await role_at_login(service.session, grant)
     issued = _issue(resources, grant, role)
     keep_device(response, resources, device)
+    keep_gateway_cookie(response, resources, grant.session_id, grant.user_id)
     return LoginResponse(
         user=LoggedInUser(
             username=grant.username,
@@ -141,7 +126,7 @@ async def refresh(
         grant = await service.refresh(body.refresh_token)
     else:
         grant = await service.prolong(await get_session_user(request))
-    issued = _issue(resources, grant, await role_of(service.session, grant))
+    issued = _issue(resources, grant, await role_at_login(service.session, grant))
     return RefreshResponse(
         token=issued.token,
         expires_in=issued.expires_in,
@@ -154,18 +139,23 @@ async def refresh(
 
 def _issue(resources: Resources, grant: Grant, role: AutobotRole) -> IssuedToken:
     """A token with what AutoBot's programs read from theirs; here nothing is decided by it."""
-    user_id = str(grant.user_id)
-    return resources.issue(
-        grant,
-        subject=user_id,
-        claims={
-            "username": grant.username,
-            "role": role,
-            "email": grant.email,
-            "user_id": user_id,
-            "org_id": str(grant.org_id) if grant.org_id else None,
-        },
-    )
+    claims = _claims(grant, role)
+    return resources.issue(grant, subject=str(grant.user_id), claims=claims, is_lasting=True)
+
+
+def claims_of(user: AuthenticatedUser) -> Claims:
+    """What AutoBot's API reads from a token of its own."""
+    return _claims(user, role_of(user))
+
+
+def _claims(user: AuthenticatedUser | Grant, role: AutobotRole) -> Claims:
+    return {
+        "username": user.username,
+        "role": role,
+        "email": user.email,
+        "user_id": str(user.user_id),
+        "org_id": str(user.org_id) if user.org_id else None,
+    }
 
 
 @router.get(
@@ -173,13 +163,13 @@ def _issue(resources: Resources, grant: Grant, role: AutobotRole) -> IssuedToken
     operation_id="get_current_user",
     responses=problem_responses(*SESSION, "password_change_required"),
 )
-async def me(user: CurrentUserDep, service: OwnServiceDep) -> CurrentUserResponse:
+async def me(user: CurrentUserDep) -> CurrentUserResponse:
     """Who is logged in."""
     return CurrentUserResponse(
         user_id=user.user_id,
         username=user.username,
         email=user.email,
-        role=await role_of(service.session, user),
+        role=role_of(user),
         permissions=sorted(user.authority.permissions),
         org_id=user.authority.org_id,
         last_login=user.last_login_at,
@@ -193,13 +183,13 @@ async def me(user: CurrentUserDep, service: OwnServiceDep) -> CurrentUserRespons
     openapi_extra=_BEARER_OR_NOT,
     responses=problem_responses("database_unavailable"),
 )
-async def check(user: UserIfAnyDep, service: ServiceIfAnyDep) -> CheckResponse:
+async def check(user: UserIfAnyDep) -> CheckResponse:
     """Whether somebody is logged in."""
-    if user is None or service is None:
+    if user is None:
         return CheckResponse(authenticated=False, role=None, must_change_password=False)
     return CheckResponse(
         authenticated=True,
-        role=await role_of(service.session, user),
+        role=role_of(user),
         must_change_password=user.must_change_password,
     )
 

@@ -1,6 +1,8 @@
 """The one role that AutoBot's programs read from a token and from /api/auth/me."""
 
-from sqlalchemy import select
+from collections.abc import Collection
+
+from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.autobot_roles import AutobotRole
@@ -11,24 +13,31 @@ from user_management.services import AuthenticatedUser, Grant
 _WITHIN_ORGANIZATION = (AutobotRole.USER, AutobotRole.READONLY)
 
 
-async def role_of(session: AsyncSession, user: AuthenticatedUser | Grant) -> AutobotRole:
-    """What AutoBot is told that the user is; docs/authorization.md has the rule and its reasons."""
+def role_of(user: AuthenticatedUser) -> AutobotRole:
+    """What AutoBot is told that the caller is; docs/authorization.md has the rule."""
+    return _told(user, user.roles)
+
+
+async def role_at_login(session: AsyncSession, grant: Grant) -> AutobotRole:
+    """The same of somebody who has just logged in or gone on with a session."""
+    found = await session.scalars(
+        select(case((Role.org_id.is_(None), Role.name)))
+        .join(UserRole, UserRole.role_id == Role.id)
+        .where(UserRole.user_id == grant.user_id)
+    )
+    return _told(grant, found.all())
+
+
+def _told(user: AuthenticatedUser | Grant, held: Collection[str | None]) -> AutobotRole:
+    """`held` are names of roles, None for each of an organization, which names them as it likes."""
     if user.must_change_password:
         return AutobotRole.READONLY
     if user.is_admin:
         return AutobotRole.ADMIN
-    found = await session.execute(
-        select(Role.name, Role.org_id)
-        .join(UserRole, UserRole.role_id == Role.id)
-        .where(UserRole.user_id == user.user_id)
-    )
-    held = found.all()
     # Installations of AutoBot have users and no roles.
     if not held:
         return AutobotRole.USER
-    # An organization names its roles as it likes.
-    names = {role.name for role in held if role.org_id is None}
-    role = next((role for role in AutobotRole if role in names), AutobotRole.READONLY)
+    role = next((role for role in AutobotRole if role in held), AutobotRole.READONLY)
     if user.org_id is not None and role not in _WITHIN_ORGANIZATION:
         return AutobotRole.USER
     return role

@@ -20,10 +20,12 @@ from slm_server.api import (
     users,
 )
 from slm_server.api.examples import EXAMPLES
+from slm_server.passing import PASSES
 from slm_server.sealing import sealing
 from slm_server.unblocking import unblocking
 from user_management.config import Settings
 from user_management.middleware.application import create_application
+from user_management.middleware.gateway import add_question
 from user_management.middleware.openapi import describe
 from user_management.population import Population
 
@@ -64,5 +66,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         files=transfer.FILES,
         meanwhile=_background,
     )
+    add_question(app, PASSES, auth.claims_of)
     describe(app, openapi.DESCRIPTION, EXAMPLES, browser.COOKIES)
     return app

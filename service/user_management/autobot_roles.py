@@ -29,6 +29,11 @@ RANKED: Final = (
 _RANKS: Final = {str(role): rank for rank, role in enumerate(RANKED, 1)}
 
 
+def rank_held(names: Iterable[str | None]) -> int:
+    """The highest rank that roles of exactly these names give, 0 where none gives one."""
+    return max((_RANKS.get(name, 0) for name in names if name is not None), default=0)
+
+
 def rank_of(names: Iterable[str]) -> int:
     """The highest rank among some names of roles, 0 where none has one.
 

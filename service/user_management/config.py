@@ -180,6 +180,7 @@ def _host_and_port(item: str) -> tuple[str, str]:
 
 # As browsers write them.
 _Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:[0-9]+)?$")]
+_Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
 # A limit that is never reached is the way to switch one off.
 _Failures = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -225,6 +226,11 @@ class Settings(BaseSettings):
     autobot_public_keys_file: Path | None = None
     # Web pages of these may call the AutoBot backend from a browser.
     frontend_origins: Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_words)] = ()
+
+    # With the secret that AutoBot signs its tokens with, the service is a gateway to AutoBot's own;
+    # browsers prove on these paths by a cookie whose a request is.
+    gateway_secret: Annotated[SecretStr, Field(min_length=1)] | None = None
+    gateway_cookie_paths: Annotated[tuple[_Path, ...], NoDecode, BeforeValidator(_words)] = ()
 
     bcrypt_cost: Annotated[int, Field(ge=MIN_COST, le=MAX_COST)] = 12
     hash_threads: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_default_threads)

@@ -13,7 +13,8 @@ from applications import Databases, Door, RunDoor, RunSite, Site
 from database_server import ProvisionedDatabase
 
 from user_management.population import Population
-from user_management.security.devices import DeviceKeys, new_device
+from user_management.security.devices import DEVICE_BYTES, new_device
+from user_management.security.seals import Seals
 from user_management.services.limits import network_of
 
 PASSWORD = "violet-anchor-77-meadow"
@@ -410,7 +411,7 @@ async def test_a_cookie_that_was_not_made_here_is_none(office: Door, change: str
     browser.value = {
         "forged": good[:-2] + ("AA" if good[-2:] != "AA" else "BB"),
         "cut": good[:32],
-        "of the other": DeviceKeys([b"x" * 32]).sealed(new_device()),
+        "of the other": Seals([b"x" * 32], DEVICE_BYTES).sealed(new_device()),
         "too long": good + "A",
         "no base64": "!" * len(good),
         "": "",

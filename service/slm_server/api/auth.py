@@ -1,6 +1,6 @@
 """Login, refresh, logout, and what fleet administrators do with their password."""
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from user_management.errors import NotAuthenticated
 from user_management.middleware.caller import (
@@ -11,6 +11,7 @@ from user_management.middleware.caller import (
     get_bearer_user,
     get_session_user,
 )
+from user_management.middleware.gateway import keep_gateway_cookie
 from user_management.middleware.login import LoginServiceDep, OwnServiceDep, log_out
 from user_management.middleware.problems import (
     BODY,
@@ -32,7 +33,8 @@ from user_management.schemas.auth import (
     RefreshRequest,
     TokenResponse,
 )
-from user_management.services import Grant
+from user_management.security.autobot_tokens import Claims
+from user_management.services import AuthenticatedUser, Grant
 
 router = APIRouter(tags=["authentication"], responses=problem_responses("internal_error"))
 
@@ -43,17 +45,26 @@ router = APIRouter(tags=["authentication"], responses=problem_responses("interna
     dependencies=[Depends(public)],
     responses=problem_responses(*LOGIN),
 )
+async def login(
+    body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
+) -> TokenResponse:
+    """Begin a session. The answer is the same whatever the reason of a refusal."""
+    return _tokens(resources, await service.login(body.username, body.password))
+
+
 @router.post(
     "/auth/login",
     operation_id="login_of_playbooks",
     dependencies=[Depends(public)],
     responses=problem_responses(*LOGIN),
 )
-async def login(
-    body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
+async def login_of_autobot(
+    body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep, response: Response
 ) -> TokenResponse:
-    """Begin a session. The answer is the same whatever the reason of a refusal."""
-    return _tokens(resources, await service.login(body.username, body.password))
+    """Begin a session of AutoBot's own pages and programs, as `login` does."""
+    grant = await service.login(body.username, body.password)
+    keep_gateway_cookie(response, resources, grant.session_id, grant.user_id)
+    return _tokens(resources, grant, is_lasting=True)
 
 
 @router.post(
@@ -86,19 +97,27 @@ async def refresh_of_autobot(
 ) -> TokenResponse:
     """Go on with a session by its refresh token or, without a body, by its access token."""
     if body is not None:
-        return _tokens(resources, await service.refresh(body.refresh_token))
+        grant = await service.refresh(body.refresh_token)
+        return _tokens(resources, grant, is_lasting=True)
     # Not by a cookie: the answer holds a token, which no script of a page may have.
     user = await get_bearer_user(request)
-    return _tokens(resources, await service.prolong(user))
+    return _tokens(resources, await service.prolong(user), is_lasting=True)
 
 
-def issue(resources: Resources, grant: Grant) -> IssuedToken:
+def claims_of(user: AuthenticatedUser) -> Claims:
+    """What AutoBot's fleet manager reads from a token of its own."""
+    return {"sub": user.username, "admin": user.is_admin}
+
+
+def issue(resources: Resources, grant: Grant, *, is_lasting: bool = False) -> IssuedToken:
     """A token with what AutoBot's programs read from theirs; here nothing is decided by it."""
-    return resources.issue(grant, subject=grant.username, claims={"admin": grant.is_admin})
+    return resources.issue(
+        grant, subject=grant.username, claims={"admin": grant.is_admin}, is_lasting=is_lasting
+    )
 
 
-def _tokens(resources: Resources, grant: Grant) -> TokenResponse:
-    issued = issue(resources, grant)
+def _tokens(resources: Resources, grant: Grant, *, is_lasting: bool = False) -> TokenResponse:
+    issued = issue(resources, grant, is_lasting=is_lasting)
     return TokenResponse(
         access_token=issued.token,
         expires_in=issued.expires_in,

@@ -15,7 +15,7 @@ from user_management.middleware.problems import problem_responses
 CSRF_HEADER: Final = "X-CSRF"
 CSRF_VALUE: Final = "1"
 
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _FORBIDDEN: Final = "403"
 _BEARER: Final[dict[str, list[str]]] = {"bearer": []}
 
@@ -68,7 +68,7 @@ async def same_origin(request: Request) -> None:
 
     Raises CrossSiteRequest.
     """
-    is_safe = request.method in _SAFE_METHODS
+    is_safe = request.method in SAFE_METHODS
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if (

@@ -121,31 +121,32 @@ class SessionUser(SecurityBase):
     scheme_name = "bearer"
 
     async def __call__(self, request: Request) -> AuthenticatedUser:
-        """The caller. Raises NotAuthenticated, CrossSiteRequest, DatabaseUnavailable.
+        """The caller. Raises NotAuthenticated, CrossSiteRequest, DatabaseUnavailable; see `check`.
 
         With an Authorization header no cookie counts.
 
         No connection is held afterwards: a slow database of the other population must not use up
         this one's.
         """
-        known: AuthenticatedUser | None = request.scope.get(_CALLER)
-        if known is not None:
-            return known
-        by_header = "authorization" in request.headers
-        user = await (get_bearer_user if by_header else get_browser_user)(request)
-        request.scope[_CALLER] = user
+        user: AuthenticatedUser | None = request.scope.get(_CALLER)
+        if user is None:
+            by_header = "authorization" in request.headers
+            user = await (get_bearer_user if by_header else get_browser_user)(request)
+            request.scope[_CALLER] = user
+        self.check(user)
         return user
+
+    def check(self, user: AuthenticatedUser) -> None:
+        """Raise nothing: whoever has a session may come."""
 
 
 class CurrentUser(SessionUser):
     """Depend on one: the caller, past the one-time password."""
 
-    async def __call__(self, request: Request) -> AuthenticatedUser:
-        """The caller. Raises PasswordChangeRequired too."""
-        user = await super().__call__(request)
+    def check(self, user: AuthenticatedUser) -> None:
+        """Raise PasswordChangeRequired where it is."""
         if user.must_change_password:
             raise PasswordChangeRequired
-        return user
 
 
 get_session_user: Final = SessionUser()

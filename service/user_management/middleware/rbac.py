@@ -8,7 +8,6 @@ Other applications use them the same way, with `Resources` of their own in `app.
 from dataclasses import dataclass, field
 from typing import Final
 
-from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from user_management.errors import PermissionDenied
@@ -66,14 +65,9 @@ class Requirement(CurrentUser):
     def __init__(self, access: Access) -> None:
         self.access = access
 
-    async def __call__(self, request: Request) -> AuthenticatedUser:
-        """The caller. Raises PermissionDenied too."""
-        user = await super().__call__(request)
-        self.check(user)
-        return user
-
     def check(self, user: AuthenticatedUser) -> None:
         """Raise PermissionDenied unless the user has the access."""
+        super().check(user)
         refusal = self.access.refusal(user.authority)
         if refusal is not None:
             raise PermissionDenied(refusal)
@@ -86,11 +80,10 @@ class RecentlyAuthenticated(CurrentUser):
     for their password for what they may not do anyway.
     """
 
-    async def __call__(self, request: Request) -> AuthenticatedUser:
-        """The caller. Raises RecentAuthenticationRequired too."""
-        user = await super().__call__(request)
+    def check(self, user: AuthenticatedUser) -> None:
+        """Raise RecentAuthenticationRequired unless they have."""
+        super().check(user)
         user.check_recently_authenticated()
-        return user
 
 
 recently_authenticated: Final = RecentlyAuthenticated()

@@ -1,10 +1,10 @@
 """What lives as long as the application, and how a request reaches it."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Literal, overload
+from typing import Annotated, Final, Literal, overload
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -15,12 +15,22 @@ from user_management.database import AutobotSession, Database, SlmSession
 from user_management.middleware.browser import BrowserCookies
 from user_management.policy import Policy
 from user_management.population import Population
+from user_management.security.autobot_tokens import AutobotTokens, Claims
 from user_management.security.cursors import CursorCodec
-from user_management.security.devices import DeviceKeys
+from user_management.security.devices import DEVICE_BYTES
 from user_management.security.hashing import PasswordHasher
 from user_management.security.refresh_tokens import RefreshTokenKeys
-from user_management.security.tokens import REALMS, TokenIssuer, TokenVerifier
+from user_management.security.seals import Seals
+from user_management.security.tokens import (
+    REALMS,
+    SigningKey,
+    TokenIssuer,
+    TokenVerifier,
+)
 from user_management.services import AuthenticationService, Grant, RequestContext
+
+# Of the ids of a session and of its user.
+SESSION_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +44,21 @@ class Verification:
     databases: Mapping[Population, Database]
     verifier: TokenVerifier
     cookies: BrowserCookies | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """What it takes to pass requests on to AutoBot's own service.
+
+    `tokens` are those that it believes. Browsers keep `cookie` for `cookie_paths`: `seals` are over
+    the session. Pages of `origins` may send it, besides those of the service's own.
+    """
+
+    tokens: AutobotTokens
+    seals: Seals
+    cookie: str
+    cookie_paths: Sequence[str]
+    origins: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +76,7 @@ class Resources(Verification):
 
     `request_keys` are secret: of a hash that was made with one nobody can guess the request. The
     first is used; during a rotation the other one was or will be. `device_cookie` is what browsers
-    keep to be known again.
+    keep to be known again. Without `gateway` nothing is passed on.
     """
 
     hasher: PasswordHasher
@@ -59,9 +84,10 @@ class Resources(Verification):
     refresh_tokens: RefreshTokenKeys
     cursors: CursorCodec
     request_keys: Sequence[bytes]
-    devices: DeviceKeys
+    devices: Seals
     device_cookie: str
     policy: Policy
+    gateway: Gateway | None
 
     @overload
     def session(
@@ -93,19 +119,27 @@ class Resources(Verification):
         )
 
     def issue(
-        self, grant: Grant, *, subject: str, claims: Mapping[str, str | bool | None]
+        self, grant: Grant, *, subject: str, claims: Claims, is_lasting: bool = False
     ) -> IssuedToken:
-        """An access token for what a login or a refresh gave."""
+        """An access token for what a login or a refresh gave.
+
+        One that `is_lasting` is for clients that do not refresh: behind a gateway, where use
+        prolongs the session, it lasts as long as any session may.
+        """
+        lifetime, session_left = self.issuer.lifetime, grant.expires_at - grant.granted_at
+        if is_lasting and self.gateway is not None:
+            expires_in = lifetime = self.policy.session_absolute
+        else:
+            # A token is worth nothing once its session has ended.
+            expires_in = min(lifetime, session_left)
         token = self.issuer.issue(
             subject=subject,
             user_id=grant.user_id,
             session_id=grant.session_id,
             claims=claims,
             issued_at=grant.granted_at,
+            lifetime=lifetime,
         )
-        session_left = grant.expires_at - grant.granted_at
-        # A token is worth nothing once its session has ended.
-        expires_in = min(self.issuer.lifetime, session_left)
         return IssuedToken(
             token, int(expires_in.total_seconds()), int(session_left.total_seconds())
         )
@@ -139,9 +173,10 @@ async def open_resources(
         refresh_tokens=RefreshTokenKeys([key.derive("refresh tokens") for key in keys]),
         cursors=CursorCodec(*(key.derive("cursors of lists") for key in keys)),
         request_keys=[key.derive("requests with an Idempotency-Key") for key in keys],
-        devices=DeviceKeys([key.derive("browsers of logins") for key in keys]),
+        devices=Seals([key.derive("browsers of logins") for key in keys], DEVICE_BYTES),
         device_cookie=f"__Host-{callers}-device",
         policy=settings.policy,
+        gateway=_gateway(settings, keys, callers),
     )
     try:
         yield resources
@@ -149,6 +184,19 @@ async def open_resources(
         resources.hasher.close()
         for database in resources.databases.values():
             await database.dispose()
+
+
+def _gateway(settings: Settings, keys: Sequence[SigningKey], callers: Population) -> Gateway | None:
+    secret = settings.gateway_secret
+    if secret is None:
+        return None
+    return Gateway(
+        tokens=AutobotTokens(secret.get_secret_value()),
+        seals=Seals([key.derive("sessions behind the gateway") for key in keys], SESSION_BYTES),
+        cookie=f"__Secure-{callers}-gateway",
+        cookie_paths=settings.gateway_cookie_paths,
+        origins=settings.frontend_origins,
+    )
 
 
 def get_verification_of(request: Request) -> Verification:

@@ -175,6 +175,7 @@ class TokenIssuer:
         session_id: UUID,
         claims: Mapping[str, str | bool | None],
         issued_at: datetime | None = None,
+        lifetime: timedelta | None = None,
     ) -> str:
         """Return a token for a session; it expires `lifetime` after `issued_at` (default now).
 
@@ -192,7 +193,7 @@ class TokenIssuer:
                 "jti": secrets.token_urlsafe(16),
                 "iat": issued,
                 "nbf": issued,
-                "exp": issued + int(self.lifetime.total_seconds()),
+                "exp": issued + int((lifetime or self.lifetime).total_seconds()),
             },
             self._key,
             algorithm=ALGORITHM,

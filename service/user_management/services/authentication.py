@@ -8,13 +8,13 @@ tried too often is refused before the hash, for unknown users as for known ones.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.autobot_roles import RANKED
+from user_management.autobot_roles import rank_held
 from user_management.database import Database, connection_released
 from user_management.errors import (
     HashQueueFull,
@@ -114,8 +114,8 @@ _REFRESHING = (
     .outerjoin(Organization, Organization.id == User.org_id)
 )
 # One statement for each request: plain SQL, for `Database.fetch_row`.
-_CALLER: Final = f"""
-    SELECT s.expires_at, s.ended_at, s.authenticated_at,
+_CALLER: Final = """
+    SELECT s.created_at, s.expires_at, s.ended_at, s.authenticated_at,
         u.username, u.email, u.org_id, u.is_active, u.is_platform_admin, u.deleted_at,
         u.last_login_at, c.must_change_password, c.one_time_expires_at,
         o.is_active AS org_is_active, o.deleted_at AS org_deleted_at,
@@ -126,18 +126,18 @@ _CALLER: Final = f"""
             JOIN permissions p ON p.id = rp.permission_id
             WHERE ur.user_id = u.id
         ) AS permissions,
-        (
-            SELECT max(array_position('{{{",".join(RANKED)}}}'::text[], r.name::text))
+        ARRAY(
+            SELECT CASE WHEN r.org_id IS NULL THEN r.name END
             FROM user_roles ur
             JOIN roles r ON r.id = ur.role_id
-            WHERE ur.user_id = u.id AND r.org_id IS NULL
-        ) AS rank
+            WHERE ur.user_id = u.id
+        ) AS roles
     FROM auth_sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN user_credentials c ON c.user_id = u.id
     LEFT JOIN organizations o ON o.id = u.org_id
     WHERE s.id = $1 AND s.user_id = $2
-"""  # noqa: S608  names of roles
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,18 @@ class Grant:
     refresh_token: str | None
 
 
+class NamedSession(Protocol):
+    """What names a session, and proves nothing: a token that was verified, for instance."""
+
+    @property
+    def session_id(self) -> UUID:
+        """The session."""
+
+    @property
+    def user_id(self) -> UUID:
+        """Whose it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuthenticatedUser:
     """The caller, as the database knows them at this moment."""
@@ -166,9 +178,14 @@ class AuthenticatedUser:
     population: Population
     session_id: UUID
     user_id: UUID
+    # The session ends at `expires_at` unless it is refreshed.
+    began_at: datetime
+    expires_at: datetime
     username: str
     email: str
     authority: Authority
+    # The names of the roles that they have, None for each that belongs to an organization.
+    roles: Sequence[str | None]
     must_change_password: bool
     last_login_at: datetime | None
     # When they last proved, in this session, who they are; None if it was not in these days.
@@ -196,13 +213,13 @@ class AuthenticatedUser:
             raise RecentAuthenticationRequired
 
 
-async def authenticate(database: Database, claims: AccessClaims) -> AuthenticatedUser:
-    """The caller behind a verified token, read in one statement.
+async def authenticate(database: Database, named: NamedSession) -> AuthenticatedUser:
+    """The caller behind a session that a verified token names, read in one statement.
 
     Raises NotAuthenticated when the session, the user or their organization is no more, or the
     one-time password with which the session began has expired; DatabaseUnavailable.
     """
-    caller = await database.fetch_row(_CALLER, claims.session_id, claims.user_id)
+    caller = await database.fetch_row(_CALLER, named.session_id, named.user_id)
     now = datetime.now(UTC)
     if (
         caller is None
@@ -217,16 +234,19 @@ async def authenticate(database: Database, claims: AccessClaims) -> Authenticate
     is_platform_admin: bool = caller["is_platform_admin"]
     return AuthenticatedUser(
         population=database.population,
-        session_id=claims.session_id,
-        user_id=claims.user_id,
+        session_id=named.session_id,
+        user_id=named.user_id,
+        began_at=caller["created_at"],
+        expires_at=caller["expires_at"],
         username=caller["username"],
         email=caller["email"],
         authority=Authority(
             ALL_PERMISSIONS if is_platform_admin else frozenset(caller["permissions"]),
             is_platform_admin,
             caller["org_id"],
-            caller["rank"] or 0,
+            rank_held(caller["roles"]),
         ),
+        roles=caller["roles"],
         must_change_password=bool(caller["must_change_password"]),
         last_login_at=caller["last_login_at"],
         authenticated_at=caller["authenticated_at"],

@@ -1,0 +1,10 @@
+"""Who may pass the gateway to AutoBot's fleet manager."""
+
+from typing import Final
+
+from user_management.middleware.rbac import require_permission
+from user_management.permissions import Permission
+from user_management.population import Population
+
+# It asks its callers for little more than a token, and knows no organizations.
+PASSES: Final = require_permission(Permission.ADMIN_ACCESS, population=Population.SLM)

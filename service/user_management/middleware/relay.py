@@ -1,0 +1,157 @@
+"""What WebSockets pass through on their way to AutoBot: they end when their session does.
+
+nginx asks who is calling when a WebSocket begins, and never again. So it hands it to this program,
+which passes all bytes on in both directions, and asks the database about the session meanwhile. It
+needs no key: nginx says which session it is, in headers that no client can send this far.
+"""
+
+import asyncio
+import logging
+import re
+import socket
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from user_management.config import load_settings
+from user_management.database import Database
+from user_management.errors import DatabaseUnavailable, DomainError, reason
+from user_management.middleware.logs import configure_logging
+from user_management.population import Population
+from user_management.services import AuthenticatedUser, authenticate
+
+# A session that has ended keeps no WebSocket longer than this, and the time of one statement.
+CHECKED_EVERY: Final = 20.0  # seconds
+_HEAD_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 64 * 1024
+_DEADLINE: Final = 10.0  # seconds: for the head of a request, and to reach AutoBot
+_SOCKET: Final = 3  # what systemd hands over
+
+_TARGET: Final = re.compile(rb"\r\nX-Relay-To: *([A-Za-z0-9.-]+):([0-9]+)(?=\r\n)", re.IGNORECASE)
+_SESSION: Final = re.compile(
+    rb"\r\nX-Relay-Session: *([0-9a-f-]{36})\.([0-9a-f-]{36})(?=\r\n)", re.IGNORECASE
+)
+_REFUSED: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedSession:
+    """Whose a WebSocket is."""
+
+    session_id: UUID
+    user_id: UUID
+
+
+class Relay:
+    """Passes WebSockets on, as long as their session lasts and `check` does not object.
+
+    `check` raises a DomainError for who may no longer pass.
+    """
+
+    def __init__(self, database: Database, check: Callable[[AuthenticatedUser], object]) -> None:
+        self._database = database
+        self._check = check
+        self._open: dict[RelayedSession, set[StreamWriter]] = {}
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Take connections from nginx until cancelled."""
+        server = await asyncio.start_unix_server(self._pass_on, sock=listener, limit=_HEAD_BYTES)
+        async with server, asyncio.TaskGroup() as group:
+            group.create_task(self._look_after())
+            await server.serve_forever()
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKED_EVERY)
+            for session in list(self._open):
+                await self._close_if_over(session)
+
+    async def _close_if_over(self, session: RelayedSession) -> None:
+        try:
+            self._check(await authenticate(self._database, session))
+        except DatabaseUnavailable:
+            # Nobody knows. It is asked again, and nobody begins anew meanwhile.
+            return
+        except DomainError as error:
+            writers = self._open.get(session, set())
+            _logger.info("Closed %d WebSockets: %s", len(writers), reason(error))
+            for writer in writers:
+                # At once: who does not read would keep what is to be said.
+                writer.transport.abort()
+
+    async def _pass_on(self, reader: StreamReader, writer: StreamWriter) -> None:
+        with suppress(OSError):
+            async with _closing(writer):
+                await self._to_target(reader, writer)
+
+    async def _to_target(self, reader: StreamReader, writer: StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                head = await reader.readuntil(b"\r\n\r\n")
+                target, named = _TARGET.search(head), _SESSION.search(head)
+                if target is None or named is None:
+                    raise ValueError("nginx did not say whose it is, or where it leads")
+                far_reader, far_writer = await asyncio.open_connection(
+                    target[1].decode(), int(target[2]), limit=_HEAD_BYTES
+                )
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as e:
+            _logger.warning("A WebSocket was not passed on: %s", reason(e))
+            writer.write(_REFUSED)
+            return
+        session = RelayedSession(UUID(named[1].decode()), UUID(named[2].decode()))
+        async with _closing(far_writer):
+            mine = self._open.setdefault(session, set())
+            mine |= {writer, far_writer}
+            try:
+                far_writer.write(_SESSION.sub(b"", _TARGET.sub(b"", head)))
+                await _both_ways((reader, writer), (far_reader, far_writer))
+            finally:
+                mine -= {writer, far_writer}
+                if not mine and self._open.get(session) is mine:
+                    del self._open[session]
+
+
+@asynccontextmanager
+async def _closing(writer: StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+
+
+async def _both_ways(
+    near: tuple[StreamReader, StreamWriter], far: tuple[StreamReader, StreamWriter]
+) -> None:
+    """Until either side has ended: a WebSocket has no half."""
+    ways = {
+        asyncio.create_task(_one_way(near[0], far[1])),
+        asyncio.create_task(_one_way(far[0], near[1])),
+    }
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _one_way(reader: StreamReader, writer: StreamWriter) -> None:
+    while piece := await reader.read(_PIECE_BYTES):
+        writer.write(piece)
+        await writer.drain()
+
+
+def run(population: Population, check: Callable[[AuthenticatedUser], object]) -> None:
+    """Serve the socket that systemd hands over, for people of one population.
+
+    Raises ConfigurationError when a setting is missing or wrong; the database need not be up.
+    """
+    configure_logging("relay")
+    database = Database(population, load_settings().database(population))
+    with socket.socket(fileno=_SOCKET) as listener, suppress(KeyboardInterrupt):
+        asyncio.run(Relay(database, check).serve(listener))
