@@ -144,7 +144,7 @@ class ActionModule(ActionBase):
             secret = entry.pop("secret", False)
             if "file" in entry:
                 entry["content"] = Path(self._find_needle("files", entry.pop("file"))).read_text()
-            elif not entry.get("directory") and "content" not in entry:
+            elif "content" not in entry and not (entry.get("directory") or entry.get("absent")):
                 entry["content"] = self._render(template, variables)
             if secret and not arguments["archive"]:
                 secrets[entry["path"]] = entry.pop("content")

@@ -89,6 +89,7 @@ PORTS: dict[str, list[tuple[int, str, str]]] = {
     "autobot_backend": [(8443, "nginx.service", "the authentication of application users")],
     "postgresql": [(5432, "PostgreSQL", "its database")],
 }
+REDIRECTING = (80, 8000)
 # What the proposal adds to, and must repeat.
 LISTS = ("firewall_allow", "postgresql_hba", "postgresql_listen_addresses")
 
@@ -125,7 +126,7 @@ def cluster_of(variables: Mapping[str, Any], survey: Mapping[str, Any]) -> Clust
     }
 
 
-def ports_of(groups: list[str], cluster: Cluster | None) -> list[Port]:
+def ports_of(groups: list[str], cluster: Cluster | None, redirects: list[int]) -> list[Port]:
     """The ports on which the bundle will listen."""
     addresses = cluster["listen_addresses"] if cluster else []
     return [
@@ -138,6 +139,7 @@ def ports_of(groups: list[str], cluster: Cluster | None) -> list[Port]:
         for group, ports in PORTS.items()
         if group in groups
         for port, unit, comment in ports
+        if port not in REDIRECTING or port in redirects
     ]
 
 
@@ -148,6 +150,8 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
         *("firewall_mode", "firewall_ssh_sources", "firewall_services", "firewall_allow"),
         *("postgresql_version", "postgresql_databases", "postgresql_adopt_from"),
         *("postgresql_hba_services", "postgresql_hba", "postgresql_listen_addresses"),
+        *("site_certificate_names", "site_manager"),
+        *("slm_server_redirect_ports", "slm_server_gateway", "autobot_backend_gateway"),
     )
     variables = {key: plain(template(raw[key])) for key in wanted if key in raw}
     survey = variables["survey_result"]["survey"]
@@ -160,7 +164,16 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
         ssh_sources=variables["firewall_ssh_sources"],
         services=variables.get("firewall_services", []),
         allow=variables.get("firewall_allow", []),
-        ports=ports_of(variables["group_names"], cluster),
+        ports=ports_of(
+            variables["group_names"], cluster, variables.get("slm_server_redirect_ports", [])
+        ),
+        replaced_sites=[
+            site
+            for role in ("slm_server", "autobot_backend")
+            for site in variables.get(f"{role}_gateway", {}).get("replaces", [])
+        ],
+        names=variables["site_certificate_names"],
+        manager=variables["site_manager"],
         postgresql=cluster,
         directories=DIRECTORIES,
         # A list that is one template is repeated as what it gives.

@@ -44,6 +44,12 @@ options:
         V(ec_private_key): a P-256 key, PKCS8 PEM."
     type: dict
     default: {}
+  adopted:
+    description:
+      - Variable name to value, of secrets that others have made. With V(complete), they take the
+        place of those in the file.
+    type: dict
+    default: {}
   stage:
     description:
       - "V(complete): add what is missing. The others are the stages of a rotation, in their order;
@@ -218,6 +224,7 @@ class ActionModule(ActionBase):
                 "vault_id": {"type": "str", "required": True},
                 # The values are names of kinds, so nothing here is secret.
                 "secrets": {"type": "dict", "default": {}, "no_log": False},
+                "adopted": {"type": "dict", "default": {}, "no_log": True},
                 "stage": {
                     "type": "str",
                     "choices": ["complete", "next", "promote", "forget", "settle", "finish"],
@@ -282,7 +289,8 @@ class ActionModule(ActionBase):
             case "finish":
                 return finish(present, rotate, now=arguments["now"])
         missing = [name for name in kinds if name not in present]
-        return present | {name: GENERATORS[kinds[name]]() for name in missing}
+        adopted = {str(name): str(value) for name, value in arguments["adopted"].items()}
+        return present | {name: GENERATORS[kinds[name]]() for name in missing} | adopted
 
     def _read(self, path: Path, vault: VaultLib, vault_id: str) -> Values:
         """The secrets in the file; nothing where there is no file yet."""

@@ -39,6 +39,10 @@ options:
         description: Whether a directory holds no other files than those of the entries.
         type: bool
         default: false
+      absent:
+        description: Whether nothing may be there; what is there goes with the others' change.
+        type: bool
+        default: false
       content:
         description: What the file holds; not given for a directory or where O(secrets) has it.
         type: str
@@ -64,7 +68,7 @@ options:
     description:
       - Directory to which the files are written instead, all of them, when one is not as it must be
         in its place. Below C(files) they have their paths; C(absent) names, a line each, those that
-        must not be in an exact directory. What was written there for other entries stays.
+        must not be there. What was written there for other entries stays.
       - Directories are made in their places.
     type: path
   always_aside:
@@ -115,8 +119,8 @@ def mode_of(entry: dict[str, Any]) -> int:
 
 
 def files(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entries that are no directories."""
-    return [entry for entry in entries if not entry["directory"]]
+    """The entries that are no directories, and are to be there."""
+    return [entry for entry in entries if not entry["directory"] and not entry["absent"]]
 
 
 class Writer:
@@ -130,7 +134,7 @@ class Writer:
         self.diffs: list[dict[str, str]] = []
 
     def bring(self, entries: list[dict[str, Any]]) -> None:
-        wrong = [entry for entry in entries if not self._is_right(entry)]
+        wrong = [entry for entry in entries if not entry["absent"] and not self._is_right(entry)]
         strangers = self._strangers(entries)
         if self._module.check_mode:
             return
@@ -173,9 +177,13 @@ class Writer:
         return False
 
     def _strangers(self, entries: list[dict[str, Any]]) -> list[Path]:
-        """The files of exact directories that no entry names."""
+        """What is to go: the files of exact directories that no entry names, and those named so."""
         named = {entry["path"] for entry in entries}
         found = [
+            Path(entry["path"])
+            for entry in entries
+            if entry["absent"] and os.path.lexists(entry["path"])
+        ] + [
             path
             for entry in entries
             if entry["exact"]
@@ -252,6 +260,7 @@ def main() -> None:
                     "path": {"type": "path", "required": True},
                     "directory": {"type": "bool", "default": False},
                     "exact": {"type": "bool", "default": False},
+                    "absent": {"type": "bool", "default": False},
                     "content": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},

@@ -7,6 +7,8 @@ const API = process.env.DEV_API ?? `https://127.0.0.1:${process.env.LAB_SLM_PORT
 
 export default defineConfig({
   plugins: [vue()],
+  // Where the pages are on every site: beside AutoBot's own, which may have all other addresses.
+  base: '/user-management/',
   resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) } },
   build: {
     target: 'es2023',

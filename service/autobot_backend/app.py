@@ -8,7 +8,7 @@ from autobot_backend.origins import FrontendOrigins
 from user_management.config import Settings
 from user_management.middleware.application import create_application
 from user_management.middleware.caller import get_current_user
-from user_management.middleware.gateway import add_question
+from user_management.middleware.gateway import Question
 from user_management.middleware.openapi import describe
 from user_management.population import Population
 
@@ -23,7 +23,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         populations=[Population.AUTOBOT],
         logger="autobot_backend",
     )
-    add_question(app, get_current_user, auth.claims_of)
     describe(app, DESCRIPTION, EXAMPLES)
     app.add_middleware(FrontendOrigins)
+    app.add_middleware(Question, requirement=get_current_user, claims_of=auth.claims_of)
     return app

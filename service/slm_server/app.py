@@ -25,7 +25,7 @@ from slm_server.sealing import sealing
 from slm_server.unblocking import unblocking
 from user_management.config import Settings
 from user_management.middleware.application import create_application
-from user_management.middleware.gateway import add_question
+from user_management.middleware.gateway import Question
 from user_management.middleware.openapi import describe
 from user_management.population import Population
 
@@ -66,6 +66,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         files=transfer.FILES,
         meanwhile=_background,
     )
-    add_question(app, PASSES, auth.claims_of)
     describe(app, openapi.DESCRIPTION, EXAMPLES, browser.COOKIES)
+    app.add_middleware(Question, requirement=PASSES, claims_of=auth.claims_of)
     return app

@@ -27,6 +27,8 @@ AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pract
 
 POPUP = "data-reka-popper-con"
 
+PAGES = "/user-management"
+
 
 class Desk:
     """A browser window of somebody, on one page of the site."""
@@ -43,9 +45,13 @@ class Desk:
         """A tab beside it, with the same cookies."""
         return Desk(self.context.new_page(), self.watch)
 
+    def address(self, path: str) -> str:
+        """Where a page of the admin UI is."""
+        return f"{self.watch.origin}{PAGES}{path}"
+
     def open(self, path: str) -> None:
-        """Go to an address of the site."""
-        self.page.goto(f"{self.watch.origin}{path}")
+        """Go to a page of the admin UI."""
+        self.page.goto(self.address(path))
 
     # What is on the screen.
 

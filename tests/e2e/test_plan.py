@@ -17,7 +17,7 @@ def test_the_plans_way_through_the_user_management(desk: Desk, people: People) -
     desk.log_in(me)
     # 3: Settings -> User Management.
     desk.is_at("slm")
-    assert desk.page.url == f"{desk.watch.origin}/settings/admin/users"
+    assert desk.page.url == desk.address("/settings/admin/users")
     # 4: two tabs.
     tabs = desk.page.get_by_role("navigation", name="User management").get_by_role("link")
     assert tabs.all_inner_texts()[:2] == ["SLM Administrators", "AutoBot Users"]

@@ -19,11 +19,11 @@ def test_somebody_logs_in_and_out(desk: Desk, people: People) -> None:
     desk.open("/")
     expect(desk.page).to_have_url(re.compile(r"/login\?next=/settings/admin/users$"))
     desk.log_in(account)
-    expect(desk.page).to_have_url(f"{desk.watch.origin}{START}")
+    expect(desk.page).to_have_url(desk.address(START))
     desk.is_at("slm")
     assert desk.page.evaluate("document.cookie") == ""
     desk.log_out(account)
-    expect(desk.page).to_have_url(f"{desk.watch.origin}/login")
+    expect(desk.page).to_have_url(desk.address("/login"))
     desk.says("You have logged out.")
     # It opens nothing: by it a browser is known again.
     assert [cookie["name"] for cookie in desk.context.cookies()] == ["__Host-slm-device"]
@@ -92,14 +92,14 @@ def test_a_login_leads_to_pages_of_this_site_only(
 ) -> None:
     desk.open(f"/login?next={next_page}")
     desk.log_in(people.administrator())
-    expect(desk.page).to_have_url(f"{desk.watch.origin}{START}")
+    expect(desk.page).to_have_url(desk.address(START))
     desk.is_at("slm")
 
 
 def test_a_login_leads_back_to_where_somebody_wanted_to_go(desk: Desk, people: People) -> None:
     desk.open("/settings/admin/users/autobot?q=harbour")
     desk.log_in(people.administrator())
-    expect(desk.page).to_have_url(f"{desk.watch.origin}/settings/admin/users/autobot?q=harbour")
+    expect(desk.page).to_have_url(desk.address("/settings/admin/users/autobot?q=harbour"))
     expect(desk.heading(HEADINGS["autobot"])).to_be_visible()
 
 

@@ -61,6 +61,8 @@ PROBLEM = {
 }
 # What depends on the answer's content and time.
 OTHERS = {"connection", "content-length", "date", "server", "accept-ranges", "vary"}
+# Where the pages are.
+AT = "/user-management"
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def client(site: Site) -> Iterator[httpx2.Client]:
 @pytest.fixture
 def script(client: httpx2.Client) -> str:
     """The address of the page's script."""
-    found = re.search(r'<script[^>]* src="(/assets/[^"]+\.js)"', client.get("/").text)
+    found = re.search(rf'<script[^>]* src="({AT}/assets/[^"]+\.js)"', client.get(f"{AT}/").text)
     assert found is not None
     return found[1]
 
@@ -109,11 +111,22 @@ def raw(site: Site, target: str) -> bytes:
 def test_every_address_of_the_pages_is_the_page(
     client: httpx2.Client, method: str, path: str
 ) -> None:
-    answer = client.request(method, path)
+    answer = client.request(method, f"{AT}{path}")
     assert answer.status_code == 200
     assert headers_of(answer, "content-encoding") == PAGE
     page = must("slm", "cat", f"{PAGES}/index.html")
     assert answer.text.strip() == ("" if method == "HEAD" else page)
+
+
+def test_a_forgotten_slash_is_added(client: httpx2.Client) -> None:
+    assert client.get(AT).headers["location"] == f"{AT}/"
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/settings/admin/users?q=a", "/change-password"])
+def test_where_the_pages_were_they_are_found(client: httpx2.Client, path: str) -> None:
+    answer = client.get(path)
+    # Whatever port the browser knows the server by.
+    assert (answer.status_code, answer.headers["location"]) == (302, f"{AT}{path}")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +145,8 @@ def test_every_address_of_the_pages_is_the_page(
         "/openapi.json",
         "/.env",
         "/.git/config",
+        "/user-managementx/",
+        "/assets/index.js",
         "/loginx",
         "/index.html/x",
         "/api/../grafana/",
@@ -154,7 +169,7 @@ def test_no_old_page_passes_for_valid(client: httpx2.Client, header: str) -> Non
         "If-None-Match": f'"{date:x}-{size:x}"',
         "If-Modified-Since": email.utils.formatdate(date, usegmt=True),
     }
-    answer = client.get("/", headers={header: marks[header], "Accept-Encoding": "identity"})
+    answer = client.get(f"{AT}/", headers={header: marks[header], "Accept-Encoding": "identity"})
     assert answer.status_code == 200
     assert {"etag", "last-modified"}.isdisjoint(answer.headers)
 
@@ -163,7 +178,7 @@ def test_the_assets_are_kept_for_good(client: httpx2.Client) -> None:
     names = must("slm", "ls", f"{PAGES}/assets").split()
     assert names
     for name in names:
-        answer = client.get(f"/assets/{name}")
+        answer = client.get(f"{AT}/assets/{name}")
         assert answer.status_code == 200, name
         kept = headers_of(answer, "content-encoding", "content-type", "etag", "last-modified")
         assert kept == ASSET, name
@@ -176,13 +191,13 @@ def test_scripts_and_styles_have_their_types(client: httpx2.Client) -> None:
         suffix = f".{name.rpartition('.')[2]}"
         if suffix in types:
             seen.add(suffix)
-            assert client.get(f"/assets/{name}").headers["content-type"] == types[suffix], name
+            assert client.get(f"{AT}/assets/{name}").headers["content-type"] == types[suffix], name
     assert seen >= {".js", ".css"}
 
 
 @pytest.mark.parametrize("path", ["/assets/", "/assets/gone-12345678.js", "/assets/index.html"])
 def test_an_asset_that_is_not_there_is_no_page(client: httpx2.Client, path: str) -> None:
-    answer = client.get(path)
+    answer = client.get(f"{AT}{path}")
     assert answer.status_code == 404
     assert headers_of(answer) == PROBLEM
     assert answer.json()["title"] == "Not Found"
@@ -190,14 +205,14 @@ def test_an_asset_that_is_not_there_is_no_page(client: httpx2.Client, path: str)
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_the_pages_can_only_be_read(client: httpx2.Client, script: str, method: str) -> None:
-    for path in ("/", "/settings/admin/users", script):
+    for path in (f"{AT}/", f"{AT}/settings/admin/users", script):
         answer = client.request(method, path)
         assert answer.status_code == 405
         assert headers_of(answer) == {**PROBLEM, "allow": "GET, HEAD"}
         assert answer.json()["title"] == "Method Not Allowed"
 
 
-@pytest.mark.parametrize("path", ["/", "script"])
+@pytest.mark.parametrize("path", [f"{AT}/", "script"])
 def test_pages_and_assets_are_sent_compressed(
     client: httpx2.Client, script: str, path: str
 ) -> None:
@@ -233,7 +248,7 @@ def test_a_page_that_was_open_during_a_switch_finds_its_files(client: httpx2.Cli
     must("slm", "install", "-D", "/dev/stdin", f"{directory}/admin_ui/assets/{name}", stdin="1\n")
     try:
         must("slm", "ln", "-sfn", directory, previous)
-        answer = client.get(f"/assets/{name}")
+        answer = client.get(f"{AT}/assets/{name}")
         assert answer.status_code == 200
         assert answer.text == "1\n"
         assert answer.headers["cache-control"] == ASSET["cache-control"]
@@ -241,7 +256,7 @@ def test_a_page_that_was_open_during_a_switch_finds_its_files(client: httpx2.Cli
         must("slm", "rm", "-r", directory, previous)
         if before:
             must("slm", "ln", "-sfn", before, previous)
-    assert client.get(f"/assets/{name}").status_code == 404
+    assert client.get(f"{AT}/assets/{name}").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -267,7 +282,13 @@ def test_a_page_that_was_open_during_a_switch_finds_its_files(client: httpx2.Cli
     ],
 )
 def test_nothing_else_of_the_release_is_reachable(site: Site, target: str) -> None:
-    head, _, body = raw(site, target).partition(b"\r\n\r\n")
+    # As it is written, and below the pages.
+    for path in (target, f"{AT}{target}"):
+        refuses_to_show(raw(site, path))
+
+
+def refuses_to_show(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
     if head.startswith(b"HTTP/1.1 200"):
         assert body.decode().strip() == must("slm", "cat", f"{PAGES}/index.html")
     else:

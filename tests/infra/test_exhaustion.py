@@ -37,7 +37,7 @@ def test_half_open_logins_keep_nobody_out(
     with attacker(name, STARTUPS, redis, role, "autobot_users", "150", user=user) as attack:
         attack.wait_for(10)
         must("backend", "systemctl", "restart", "autobot-auth.service")
-        must("slm", "systemctl", "restart", "autobot-slm-backend.service")
+        must("slm", "systemctl", "restart", "autobot-slm-users.service")
         slowest = everything_goes_on(site, administrator, somebody.username, somebody.password)
         assert attack.held() >= 10
     figure(f"half-open logins from {name}: slowest login", f"{slowest:.1f} s")

@@ -194,7 +194,7 @@ def little_room(megabytes: int) -> Iterator[None]:
 def test_a_full_disk_leaves_the_release_in_use(site: Site) -> None:
     release = f"tests-{uuid.uuid4().hex[:8]}"
     before = must("slm", "readlink", CURRENT)
-    pid = must("slm", "systemctl", "show", "--property=MainPID", "autobot-slm-backend")
+    pid = must("slm", "systemctl", "show", "--property=MainPID", "autobot-slm-users")
     # The disk fills up after it was found large enough.
     fills = {"release_id": release, "release_installed_bytes": 0}
     with little_room(megabytes=60):
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_the_release_in_use(site: Site) -> None:
     assert "The release in use was not touched" in run.output
     assert release not in left
     assert must("slm", "readlink", CURRENT) == before
-    assert must("slm", "systemctl", "show", "--property=MainPID", "autobot-slm-backend") == pid
+    assert must("slm", "systemctl", "show", "--property=MainPID", "autobot-slm-users") == pid
     assert_serves(site)
 
 

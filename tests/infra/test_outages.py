@@ -14,7 +14,7 @@ from lab import Administrator, Figure, Site, bearer, must, wait_until
 # They measure how soon an answer comes.
 pytestmark = pytest.mark.alone
 
-UNIT = "autobot-slm-backend.service"
+UNIT = "autobot-slm-users.service"
 # A table of its own, so that the host's firewall stays as it is. Nothing is refused: packets of
 # existing connections vanish too.
 CUT = """

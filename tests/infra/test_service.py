@@ -24,7 +24,7 @@ from lab import (
     wait_until,
 )
 
-UNIT = "autobot-slm-backend.service"
+UNIT = "autobot-slm-users.service"
 SERVICES = [("slm", UNIT), ("backend", "autobot-auth.service")]
 HOUSEKEEPING = "autobot-slm-housekeeping.service"
 TIMER = "autobot-slm-housekeeping.timer"
@@ -331,7 +331,7 @@ def test_every_unit_of_the_host_works(hosts: dict[str, Host], name: str) -> None
             "autobot-firewall",
             "nginx",
             "postgresql",
-            "autobot-slm-backend.socket",
+            "autobot-slm-users.socket",
             UNIT,
             TIMER,
         ),
@@ -373,7 +373,7 @@ def test_the_timer_has_a_next_time_and_its_last_run_succeeded() -> None:
 def test_the_units_of_the_service_run_in_the_same_sandbox() -> None:
     names = must(
         *("slm", "sh", "-c"),
-        "systemctl show autobot-slm-backend | cut -d= -f1"
+        "systemctl show autobot-slm-users | cut -d= -f1"
         " | grep -E '^(Protect|Private|Restrict|Lock|Memory.*Exec|NoNew|SystemCall|IPAddress)'",
     )
     properties = f"--property={','.join(names.split())}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lab import Run, ansible, must, wait_until
+from lab import HOSTS, Run, ansible, must, wait_until
 from living import (
     CHANGED,
     Answer,
@@ -42,15 +42,6 @@ class Deployment:
     addresses: dict[str, str]
 
 
-def free_the_ports() -> None:
-    """What no answer of the inventory does: the ports that AutoBot has are left to the site."""
-    for name, site in (("slm", "autobot-slm"), ("backend", "autobot-backend")):
-        must(name, "touch", CHANGED)
-        must(name, "rm", f"/etc/nginx/sites-enabled/{site}")
-        must(name, "systemctl", "reload", "nginx")
-    must("slm", "systemctl", "disable", "--now", "autobot-slm-backend")
-
-
 def of_others() -> dict[str, str]:
     """What PostgreSQL has that is not the site's, by port."""
     return {
@@ -61,10 +52,9 @@ def of_others() -> dict[str, str]:
 
 def accept_what_is_proposed() -> None:
     """All that an operator decides before the first run."""
-    free_the_ports()
     assert assess() == []
-    now = time.time()
-    wait_until(lambda: everybody_is_answered(now), "AutoBot is at work again")
+    for name in HOSTS:
+        must(name, "touch", CHANGED)
 
 
 def deploy() -> Deployment:

@@ -15,9 +15,6 @@ from test_failures import assert_failed_untouched
 
 pytestmark = pytest.mark.usefixtures("lived_in")
 
-# Ports that AutoBot has itself: nothing in the inventory moves them.
-TAKEN = {("slm", 80), ("slm", 443), ("slm", 8000), ("backend", 8443)}
-
 
 def proposed(name: str) -> dict[str, Any]:
     path = ANSWERS / f"{name}.yml"
@@ -72,8 +69,17 @@ def test_a_proposal_that_is_there_is_left_as_it_is() -> None:
     assert path.read_text() == "---\n# Decided.\nfirewall_allow: []\n"
 
 
-def test_with_the_proposal_only_the_ports_that_autobot_has_are_left() -> None:
-    left = assess()
-    assert {(it["host"], it["kind"], it["port"]) for it in left} == {
-        (host, "port", port) for host, port in TAKEN
+def test_with_the_proposal_nothing_is_left_to_be_decided() -> None:
+    assert assess() == []
+    where = addresses()
+    slm, backend = (
+        proposed(name)[f"{role}_gateway"]
+        for name, role in (("slm", "slm_server"), ("backend", "autobot_backend"))
+    )
+    assert slm["pages"] == "/opt/autobot/autobot-slm-frontend/dist"
+    assert {route["path"] for route in slm["routes"]} == {
+        *("/api/", "/api/ws/", "/autobot-api/", "/grafana/", "/prometheus/")
     }
+    assert set(where.values()) <= set(slm["open"][0]["from"])
+    assert backend["open"][0]["from"] == [where["slm"]]
+    assert [route["path"] for route in backend["routes"] if "websocket" not in route] == ["/"]

@@ -9,6 +9,7 @@ import argparse
 import sys
 
 import attacks
+import gateway
 import hot_path
 import logins
 import memory
@@ -56,6 +57,15 @@ def measure_side_by_side(report: Report, found: Databases, wanted: argparse.Name
         )
 
 
+def measure_gateway(report: Report, found: Databases, wanted: argparse.Namespace) -> None:
+    """What it costs to ask about each request that is passed on."""
+    with (
+        slm_server(found, ALL_CORES, GATEWAY_SECRET=gateway.SECRET) as ours,
+        bare_server(found, ALL_CORES) as upstream,
+    ):
+        gateway.compare(report, found, ours, upstream, rounds=wanted.rounds, seconds=wanted.seconds)
+
+
 def measure_long_list(report: Report, found: Databases, wanted: argparse.Namespace) -> None:
     """Pages and searches of very many users, then imports into their table."""
     users = wanted.users
@@ -79,6 +89,7 @@ def main() -> int:
     with databases() as found:
         report = Report(facts(found.server.bin / "postgres", RIVAL_PYTHON))
         measure_side_by_side(report, found, wanted)
+        measure_gateway(report, found, wanted)
         with slm_server(found, ALL_CORES) as ours:
             logins.compare(report, ours, rounds=wanted.rounds, seconds=wanted.seconds)
         measure_long_list(report, found, wanted)

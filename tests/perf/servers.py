@@ -112,11 +112,12 @@ class Contender:
 
 
 @contextmanager
-def slm_server(found: Databases, cores: set[int]) -> Iterator[Contender]:
-    """The real server with one worker, run as its unit runs it."""
+def slm_server(found: Databases, cores: set[int], **more: str) -> Iterator[Contender]:
+    """The real server with one worker, run as its unit runs it; `more` are settings."""
     application = ("--factory", "slm_server.app:create_app")
     with _running(
-        "slm", sys.executable, application, found.environment(), found, cores, "/health/ready"
+        *("slm", sys.executable, application, found.environment() | more, found, cores),
+        "/health/ready",
     ) as contender:
         yield contender
 

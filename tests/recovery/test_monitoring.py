@@ -63,7 +63,7 @@ OF_HOST = {
         *DATABASE,
         *backup_series("slm_users"),
         'autobot_certificate_expiry_timestamp_seconds{file="https.crt"}',
-        'autobot_unit_active{unit="autobot-slm-backend.service"}',
+        'autobot_unit_active{unit="autobot-slm-users.service"}',
         'autobot_unit_failed{unit="autobot-slm-housekeeping.service"}',
     },
     "redis": {*EVERYWHERE, *DATABASE, *backup_series("autobot_users")},

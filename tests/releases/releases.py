@@ -14,7 +14,7 @@ from user_management.database import EXPECTED_REVISION
 CHANGE = "playbooks/services.yml"
 
 ROOTS = {"slm": "/opt/autobot-users/slm-server", "backend": "/opt/autobot-users/auth"}
-UNITS = {"slm": "autobot-slm-backend", "backend": "autobot-auth"}
+UNITS = {"slm": "autobot-slm-users", "backend": "autobot-auth"}
 DATABASES = {"slm": "slm_users", "redis": "autobot_users"}
 
 # argv: directory of the service, name of the release; stdin: path → text, path → [old, new].

@@ -25,8 +25,8 @@ from releases import (
 # What a service runs with besides its release. Backups and certificates go on meanwhile.
 FILES = {
     "slm": (
-        "/etc/systemd/system/autobot-slm-backend.service",
-        "/etc/systemd/system/autobot-slm-backend.socket",
+        "/etc/systemd/system/autobot-slm-users.service",
+        "/etc/systemd/system/autobot-slm-users.socket",
         "/etc/systemd/system/autobot-slm-housekeeping.timer",
         "/etc/autobot-users/slm-server.env",
         "/etc/autobot-users/credentials",

@@ -25,7 +25,7 @@ from lab import (
 from traffic import Traffic
 
 MACHINE = "autobot"
-SERVICES = ("autobot-slm-backend", "autobot-auth")
+SERVICES = ("autobot-slm-users", "autobot-auth")
 DATABASES = ("slm_users", "autobot_users")
 ROOT = "/opt/autobot-users/slm-server"
 OPEN = (22, 80, 443, 8000, 8443)

@@ -58,7 +58,13 @@ def server(
         "names": list(names),
         "root": "/var/www/html",
         "locations": [
-            {"path": "/", "upstream": upstream, "websocket": False, "read_timeout": ""},
+            {
+                "path": "/",
+                "upstream": upstream,
+                "websocket": False,
+                "body": "1m",
+                "read_timeout": "",
+            },
         ],
     }
 
@@ -262,6 +268,13 @@ def wanted(name: str, found: dict[str, Any], **changes: Any) -> Host:
         "ssh_sources": [SUBNET],
         "allow": [],
         "directories": ["/etc/autobot-users", "/opt/autobot-users"],
+        "replaced_sites": [],
+        "names": {
+            SLM: "slm.autobot.internal",
+            REDIS: "redis.autobot.internal",
+            BACKEND: "backend.autobot.internal",
+        },
+        "manager": SLM,
         "as_written": {},
         "survey": found,
         **by_name[name],

@@ -42,6 +42,7 @@ from autobot_assessment import (
     differences,
     document,
     extended,
+    gateways,
     notes,
     proposal,
     refusal,
@@ -325,6 +326,96 @@ class TestPorts:
         for conflict in named:
             assert all(word in conflict.what for word in words)
 
+    def test_a_site_that_the_gateway_replaces_is_in_nobodys_way(self) -> None:
+        found = survey(
+            listeners=[listener(443, "nginx")],
+            web={"present": True, "servers": [server(OLD_SITES["slm"], 443)]},
+        )
+        replaced = wanted("slm", found, replaced_sites=[OLD_SITES["slm"]])
+        assert not [it for it in conflicts([replaced]) if it.kind == "port"]
+        another = wanted("slm", found, replaced_sites=["/etc/nginx/sites-enabled/another"])
+        assert [it.port for it in conflicts([another]) if it.kind == "port"] == [443]
+
+    def test_what_has_the_ports_goes_on_behind_the_gateway(self) -> None:
+        def passed(path: str, upstream: str, **more: Any) -> dict[str, Any]:
+            return {"path": path, "upstream": upstream, "websocket": False, "body": "1m", **more}
+
+        site = server(OLD_SITES["slm"], 80, 443) | {
+            "root": "/opt/autobot/dist",
+            "locations": [
+                passed("/", ""),
+                passed("/api/ws/", "http://127.0.0.1:8000", websocket=True, body="10m"),
+                passed("/api/", "http://127.0.0.1:8000", body="10m"),
+                passed("^~ /grafana/", "http://127.0.0.1:3000"),
+                passed("~ ^/x", "http://127.0.0.1:9"),
+                passed("/several/", "http://127.0.0.1:8, http://127.0.0.1:9"),
+                passed("/autobot-api/", f"https://{BACKEND}:8443/api/"),
+            ],
+        }
+        secrets = ["/etc/autobot/slm-secrets.env"]
+        found = survey(
+            listeners=[listener(443, "nginx", "172.16.168.77", "172.16.168.21")],
+            web={"present": True, "servers": [site]},
+            secrets_files=secrets,
+        )
+        named = [it for it in conflicts([wanted("slm", found)]) if it.kind == "port"]
+        assert [it.port for it in named] == [80, 443]
+        [text] = {it.lines for it in named}
+        value = yaml.safe_load(text)["slm_server_gateway"]
+        machines = [SLM, BACKEND, "172.16.168.21", REDIS, "172.16.168.77"]
+        assert value.pop("open") == [
+            {"from": machines, "requests": list(gateways.SERVICES[0].requests)}
+        ]
+        assert value == {
+            "replaces": [OLD_SITES["slm"]],
+            "pages": "/opt/autobot/dist",
+            "secret": {"file": secrets[0], "variable": "SLM_SECRET_KEY"},
+            "routes": [
+                {
+                    **{"path": "/api/ws/", "to": "http://127.0.0.1:8000"},
+                    **{"token": True, "websocket": True},
+                },
+                {"path": "/api/", "to": "http://127.0.0.1:8000", "token": True, "body": "10m"},
+                {"path": "/grafana/", "to": "http://127.0.0.1:3000"},
+                {
+                    **{"path": "/autobot-api/", "to": f"https://{BACKEND}:8443/api/"},
+                    "name": "backend.autobot.internal",
+                },
+            ],
+        }
+        # It is one variable, whatever else a host's file says.
+        [proposed] = proposal([wanted("slm", found)], named).values()
+        assert yaml.safe_load(proposed)["slm_server_gateway"]["pages"] == value["pages"]
+
+    def test_of_the_backend_only_the_fleet_managers_host_passes_without_a_login(self) -> None:
+        found = survey(
+            listeners=[listener(8443, "nginx", "172.16.168.21")],
+            web={
+                "present": True,
+                "servers": [server(OLD_SITES["auth"], 8443, upstream="http://127.0.0.1:8001")],
+            },
+            secrets_files=["/etc/autobot/backend.env"],
+        )
+        [conflict] = (it for it in conflicts([wanted("backend", found)]) if it.kind == "port")
+        value = yaml.safe_load(conflict.lines)["autobot_backend_gateway"]
+        assert value["open"] == [{"from": [SLM], "requests": ["[A-Z]+ /api/.*"]}]
+        assert value["routes"] == [{"path": "/", "to": "http://127.0.0.1:8001", "token": True}]
+        assert "pages" not in value
+
+    @pytest.mark.parametrize("lacks", ["secret", "service"])
+    def test_without_secret_or_service_there_is_no_gateway(self, lacks: str) -> None:
+        upstream = "" if lacks == "service" else "http://127.0.0.1:8001"
+        found = survey(
+            web={
+                "present": True,
+                "servers": [server(OLD_SITES["auth"], 8443, upstream=upstream)],
+            },
+            secrets_files=[] if lacks == "secret" else ["/etc/autobot/backend.env"],
+        )
+        [conflict] = (it for it in conflicts([wanted("backend", found)]) if it.kind == "port")
+        assert conflict.lines == ""
+        assert "listen elsewhere" in conflict.answer
+
     def test_a_broken_nginx_of_ours_is_no_strangers(self) -> None:
         found = survey(
             listeners=[listener(443, "nginx")],
@@ -333,12 +424,9 @@ class TestPorts:
         )
         assert not [it for it in conflicts([wanted("slm", found)]) if it.kind == "port"]
 
-    def test_the_unit_that_would_be_overwritten_is_named(self) -> None:
+    def test_the_unit_that_has_the_port_is_named(self) -> None:
         (found,) = (it for it in conflicts([lived_in_slm()]) if it.port == 8000)
-        assert "overwrite that unit" in found.why
         assert "systemctl disable --now autobot-slm-backend.service" in found.answer
-        (found,) = (it for it in conflicts([lived_in_slm()]) if (it.kind, it.port) == ("port", 80))
-        assert "overwrite" not in found.why
 
 
 class TestFirewalls:

@@ -45,7 +45,8 @@ def bootstrap(tmp_path: Path) -> Bootstrap:
     (admin_ui / "package-lock.json").touch()
     (admin_ui / "node_modules/.lock").write_text(hashlib.sha256().hexdigest())
     (checkout / ".cache").mkdir()
-    (checkout / ".cache/promtool").touch(mode=0o755)
+    for name in ("promtool", "nginx"):
+        (checkout / ".cache" / name).touch(mode=0o755)
 
     def run(
         purpose: str, *, user: str | None = None, missing: str = ""

@@ -127,6 +127,16 @@ def test_what_nobody_confirmed_goes_back_with_its_files(
     assert restarted is (action == "back")
 
 
+def test_a_link_that_is_to_go_comes_back_as_a_link(host: Host) -> None:
+    link = host.etc / "site"
+    link.symlink_to("kept")
+    host.stage({"env": "new"}, absent=("site",))
+    host.switch()
+    assert not link.is_symlink()
+    host.run("back", "it fails")
+    assert link.readlink() == Path("kept")
+
+
 def test_a_failed_release_says_why_and_the_same_one_does_not(host: Host) -> None:
     host.stage({"env": "new"})
     host.switch()

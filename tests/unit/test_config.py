@@ -298,6 +298,8 @@ def test_an_empty_variable_is_none(environment: Callable[..., None]) -> None:
         ({"LOGIN_FAILURES_PER_ADDRESS": "0"}, "LOGIN_FAILURES_PER_ADDRESS"),
         ({"LOGIN_FAILURES_GLOBAL": "0"}, "LOGIN_FAILURES_GLOBAL"),
         ({"FRONTEND_ORIGINS": "*"}, "FRONTEND_ORIGINS"),
+        ({"GATEWAY_COOKIE_PATHS": "/a, b"}, "GATEWAY_COOKIE_PATHS"),
+        ({"GATEWAY_COOKIE_PATHS": "/a; HttpOnly"}, "GATEWAY_COOKIE_PATHS"),
         ({"CREDENTIALS_DIRECTORY": "/nowhere"}, "CREDENTIALS_DIRECTORY names /nowhere"),
     ],
 )

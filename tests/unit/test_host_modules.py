@@ -124,7 +124,13 @@ class Module:
 
     def __init__(self, entries: list[dict[str, Any]], secrets: dict[str, str], **more: Any) -> None:
         owner, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
-        defaults = {"directory": False, "exact": False, "mode": None, "validate": None}
+        defaults = {
+            "directory": False,
+            "exact": False,
+            "absent": False,
+            "mode": None,
+            "validate": None,
+        }
         files = [{**defaults, "owner": owner, "group": group, **entry} for entry in entries]
         self.params = {"files": files, "secrets": secrets, "aside": None, "always_aside": False}
         self.params |= more
@@ -157,6 +163,25 @@ class TestHostFiles:
         assert bring(directory, {"two": "changed"}) == []
         assert [path.name for path in directory.iterdir()] == ["two"]
         assert (directory / "two").read_text() == "changed"
+
+    def test_what_may_not_be_there_goes(self, host_files: Any, tmp_path: Path) -> None:
+        target, link = tmp_path / "target", tmp_path / "link"
+        target.write_text("AutoBot's site")
+        link.symlink_to(target)
+
+        def bring(**more: Any) -> Any:
+            writer = host_files.Writer(Module([{"path": str(link), "absent": True}], {}, **more))
+            writer.bring(writer._module.params["files"])
+            return writer
+
+        aside = tmp_path / "aside"
+        assert bring(aside=str(aside)).pending
+        assert (aside / "absent").read_text() == f"{link}\n"
+        assert link.is_symlink()
+        assert bring().written == [str(link)]
+        assert not link.is_symlink()
+        assert target.exists()
+        assert bring().written == []
 
     def test_nobody_else_may_read_credentials(
         self, bring: Callable[..., list[str]], tmp_path: Path

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render
+from role_files import ROOT, render, role_vars
 
 from slm_server.api.transfer import FILES
 
@@ -167,21 +167,39 @@ def test_without_pages_the_service_answers_everywhere() -> None:
 
 
 def test_with_pages_the_service_answers_below_its_addresses() -> None:
-    text = site(service_pages="admin_ui", service_page_paths=["login", "settings"])
-    service, page, change, assets, others, _ = locations(text)
-    assert locations(text)[change].strip() == "return 302 /settings/account;"
-    assert [change, assets, others] == ["= /.well-known/change-password", "/assets/", "/"]
+    text = site(
+        service_pages="admin_ui",
+        service_page_prefix="/own",
+        service_page_paths=["login", "settings"],
+    )
+    service, page, slash, change, assets, former, others, _ = locations(text)
+    assert (slash, locations(text)[slash].strip()) == ("= /own", "return 302 /own/;")
+    assert locations(text)[change].strip() == "return 302 /own/settings/account;"
+    assert locations(text)[former].strip() == "return 302 /own$request_uri;"
+    assert [change, others] == ["= /.well-known/change-password", "/"]
+    assert assets == "~ ^/own(?<autobot_auth_file>/assets/.*)$"
     assert [where for where, body in locations(text).items() if "proxy_pass" in body] == [service]
     pattern = re.compile(service.removeprefix("~ "))
     for path in ("/api", "/api/slm-auth/me", "/health/live", "/.well-known/jwks.json"):
         assert pattern.search(path), path
     for path in ("/", "/apiary", "/assets/api/x.js", "/settings/api/", "/xwell-known/"):
         assert not pattern.search(path), path
-    pages = re.compile(page.removeprefix("~ "))
-    for path in ("/", "/index.html", "/login", "/settings", "/settings/admin/users"):
-        assert pages.search(path), path
-    for path in ("/apiary", "/autobot-api/x", "/grafana/", "/loginx", "/x/login", "/index.html/x"):
+    pages, before = (re.compile(where.removeprefix("~ ")) for where in (page, former))
+    for path in ("/", "/login", "/settings", "/settings/admin/users"):
+        assert pages.search(f"/own{path}"), path
+        assert before.search(path), path
+    assert pages.search("/own/index.html")
+    for path in (
+        "/own",
+        "/apiary",
+        "/autobot-api/x",
+        "/grafana/",
+        "/loginx",
+        "/x/login",
+        "/index.html/x",
+    ):
         assert not pages.search(path), path
+        assert not before.search(path), path
     assert locations(text)["/"].strip() == "return 404;"
 
 
@@ -190,13 +208,17 @@ def test_the_pages_addresses_are_those_of_the_router() -> None:
     router = (ROOT / "service/admin_ui/src/router.ts").read_text()
     paths = re.findall(r"^ {2,4}(?:\{ )?path: '/([a-z][a-z-]*)'", router, re.MULTILINE)
     assert sorted(tasks[0]["vars"]["service_page_paths"]) == sorted(paths)
+    built = (ROOT / "service/admin_ui/vite.config.ts").read_text()
+    assert f"base: '{tasks[0]['vars']['service_page_prefix']}/'," in built
 
 
 def test_pages_come_from_the_release_in_use_and_assets_from_the_last_one_too() -> None:
     text = locations(site(service_pages="admin_ui"))
     (page,) = [where for where in text if where.startswith("~ ^/(index")]
     assert "try_files /current/admin_ui/index.html =404;" in text[page]
-    assert "try_files /current/admin_ui$uri /previous/admin_ui$uri =404;" in text["/assets/"]
+    (assets,) = [body for where, body in text.items() if "/assets/" in where]
+    file = "$autobot_auth_file"
+    assert f"try_files /current/admin_ui{file} /previous/admin_ui{file} =404;" in assets
 
 
 @pytest.mark.parametrize("pages", ["", "admin_ui"])
@@ -223,8 +245,8 @@ def test_only_files_are_sent_compressed(pages: str) -> None:
     text = site(service_pages=pages)
     assert re.findall(r"^    gzip (\w+);", text, re.MULTILINE) == ["off"]
     compressed = [where for where, body in locations(text).items() if "gzip" in body]
-    assert [where.startswith("~ ^/(index") or where for where in compressed] == (
-        [True, "/assets/"] if pages else []
+    assert ["index" in where or "/assets/" in where for where in compressed] == (
+        [True, True] if pages else []
     )
 
 
@@ -319,9 +341,15 @@ def test_a_service_verifies_its_databases_and_owns_none(role: str) -> None:
 def test_the_owners_passwords_are_for_migrations_only() -> None:
     variables = yaml.safe_load((ROOT / "roles/slm_server/vars/main.yml").read_text())
     owners = {each["credential"] for each in variables["slm_server_databases"]}
-    known = set(variables["slm_server_credentials"])
+    known = set(variables["slm_server_own_credentials"])
     assert owners == {"slm_admin_password", "autobot_user_admin_password"} < known
-    assert set(variables["slm_server_service_credentials"]) == known - owners
+    cases: list[tuple[dict[str, Any], set[str]]] = [
+        ({}, set()),
+        ({"routes": []}, {"gateway_secret"}),
+    ]
+    for gateway, more in cases:
+        loaded = role_vars("slm_server", slm_server_gateway=gateway)
+        assert set(loaded("slm_server_service_credentials")) == (known - owners) | more
     tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/alembic.yml").read_text())
     command = tasks[0]["block"][0]["vars"]["command"]
     assert command[:6] == [

@@ -91,7 +91,7 @@ def test_a_role_of_both_databases_has_one_password(variables_of: Of) -> None:
 
 
 def test_both_services_have_one_release(variables_of: Of) -> None:
-    assert variables_of("release_units") == ["autobot-slm-backend", "autobot-auth"]
+    assert variables_of("release_units") == ["autobot-slm-users", "autobot-auth"]
     assert variables_of("release_urls") == [f"https://{ADDRESS}", f"https://{ADDRESS}:8443"]
     root = variables_of("release_root")
     assert variables_of("slm_server_root") == variables_of("autobot_backend_root") == root

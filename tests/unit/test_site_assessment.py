@@ -161,7 +161,8 @@ class TestWanted:
                 for it in yaml.safe_load((ROOT / f"roles/{group}/tasks/main.yml").read_text())
                 if it.get("ansible.builtin.import_role", {}).get("name") == "service"
             )
-            ports = {task["service_port"], *task.get("service_redirect_ports", [])}
+            defaults = yaml.safe_load((ROOT / f"roles/{group}/defaults/main.yml").read_text())
+            ports = {task["service_port"], *defaults.get(f"{group}_redirect_ports", [])}
             assert {port for port, _, _ in plugin.PORTS[group]} == ports
 
 

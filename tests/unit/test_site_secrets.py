@@ -94,6 +94,19 @@ def test_makes_what_is_missing_and_keeps_what_is_there(act: Act, path: Path) -> 
     assert min(map(len, stored(path).values())) >= 43
 
 
+def test_what_others_have_made_is_kept_as_it_is(act: Act, path: Path) -> None:
+    secret = "AutoBot's: {{ not a template }}"
+    result = act({"first": "password"}, adopted={"theirs": secret})
+    assert result["added"] == ["first", "theirs"]
+    assert stored(path)["theirs"] == secret
+    assert secret not in str(result)
+    assert not act({"first": "password"}, adopted={"theirs": secret})["changed"]
+    assert act({"first": "password"}, adopted={"theirs": "another"})["changed"]
+    assert stored(path)["theirs"] == "another"
+    # A run that reads none forgets none.
+    assert not act({"first": "password"})["changed"]
+
+
 def test_changes_nothing_when_nothing_is_missing(act: Act, path: Path) -> None:
     act({"first": "password"})
     before = path.read_bytes()

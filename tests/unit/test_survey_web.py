@@ -52,6 +52,7 @@ server {
     server_name slm.example
         autobot.example;
     root "/opt/autobot/the \"dist\"";
+    client_max_body_size 10m;
     add_header Content-Security-Policy 'a; b { c } # d' always;
     location ~* "^/x\d{3}\.(js|css)$" { try_files $uri /index.html; }
     location /api/ws/ {
@@ -67,12 +68,12 @@ proxy_set_header Connection "upgrade";
 """
 
 
-def location(path: str, upstream: str, timeout: str = "90s", **more: bool) -> dict[str, Any]:
+def location(path: str, upstream: str, timeout: str = "90s", **more: Any) -> dict[str, Any]:
     return {
         "path": path,
         "upstream": upstream,
         "read_timeout": timeout,
-        **{"websocket": False, **more},
+        **{"websocket": False, "body": "1m", **more},
     }
 
 
@@ -108,8 +109,8 @@ SERVERS = [
         "names": ["slm.example", "autobot.example"],
         "root": '/opt/autobot/the "dist"',
         "locations": [
-            location(r"~* ^/x\d{3}\.(js|css)$", ""),
-            location("/api/ws/", "http://127.0.0.1:8000", "86400s", websocket=True),
+            location(r"~* ^/x\d{3}\.(js|css)$", "", body="10m"),
+            location("/api/ws/", "http://127.0.0.1:8000", "86400s", websocket=True, body="10m"),
         ],
     },
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render
+from role_files import ROOT, render, role_vars
 
 Settings = dict[str, list[str]]
 
@@ -40,6 +40,8 @@ VARIABLES: dict[str, Any] = {
     "service_loaded_credentials": ["password", "key"],
     "service_name": "people",
     "service_root": "/opt/people",
+    "service_relay_credentials": ["password"],
+    "service_relay_socket": "/run/people/relay.sock",
     "service_socket": "/run/people/people.sock",
     "service_subnet": "192.0.2.0/24",
     "service_title": "people's server",
@@ -164,6 +166,7 @@ BECOMES_ANOTHER = "CAP_CHOWN CAP_DAC_OVERRIDE {}CAP_KILL {}CAP_SETGID CAP_SETUID
 
 MAY: dict[str, Settings] = {
     "unit.service": SERVICE,
+    "relay.service": SERVICE,
     "autobot-slm-housekeeping.service": SERVICE,
     "autobot-metrics.service": {
         **SANDBOX,
@@ -385,6 +388,34 @@ def test_requests_wait_at_the_socket_while_the_service_restarts() -> None:
     )
     assert found["Install"] == once(WantedBy="sockets.target")
     assert rest(found["Unit"]) == {}
+
+
+def test_the_relay_has_the_passwords_of_databases_alone() -> None:
+    found = unit("relay.service", service_relay_credentials=["password"])
+    assert rest(found["Unit"]) == once(
+        Requires="people-relay.socket",
+        After="people-relay.socket network.target",
+        StartLimitIntervalSec="0",
+    )
+    assert found["Install"] == once(WantedBy="multi-user.target")
+    assert rest(found["Service"]) == {
+        **once(Type="exec", Restart="on-failure", RestartSec="2s", TimeoutStopSec="15s"),
+        **once(LimitNOFILE="16384"),
+        "ExecStart": ["/opt/people/current/bin/python -m slm_server.relay"],
+        **TRUSTED,
+        "LoadCredential": ["password:/etc/credentials/password"],
+    }
+    socket = unit("relay.socket")
+    assert socket["Socket"] == once(
+        ListenStream="/run/people/relay.sock",
+        SocketUser="root",
+        SocketGroup="www-data",
+        SocketMode="0660",
+        Backlog="1024",
+    )
+    assert socket["Install"] == once(WantedBy="sockets.target")
+    given = role_vars("service", service_loaded_credentials=["slm_postgres_password", "slm_key"])
+    assert given("service_relay_credentials") == ["slm_postgres_password"]
 
 
 def test_housekeeping_ends_by_itself() -> None:

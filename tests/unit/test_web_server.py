@@ -22,6 +22,9 @@ VARIABLES: dict[str, Any] = {
     "service_ipv6": False,
     "service_proxies": [],
     "service_pages": "pages",
+    "service_page_prefix": "/own",
+    "service_own_paths": [],
+    "service_gateway": {},
     "service_page_paths": ["login"],
     "service_upload_paths": ["/api/import"],
 }
@@ -93,7 +96,7 @@ LOCATIONS = {
         "proxy_buffering": ["off"],
         "proxy_read_timeout": ["5m"],
     },
-    r"location ~ ^/(index\.html|(login)(/.*)?)?$": {
+    r"location ~ ^/own/(index\.html|(login)(/.*)?)?$": {
         "try_files": ["/current/pages/index.html =404"],
         "default_type": ['"text/html; charset=utf-8"'],
         "gzip_static": ["on"],
@@ -112,9 +115,12 @@ LOCATIONS = {
             *PAGE,
         ],
     },
-    "location = /.well-known/change-password": {"return": ["302 /settings/account"]},
-    "location /assets/": {
-        "try_files": ["/current/pages$uri /previous/pages$uri =404"],
+    "location = /own": {"return": ["302 /own/"]},
+    "location = /.well-known/change-password": {"return": ["302 /own/settings/account"]},
+    "location ~ ^/own(?<autobot_one_two_file>/assets/.*)$": {
+        "try_files": [
+            "/current/pages$autobot_one_two_file /previous/pages$autobot_one_two_file =404"
+        ],
         "gzip_static": ["on"],
         "gzip_vary": ["on"],
         "add_header": [
@@ -124,6 +130,8 @@ LOCATIONS = {
             *PAGE,
         ],
     },
+    # Where the pages were before.
+    "location ~ ^/((login)(/.*)?)?$": {"return": ["302 /own$request_uri"]},
     "location /": {"return": ["404"]},
     "location ^~ /.problem/": {
         "internal": [""],
@@ -138,7 +146,7 @@ def test_each_location_says_what_it_must() -> None:
     assert {where: block.says for where, block in blocks.items()} == LOCATIONS
     inner = {where: list(block.blocks) for where, block in blocks.items() if block.blocks}
     # Without types of files, the page has the one that is said.
-    assert inner.pop(r"location ~ ^/(index\.html|(login)(/.*)?)?$") == ["types"]
+    assert inner.pop(r"location ~ ^/own/(index\.html|(login)(/.*)?)?$") == ["types"]
     assert list(inner) == ["location ^~ /.problem/"]
 
 
@@ -167,6 +175,7 @@ def test_the_service_is_served_over_tls_within_limits() -> None:
         "limit_conn_log_level": ["warn"],
         "add_header": [*HEADERS, NOTHING],
         "gzip": ["off"],
+        "absolute_redirect": ["off"],
         "proxy_http_version": ["1.1"],
         "proxy_set_header": [
             "Connection close",

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from .words import comment, item, scalar
+from .words import comment, item, mapping, scalar
 
 Survey = dict[str, Any]
 # Variables with one value, the last that is wanted; all others are lists.
-SCALARS: Final = ("firewall_mode", "postgresql_adopt_from")
+SCALARS: Final = (
+    *("firewall_mode", "postgresql_adopt_from"),
+    *("slm_server_gateway", "autobot_backend_gateway"),
+)
 
 
 class Rule(TypedDict):
@@ -57,6 +60,7 @@ class Host:
     """A host as it is (`survey`, of the module host_survey), and as the inventory wants it.
 
     `services` are the bundle's own rules, `allow` the operator's. `networks` are the site's.
+    `replaced_sites` are files of nginx's sites that end when the bundle's begin.
     `as_written` has lists of the inventory before templating, by variable: a file that sets one of
     them must repeat what is in it.
     """
@@ -69,6 +73,10 @@ class Host:
     services: list[Rule]
     allow: list[Rule]
     ports: list[Port]
+    replaced_sites: list[str]
+    # The site's hosts by address, as their certificates name them; and where the SLM server is.
+    names: dict[str, str]
+    manager: str
     postgresql: Cluster | None
     directories: list[str]
     as_written: dict[str, list[Any]]
@@ -157,8 +165,10 @@ def variable_lines(variable: str, entries: list[Entry]) -> list[str]:
     """A variable and its entries, each below the reason for it."""
     if variable not in SCALARS:
         return [f"{variable}:", *item_lines(entries)]
-    said = [line.strip() for line in comment(entries[-1].reason)]
-    return [*said, f"{variable}: {scalar(entries[-1].value)}"]
+    said, value = [line.strip() for line in comment(entries[-1].reason)], entries[-1].value
+    if isinstance(value, Mapping):
+        return [*said, f"{variable}:", *mapping(value)]
+    return [*said, f"{variable}: {scalar(value)}"]
 
 
 def yaml_text(entries: Iterable[Entry]) -> str:

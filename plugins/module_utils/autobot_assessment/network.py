@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final
 
+from .gateways import gateway
 from .hosts import Conflict, Entry, Host, Port, Rule
 from .words import (
     bare,
@@ -30,8 +31,6 @@ OPENING: Final = "autobot-users"
 OUR_SITES: Final = ("/etc/nginx/conf.d/autobot-slm.conf", "/etc/nginx/conf.d/autobot-auth.conf")
 # The package's example; the run removes it, or stops by itself where somebody has changed it.
 EXAMPLE_SITE: Final = "/etc/nginx/sites-enabled/default"
-# The unit of AutoBot's fleet manager has the name of ours.
-SHARED_UNITS: Final = {"autobot-slm-backend.service": "slm-server"}
 # DHCP: the client's own question opens the way, or a raw socket reads the answer. mDNS and LLMNR:
 # names of a neighbourhood, which nothing at a site depends on.
 UDP_LEFT_OUT: Final = (68, 546, 5353, 5355)
@@ -391,7 +390,7 @@ def strange_sites(host: Host, port: int) -> list[str]:
     return [
         f"the nginx server {shown(' '.join(server['names']) or '_')} of {shown(server['file'])}"
         for server in servers
-        if not is_example(server)
+        if not is_example(server) and server["file"] not in host.replaced_sites
     ]
 
 
@@ -406,20 +405,16 @@ def is_example(server: Mapping[str, Any]) -> bool:
 
 def port_conflict(host: Host, wanted: Port, holders: list[str], units: list[str]) -> Conflict:
     port = wanted["port"]
-    why = f"The run needs it for {wanted['comment']} ({wanted['unit']})."
-    if any(unit in SHARED_UNITS and not is_ours(host, unit) for unit in units):
-        why += " It would also overwrite that unit: its own has the same name."
     stop = f" (systemctl disable --now {shown(shlex.join(units))})" if units else ""
+    entries = gateway(host, [it["port"] for it in host.ports if it["unit"] == "nginx.service"])
     return Conflict(
         host.name,
         "port",
         f"Port {port} belongs to {listed(holders)}.",
-        why,
-        f"Nothing in the inventory moves it: let what has it listen elsewhere, or stop it{stop}.",
+        f"The run needs it for {wanted['comment']} ({wanted['unit']}).",
+        "Let what has it go on behind the gateway, as these lines say:"
+        if entries
+        else f"Nothing in the inventory moves it: let it listen elsewhere, or stop it{stop}.",
         port,
+        entries,
     )
-
-
-def is_ours(host: Host, unit: str) -> bool:
-    """Whether the release that a unit serves is the bundle's."""
-    return bool(host.survey["ours"].get(SHARED_UNITS[unit]))

@@ -141,5 +141,16 @@ def item(value: Any) -> list[str]:
     return ["  - " + lines[0].removeprefix("    "), *lines[1:]]
 
 
+def mapping(value: Mapping[str, Any]) -> list[str]:
+    """A value as the lines below a variable, a key each; of a list of mappings, an item each."""
+    lines = []
+    for key, inner in value.items():
+        if isinstance(inner, list) and inner and isinstance(inner[0], Mapping):
+            lines += [f"  {scalar(key)}:", *(f"  {it}" for each in inner for it in item(each))]
+        else:
+            lines.append(f"  {scalar(key)}: {flow(inner)}")
+    return lines
+
+
 def comment(text: str) -> list[str]:
     return textwrap.wrap(shown(text), YAML_WIDTH, initial_indent="  # ", subsequent_indent="  # ")

@@ -208,6 +208,7 @@ def locations_of(
             "path": " ".join(directive.words),
             "upstream": upstream_of(directive.block, upstreams),
             "websocket": upgrades(inner),
+            "body": " ".join(inherited(inner, "client_max_body_size")) or "1m",
             "read_timeout": " ".join(inherited(inner, "proxy_read_timeout")),
         }
         yield from locations_of(inner, upstreams)

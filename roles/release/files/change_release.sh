@@ -32,13 +32,18 @@ copy() {
     mv --no-target-directory "$2.autobot-new" "$2"
 }
 
+# A link that leads nowhere is there, too.
+is_there() {
+    [ -e "$1" ] || [ -L "$1" ]
+}
+
 is_same() {
     cmp --quiet "$1" "$2" && [ "$(stat --format='%a %u %g' "$1")" = "$(stat --format='%a %u %g' "$2")" ]
 }
 
 # The paths that a directory names: files, and files that are not there.
 paths() {
-    if [ -d "$1/files" ]; then find "$1/files" -type f -printf '/%P\n'; fi
+    if [ -d "$1/files" ]; then find "$1/files" -type f,l -printf '/%P\n'; fi
     absent "$1"
 }
 
@@ -51,12 +56,12 @@ absent() {
 take() {
     paths "$1" >.paths
     while read -r path; do
-        if [ -e "$1/files$path" ]; then
+        if is_there "$1/files$path"; then
             if ! is_same "$1/files$path" "$path"; then
                 copy "$1/files$path" "$path"
                 changed=yes
             fi
-        elif [ -e "$path" ]; then
+        elif is_there "$path"; then
             rm -f "$path"
             changed=yes
         fi
@@ -77,9 +82,9 @@ remember() {
     fi
     paths next >.paths
     while read -r path; do
-        if [ -e "$undo/files$path" ] || absent "$undo" | grep -qxF "$path"; then
+        if is_there "$undo/files$path" || absent "$undo" | grep -qxF "$path"; then
             continue
-        elif [ -e "$path" ]; then
+        elif is_there "$path"; then
             copy "$path" "$undo/files$path"
         else
             echo "$path" >>"$undo/absent"

@@ -13,7 +13,7 @@ import './styles/main.css'
 // reload would only lose what is on the page.
 window.addEventListener('vite:preloadError', async () => {
   try {
-    await reach('/', { method: 'HEAD', cache: 'no-store' })
+    await reach(import.meta.env.BASE_URL, { method: 'HEAD', cache: 'no-store' })
     location.reload()
   } catch (error) {
     announceFailure(messageOf(error))

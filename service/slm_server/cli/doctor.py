@@ -180,7 +180,7 @@ def _check_seals(population: Population, unsealed: int) -> Check:
     return _failed(
         name,
         f"{unsealed} rows without a seal after {TOLERANCE.seconds // 60} minutes",
-        "See that the service runs and what it says (journalctl --unit autobot-slm-backend), then "
+        "See that the service runs and what it says (journalctl --unit autobot-slm-users), then "
         "run `slm audit verify`.",
     )
 

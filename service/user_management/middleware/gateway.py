@@ -13,12 +13,13 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import FastAPI, Request, Response
-from starlette.routing import Route
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from user_management.errors import CrossSiteRequest, NotAuthenticated, NotFound
+from user_management.errors import CrossSiteRequest, DomainError, NotAuthenticated, NotFound
 from user_management.middleware.browser import SAFE_METHODS, cookie_of
 from user_management.middleware.caller import CurrentUser, get_bearer_user
+from user_management.middleware.problems import problem
 from user_management.middleware.resources import Gateway, Resources
 from user_management.security.autobot_tokens import Claims
 from user_management.services import AuthenticatedUser, authenticate
@@ -53,37 +54,50 @@ class SealedSession:
         return self.session_id.bytes + self.user_id.bytes
 
 
-def add_question(
-    app: FastAPI,
-    requirement: CurrentUser,
-    claims_of: Callable[[AuthenticatedUser], Claims],
-) -> None:
-    """Let nginx ask the application: who fulfils `requirement` passes, as `claims_of` them say.
+class Question:
+    """Answers nginx before anything else sees the request: it comes before each that is passed on.
 
-    It answers 204, 401, 403 or 503, and 404 where the service is no gateway.
+    Who fulfils `requirement` passes, as `claims_of` them say. It answers 204, or as errors say:
+    401, 403, 503, and 404 where the service is no gateway. nginx writes the log.
     """
 
-    async def ask(request: Request) -> Response:
+    def __init__(
+        self,
+        app: ASGIApp,
+        requirement: CurrentUser,
+        claims_of: Callable[[AuthenticatedUser], Claims],
+    ) -> None:
+        self._app = app
+        self._requirement = requirement
+        self._claims_of = claims_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != PATH:
+            await self._app(scope, receive, send)
+            return
+        try:
+            answer = await self._answer(Request(scope))
+        except DomainError as error:
+            answer = problem(error.code, error.detail)
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
         resources: Resources = request.app.state.resources
         gateway = resources.gateway
         if gateway is None:
             raise NotFound
         user = await _caller(request, resources, gateway)
-        requirement.check(user)
+        self._requirement.check(user)
         await _prolong(resources, user)
         return Response(
             status_code=204,
             headers={
-                AUTHORIZATION_HEADER: f"Bearer {gateway.tokens.token(claims_of(user))}",
+                AUTHORIZATION_HEADER: f"Bearer {gateway.tokens.token(self._claims_of(user))}",
                 COOKIE_HEADER: "; ".join(_cookies_of_others(request, resources, gateway)),
                 SESSION_HEADER: f"{user.session_id}.{user.user_id}",
                 USER_HEADER: quote(user.username),
             },
         )
-
-    # First, for it comes before each request that is passed on; and none of the API's: no client
-    # calls it.
-    app.router.routes.insert(0, Route(PATH, ask, methods=["GET"]))
 
 
 def keep_gateway_cookie(

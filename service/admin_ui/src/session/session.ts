@@ -72,12 +72,12 @@ export async function logIn(username: string, password: string): Promise<Begun> 
   tell('began')
   const before = personShown()
   if (data.must_change_password) {
-    if (before !== undefined) return leave('/change-password')
+    if (before !== undefined) return leave('change-password')
     ending.value = null
     return 'change-password'
   }
   const { data: now } = await getCurrentUser()
-  if (before !== undefined && before.id !== now.id) return leave('/')
+  if (before !== undefined && before.id !== now.id) return leave('')
   queryClient.setQueryData(currentUserQuery.queryKey, now)
   ending.value = null
   return 'ready'
@@ -101,9 +101,10 @@ function left(): void {
   ending.value = 'left'
 }
 
+/** Go to a page as if its address had been typed: nothing of what was shown stays. */
 function leave(page: string): 'leaving' {
   queryClient.clear()
-  location.replace(page)
+  location.replace(import.meta.env.BASE_URL + page)
   return 'leaving'
 }
 
@@ -122,7 +123,7 @@ async function beganElsewhere(): Promise<void> {
   } catch {
     // Nobody knows whose session it is.
   }
-  leave('/')
+  leave('')
 }
 
 onSessionEnded(() => {

@@ -1,0 +1,141 @@
+"""AutoBot's own services behind ours: what its sites of nginx say, as the gateway's variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from .hosts import Entry, Host
+from .words import in_order
+
+
+class Service(NamedTuple):
+    """One of AutoBot's services, and the role of ours that takes its place in front."""
+
+    variable: str
+    port: int
+    # A location that leads to the service itself.
+    own: str
+    # Where it may have the secret that it signs tokens with.
+    secrets: tuple[tuple[str, str], ...]
+    # What machines ask of it that log in nowhere, and which.
+    requests: tuple[str, ...]
+    machines: Callable[[Host, int], list[str]]
+
+
+def everybody(host: Host, port: int) -> list[str]:
+    """The machines of the inventory, and who has a connection."""
+    clients = [
+        client["address"]
+        for it in host.survey["listeners"]
+        if it["port"] == port and it["protocol"] == "tcp"
+        for client in it["clients"]
+    ]
+    return in_order([*host.names, *clients])
+
+
+def manager(host: Host, _port: int) -> list[str]:
+    """The machine of the fleet manager."""
+    return [host.manager]
+
+
+SERVICES: Final = (
+    Service(
+        "slm_server_gateway",
+        443,
+        "/api/",
+        (("/etc/autobot/slm-secrets.env", "SLM_SECRET_KEY"),),
+        (
+            "POST /api/nodes/[^/]+/heartbeat",
+            "GET /api/roles/definitions",
+            "POST /api/v1/slm/events/sync",
+            "POST /api/code-(sync|source)/notify",
+            "GET /api/health(/.*)?",
+            "GET /api/performance/metrics/prometheus",
+        ),
+        everybody,
+    ),
+    Service(
+        "autobot_backend_gateway",
+        8443,
+        "/",
+        (
+            ("/etc/autobot/backend.env", "AUTOBOT_JWT_SECRET"),
+            ("/etc/autobot/autobot-backend.env", "AUTOBOT_JWT_SECRET"),
+        ),
+        ("[A-Z]+ /api/.*",),
+        manager,
+    ),
+)
+REASON: Final = (
+    "AutoBot's own service goes on behind this one: docs/gateway.md. In `open` are the machines of "
+    "the inventory, and who has a connection now: add the others that call it without a login."
+)
+# A location that begins with it, and is no regular expression.
+PLAIN: Final = re.compile(r"(?:\^~ )?(/\S*)")
+DEFAULT_BODY: Final = "1m"
+
+
+def gateway(host: Host, ports: list[int]) -> tuple[Entry, ...]:
+    """What would put the servers of nginx that have the bundle's ports behind ours.
+
+    Nothing if they pass nothing on, or nobody knows where AutoBot's secret is.
+    """
+    return tuple(
+        Entry(it.variable, value, REASON)
+        for it in SERVICES
+        if it.port in ports and (value := wanted(host, it, ports))
+    )
+
+
+def wanted(host: Host, service: Service, ports: list[int]) -> dict[str, Any]:
+    """The gateway's variable; empty where there is none."""
+    sites = [
+        server
+        for server in host.survey["web"].get("servers") or []
+        if any(listen["port"] in ports for listen in server["listens"])
+    ]
+    locations = [it for site in sites for it in site["locations"]]
+    own = next((it["upstream"] for it in locations if it["path"] == service.own), "")
+    secret = next((it for it in service.secrets if it[0] in host.survey["secrets_files"]), None)
+    if not own or secret is None:
+        return {}
+    value: dict[str, Any] = {"replaces": sorted({site["file"] for site in sites})}
+    pages = next((site["root"] for site in sites if site["root"]), "")
+    if pages and not any(it["path"] == "/" and it["upstream"] for it in locations):
+        value["pages"] = pages
+    value["secret"] = {"file": secret[0], "variable": secret[1]}
+    value["routes"] = [
+        route(it, path[1], own, host.names)
+        for it in locations
+        # Of several servers, none is taken for the others.
+        if it["upstream"] and "," not in it["upstream"] and (path := PLAIN.fullmatch(it["path"]))
+    ]
+    value["open"] = [
+        {"from": service.machines(host, service.port), "requests": list(service.requests)}
+    ]
+    return value
+
+
+def route(
+    location: Mapping[str, Any], path: str, own: str, hosts: Mapping[str, str]
+) -> dict[str, Any]:
+    """A route of the gateway, as a location of nginx says it."""
+    found: dict[str, Any] = {"path": path, "to": location["upstream"]}
+    url = urlsplit(location["upstream"])
+    if same_service(location["upstream"], own):
+        found["token"] = True
+    if location["websocket"]:
+        found["websocket"] = True
+    elif location["body"] != DEFAULT_BODY:
+        found["body"] = location["body"]
+    if url.scheme == "https" and url.hostname in hosts:
+        found["name"] = hosts[url.hostname]
+    return found
+
+
+def same_service(one: str, other: str) -> bool:
+    """Whether two URLs lead to one host and port."""
+    return urlsplit(one)[:2] == urlsplit(other)[:2]

@@ -1,0 +1,448 @@
+"""The gateway whole: nginx asks the service, and passes on to AutoBot what may pass."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from applications import Databases, RunSite, Site
+from gateway_site import HEARTBEAT, MACHINE, SECRET, STRANGER, GatewaySite, gateway_site
+from jose import jwt
+
+from slm_server.passing import PASSES
+from user_management.errors import DatabaseUnavailable
+from user_management.middleware import relay
+from user_management.population import Population
+
+SLM = Population.SLM
+SESSION = "e2d4f6a8-0b1c-4d3e-9f5a-6b7c8d9e0f65"
+WEBSOCKET = "/api/ws/events"
+ROUTES: list[dict[str, Any]] = [
+    {"path": "/api/", "to": "http://UPSTREAM", "token": True, "body": "3m"},
+    {"path": "/api/ws/", "to": "http://UPSTREAM", "websocket": True},
+    {"path": "/grafana/", "to": "http://UPSTREAM"},
+    {"path": "/tools/", "to": "http://UPSTREAM/api/", "token": True},
+    {"path": "/dead/", "to": "http://127.0.0.1:1", "token": True},
+]
+OPEN = [
+    {"from": [MACHINE], "requests": ["POST /api/nodes/[^/]+/heartbeat", "GET /api/ws/machine"]},
+    {"from": ["192.0.2.0/24"], "requests": ["GET /api/nodes"]},
+]
+FORBIDDEN = {"X-Session-ID": "1", "X-User-Role": "admin", "X-Internal-API-Key": "key"}
+
+
+@pytest.fixture
+async def fleet(run_site: RunSite, databases: Databases) -> AsyncIterator[Site]:
+    """The SLM server as a gateway, with a fleet administrator who may pass."""
+    paths = ("/api/ws/", "/grafana/")
+    async with run_site(databases, gateway_secret=SECRET, gateway_cookie_paths=paths) as site:
+        await site.add_user(SLM, "marta", permissions=["admin:access"])
+        yield site
+
+
+@pytest.fixture
+async def gateway(
+    fleet: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[GatewaySite]:
+    monkeypatch.setattr(relay, "CHECKED_EVERY", 0.2)
+    pages = tmp_path / "dist"
+    pages.mkdir()
+    (pages / "index.html").write_text("AutoBot's page")
+    (pages / "app.js").write_text("AutoBot's script")
+    routes = [dict(route) for route in ROUTES]
+    async with gateway_site(
+        fleet, PASSES.check, tmp_path, pages=str(pages), routes=routes, open=OPEN
+    ) as started:
+        yield started
+
+
+async def login(gateway: GatewaySite) -> dict[str, str]:
+    """Log in as AutoBot's pages do: what they send from then on."""
+    async with gateway.client() as client:
+        answer = await client.post(
+            "/api/auth/login",
+            json={"username": "marta", "password": "violet-anchor-77-meadow"},
+        )
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+async def cookie(gateway: GatewaySite) -> dict[str, str]:
+    """What a browser sends with a WebSocket of a page of the gateway's."""
+    async with gateway.client() as client:
+        answer = await client.post(
+            "/api/auth/login",
+            json={"username": "marta", "password": "violet-anchor-77-meadow"},
+        )
+    found = answer.headers.get_list("set-cookie")
+    [value] = {each.split(";")[0] for each in found if "-gateway=" in each}
+    return {"Cookie": value, "Origin": gateway.url}
+
+
+def asked(gateway: GatewaySite) -> tuple[str, str, dict[str, str]]:
+    """What AutoBot was asked last."""
+    return gateway.upstream.asked[-1]
+
+
+async def test_a_request_of_who_is_logged_in_is_passed_on(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        answer = await client.get("/api/nodes?page=2", headers=headers | FORBIDDEN)
+    assert answer.status_code == 200
+    assert answer.json()["claims"].keys() == {"sub", "admin", "iat", "exp"}
+    method, path, seen = asked(gateway)
+    assert (method, path) == ("GET", "/api/nodes?page=2")
+    scheme, token = seen["Authorization"].split(" ")
+    assert jwt.decode(token, SECRET, algorithms=["HS256"])["sub"] == "marta"
+    assert f"{scheme} {token}" != headers["Authorization"]
+    assert not seen.keys() & FORBIDDEN.keys()
+    assert seen["X-Forwarded-For"] == STRANGER
+
+
+async def test_nobody_else_is(gateway: GatewaySite) -> None:
+    old = jwt.encode({"sub": "admin", "admin": True, "exp": int(time.time()) + 60}, SECRET)
+    async with gateway.client() as client:
+        paths = ("/api/nodes", "/grafana/", "/tools/nodes", HEARTBEAT)
+        for path, headers in product(paths, ({}, {"Authorization": f"Bearer {old}"}, FORBIDDEN)):
+            answer = await client.post(path, headers=headers, json={})
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["status"] == 401
+    assert gateway.upstream.asked == []
+
+
+async def test_who_may_not_pass_is_told(fleet: Site, gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    fleet.databases[SLM].sql("DELETE FROM role_permissions")
+    async with gateway.client() as client:
+        answer = await client.get("/api/nodes", headers=headers)
+    assert (answer.status_code, answer.json()["status"]) == (403, 403)
+
+
+async def test_a_logout_is_felt_by_the_next_request(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        assert (await client.get("/api/nodes", headers=headers)).status_code == 200
+        assert (await client.post("/api/slm-auth/logout", headers=headers)).status_code == 204
+        assert (await client.get("/api/nodes", headers=headers)).status_code == 401
+
+
+async def test_machines_of_the_site_need_no_session(gateway: GatewaySite) -> None:
+    async with gateway.client(MACHINE) as machine:
+        answer = await machine.post(HEARTBEAT, json={}, headers=FORBIDDEN)
+        assert answer.status_code == 200
+        assert asked(gateway)[2].keys() & FORBIDDEN.keys() == {"X-Internal-API-Key"}
+        for method, path in (
+            ("GET", HEARTBEAT),
+            ("POST", f"{HEARTBEAT}/"),
+            ("POST", "/api/nodes/a/b/heartbeat"),
+            ("GET", "/api/nodes"),
+        ):
+            assert (await machine.request(method, path)).status_code == 401
+        # Whoever is logged in there is somebody all the same, and not the machine.
+        headers = await login(gateway)
+        await machine.get("/api/nodes", headers=headers | FORBIDDEN)
+        assert not asked(gateway)[2].keys() & FORBIDDEN.keys()
+
+
+async def test_a_websocket_of_a_machine_needs_no_session(gateway: GatewaySite) -> None:
+    opened = await gateway.websocket("/api/ws/machine", {}, MACHINE)
+    assert opened.status == 101
+    assert await opened.say("one") == "one"
+    assert gateway.relay._open == {}
+    assert (await gateway.websocket("/api/ws/machine", {})).status == 401
+
+
+async def test_our_own_routes_stay_ours(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        assert (await client.get("/health/live")).json() == {"status": "ok"}
+        assert (await client.get("/.well-known/jwks.json")).json()["keys"]
+        me = await client.get("/api/auth/me", headers=headers)
+        assert me.json()["username"] == "marta"
+        assert (await client.get("/api/slm-users/1/nothing", headers=headers)).status_code == 200
+        assert (await client.get("/api/slm-users/1", headers=headers)).status_code == 403
+        health = await client.get("/api/health", headers=headers)
+        assert health.json()["path"] == "/api/health"
+    assert [path for _, path, _ in gateway.upstream.asked] == [
+        "/api/slm-users/1/nothing",
+        "/api/health",
+    ]
+
+
+async def test_autobots_pages_are_for_everybody(gateway: GatewaySite) -> None:
+    async with gateway.client() as client:
+        for path, text in {
+            "/": "AutoBot's page",
+            "/fleet/nodes": "AutoBot's page",
+            "/app.js": "AutoBot's script",
+        }.items():
+            answer = await client.get(path)
+            assert (answer.status_code, answer.text) == (200, text)
+            assert "content-security-policy" not in answer.headers
+        led = await client.get("/settings/admin/users")
+        assert led.headers["location"].endswith("/user-management/settings/admin/users")
+
+
+async def test_a_browser_is_led_to_the_login_and_a_program_is_not(gateway: GatewaySite) -> None:
+    async with gateway.client() as client:
+        page = await client.get("/grafana/", headers={"Sec-Fetch-Mode": "navigate"})
+        assert (page.status_code, page.headers["location"]) == (302, "/")
+        for mode in ("cors", ""):
+            answer = await client.get("/grafana/", headers={"Sec-Fetch-Mode": mode})
+            assert answer.status_code == 401
+
+
+async def test_a_page_without_a_header_is_known_by_the_cookie(gateway: GatewaySite) -> None:
+    given = await cookie(gateway)
+    async with gateway.client() as client:
+        await client.get(
+            "/grafana/d/1", headers=given | {"Cookie": f"{given['Cookie']}; grafana_session=7"}
+        )
+        _, path, seen = asked(gateway)
+        assert path == "/grafana/d/1"
+        # Others than AutoBot are told nothing of whose it is.
+        assert "Authorization" not in seen
+        assert seen["Cookie"] == "grafana_session=7"
+        foreign = given | {"Origin": "https://evil.example"}
+        assert (await client.get("/grafana/d/1", headers=foreign)).status_code == 403
+
+
+ODD = [
+    "//api/nodes",
+    "/api//nodes",
+    "/api/./nodes",
+    "/api/../api/nodes",
+    "/api/x/..",
+    "/api/%2e%2e/api/nodes",
+    "/api/%2E/nodes",
+    "/api%2fnodes",
+    "/api/nodes%2F..%2Fx",
+    "/api/%6eodes",
+    "/api/nodes;x=1",
+    "/api/nodes%3bx",
+    "/api/nodes%0a",
+    "/api/nodes%00",
+    "/api/nodes%7f",
+    "/api/%255e",
+    "/api\\nodes",
+    "/api/nodes%5cx",
+    "/api/%5Fx",
+    "/api/<x>",
+    '/api/"x"',
+]
+
+
+async def get(gateway: GatewaySite, token: str, path: str) -> tuple[int, str]:
+    """Ask for a path as it is written: status and body."""
+    answer = await gateway.ask(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split(" ")[1]), body
+
+
+async def test_what_could_be_read_in_two_ways_is_refused(gateway: GatewaySite) -> None:
+    token = (await login(gateway))["Authorization"]
+    for path in ODD:
+        status, body = await get(gateway, token, path)
+        assert (status, json.loads(body)["status"]) == (400, 400), path
+    assert gateway.upstream.asked == []
+
+
+PLAIN = [
+    "/api/nodes/",
+    "/api/nodes?x=%2e%2e//;%0a",
+    "/api/nodes/a%20b%40c%3A%2C%C3%A4%e4",
+    "/api/nodes/a.b..c/...d/~x/$&'()*+,=:@!",
+    "/api/nodes/[1]/a|b^c",
+]
+
+
+async def test_what_cannot_is_passed_on_as_it_came(gateway: GatewaySite) -> None:
+    token = (await login(gateway))["Authorization"]
+    for path in PLAIN:
+        status, _ = await get(gateway, token, path)
+        assert (status, asked(gateway)[1]) == (200, path)
+
+
+async def test_a_part_of_the_path_is_replaced(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        await client.get("/tools/nodes/a%20b?x=1", headers=headers)
+    assert asked(gateway)[1] == "/api/nodes/a%20b?x=1"
+
+
+async def test_a_websocket_is_known_by_the_cookie(gateway: GatewaySite) -> None:
+    given = await cookie(gateway)
+    opened = await gateway.websocket(WEBSOCKET, given | {"X-Relay-To": "127.0.0.1:1"})
+    assert opened.status == 101
+    assert "upgrade: websocket" in opened.head.lower()
+    assert [await opened.say("one"), await opened.say("two")] == ["one", "two"]
+    _, path, seen = asked(gateway)
+    assert path == WEBSOCKET
+    assert not [name for name in seen if name.startswith("X-Relay") or name == "Cookie"]
+    # Who comes with a header gets one too; a machine has none.
+    assert (await gateway.websocket(WEBSOCKET, await login(gateway))).status == 101
+    for headers in (
+        {},
+        {"Origin": gateway.url},
+        given | {"Origin": "https://evil.example"},
+        {"Cookie": given["Cookie"]},
+    ):
+        refused = await gateway.websocket(WEBSOCKET, headers)
+        assert refused.status in (401, 403)
+
+
+async def test_nothing_but_a_websocket_takes_a_connection_over(gateway: GatewaySite) -> None:
+    token = (await login(gateway))["Authorization"]
+    for path, upgrade in ((WEBSOCKET, "h2c"), ("/api/nodes", "h2c"), ("/api/nodes", "websocket")):
+        answer = await gateway.ask(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\n"
+            f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\n"
+            "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n"
+            # What a smuggler would send once the connection is theirs.
+            "GET /api/smuggled HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        )
+        assert " 101 " not in answer
+        method, seen_path, seen = asked(gateway)
+        assert (method, seen_path) == ("GET", path)
+        assert "Upgrade" not in seen
+        assert seen["Connection"] == "close"
+
+
+async def test_a_websocket_ends_with_its_session(fleet: Site, gateway: GatewaySite) -> None:
+    first, second = await login(gateway), await login(gateway)
+    mine = await gateway.websocket(WEBSOCKET, first)
+    another = await gateway.websocket(WEBSOCKET, second)
+    async with gateway.client() as client:
+        assert (await client.post("/api/slm-auth/logout", headers=first)).status_code == 204
+    await mine.closed()
+    assert await another.say("still here") == "still here"
+    # Who may no longer pass has a session all the same.
+    fleet.databases[SLM].sql("DELETE FROM role_permissions")
+    await another.closed()
+
+
+async def test_a_websocket_outlasts_a_database_that_is_away(
+    fleet: Site, gateway: GatewaySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = await gateway.websocket(WEBSOCKET, await login(gateway))
+    asked_for = asyncio.Event()
+
+    async def away(*_: Any) -> Any:
+        asked_for.set()
+        raise DatabaseUnavailable(SLM)
+
+    monkeypatch.setattr(type(fleet.resources.databases[SLM]), "fetch_row", away)
+    await asked_for.wait()
+    assert await opened.say("still here") == "still here"
+
+
+async def test_of_a_websocket_that_is_over_nothing_is_kept(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    opened = [await gateway.websocket(WEBSOCKET, headers) for _ in range(3)]
+    assert [len(each) for each in gateway.relay._open.values()] == [6]
+    for each in opened:
+        each.writer.close()
+    for _ in range(1000):
+        if not gateway.relay._open:
+            break
+        await asyncio.sleep(0.01)
+    assert gateway.relay._open == {}
+
+
+async def test_what_nginx_does_not_say_is_not_guessed(gateway: GatewaySite) -> None:
+    for head in (
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET / HTTP/1.1\r\nX-Relay-To: 127.0.0.1:{gateway.upstream.port}\r\n\r\n",
+        "GET / HTTP/1.1\r\nX-Relay-To: 127.0.0.1:1\r\n"
+        f"X-Relay-Session: {SESSION}.{SESSION}\r\n\r\n",
+        "GET / HTTP/1.1\r\n",
+    ):
+        reader, writer = await asyncio.open_unix_connection(gateway.log.parent / "relay.sock")
+        writer.write(head.encode())
+        writer.write_eof()
+        assert (await reader.read()).startswith(b"HTTP/1.1 502 ")
+        writer.close()
+    assert gateway.upstream.asked == []
+
+
+async def test_what_streams_comes_piece_by_piece(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with (
+        gateway.client() as client,
+        client.stream("GET", "/api/stream", headers=headers) as answer,
+    ):
+        pieces = []
+        async for piece in answer.aiter_text():
+            pieces.append(piece)
+            # AutoBot says no more before this has come.
+            gateway.upstream.told.set()
+    assert "".join(pieces) == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert len(pieces) == 3
+
+
+async def test_an_upload_goes_through_once_and_within_its_limit(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        answer = await client.post("/api/files", headers=headers, content=b"x" * 2_000_000)
+        assert answer.status_code == 200
+        assert asked(gateway)[2]["Content-Length"] == "2000000"
+        answer = await client.post("/api/files", headers=headers, content=b"x" * 4_000_000)
+        assert (answer.status_code, answer.json()["status"]) == (413, 413)
+        answer = await client.post("/api/files", content=b"x" * 2_000_000)
+        assert answer.status_code == 401
+
+
+async def test_a_dead_upstream_harms_nothing_of_ours(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        answer = await client.get("/dead/x", headers=headers)
+        assert (answer.status_code, answer.json()["detail"][:7]) == (502, "AutoBot")
+        slow = [asyncio.create_task(client.get("/api/slow", headers=headers)) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        assert (await client.get("/api/auth/me", headers=headers)).status_code == 200
+        for each in slow:
+            each.cancel()
+
+
+async def test_where_the_service_cannot_say_who_it_is_nobody_passes(
+    fleet: Site, gateway: GatewaySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = await login(gateway)
+
+    async def away(*_: Any) -> Any:
+        raise OSError
+
+    monkeypatch.setattr(type(fleet.resources.databases[SLM]), "fetch_row", away)
+    async with gateway.client() as client:
+        answer = await client.get("/api/nodes", headers=headers)
+        assert (answer.status_code, answer.json()["status"]) == (503, 503)
+    async with gateway.client(MACHINE) as machine:
+        assert (await machine.post(HEARTBEAT, json={})).status_code == 200
+
+
+async def test_what_passes_and_what_does_not_is_logged(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        await client.get("/api/nodes?secret=1", headers=headers)
+        await client.get("/api/denied")
+    async with gateway.client(MACHINE) as machine:
+        await machine.post(HEARTBEAT, json={})
+    # What our own service answers is there too: the login.
+    _, passed, denied, machine_line = gateway.log.read_text().splitlines()
+    to = f'passed_to="127.0.0.1:{gateway.upstream.port}"'
+    assert '"GET /api/nodes" 200' in passed
+    assert to in passed
+    assert 'as="marta"' in passed
+    assert '"GET /api/denied" 401' in denied
+    assert 'passed_to="-" as=""' in denied
+    assert to in machine_line
+    assert 'machine="1"' in machine_line
