@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from role_files import ROOT
 
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -47,6 +48,13 @@ def test_specified_defaults_are_the_real_ones(role: Path) -> None:
         name: option["default"] for name, option in specified(role).items() if "default" in option
     }
     assert stated == {name: real.get(name) for name in stated}
+
+
+def test_a_default_is_what_its_own_specification_takes(role: Path) -> None:
+    """An empty mapping lacks what its options require: a run without it would be refused."""
+    stated = {name: option for name, option in specified(role).items() if "default" in option}
+    given = {name: option["default"] for name, option in stated.items()}
+    assert ArgumentSpecValidator(stated).validate(given).error_messages == []
 
 
 def test_what_is_required_has_no_default(role: Path) -> None:
