@@ -377,16 +377,20 @@ def test_the_service_is_started_by_whoever_asks_and_comes_back() -> None:
     assert 5 <= int(values["--timeout-graceful-shutdown"]) < 15
 
 
-def test_requests_wait_at_the_socket_while_the_service_restarts() -> None:
-    found = unit("unit.socket")
-    assert found["Socket"] == once(
-        ListenStream="/run/people/people.sock",
+def assert_nginx_asks(socket: dict[str, Settings], path: str) -> None:
+    assert socket["Socket"] == once(
+        ListenStream=path,
         SocketUser="root",
         SocketGroup="www-data",
         SocketMode="0660",
         Backlog="1024",
     )
-    assert found["Install"] == once(WantedBy="sockets.target")
+    assert socket["Install"] == once(WantedBy="sockets.target")
+
+
+def test_requests_wait_at_the_socket_while_the_service_restarts() -> None:
+    found = unit("unit.socket")
+    assert_nginx_asks(found, "/run/people/people.sock")
     assert rest(found["Unit"]) == {}
 
 
@@ -406,14 +410,7 @@ def test_the_relay_has_the_passwords_of_databases_alone() -> None:
         "LoadCredential": ["password:/etc/credentials/password"],
     }
     socket = unit("relay.socket")
-    assert socket["Socket"] == once(
-        ListenStream="/run/people/relay.sock",
-        SocketUser="root",
-        SocketGroup="www-data",
-        SocketMode="0660",
-        Backlog="1024",
-    )
-    assert socket["Install"] == once(WantedBy="sockets.target")
+    assert_nginx_asks(socket, "/run/people/relay.sock")
     given = role_vars("service", service_loaded_credentials=["slm_postgres_password", "slm_key"])
     assert given("service_relay_credentials") == ["slm_postgres_password"]
 
