@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,20 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/dead/", "to": "http://127.0.0.1:1", "token": True},
 ]
 OPEN = [
-    {"from": [MACHINE], "requests": ["POST /api/nodes/[^/]+/heartbeat", "GET /api/ws/machine"]},
+    {
+        "from": [MACHINE],
+        "requests": [
+            "POST /api/nodes/[^/]+/heartbeat",
+            "GET /api/ws/machine",
+            "GET /api/health|POST /api/events",
+        ],
+    },
     {"from": ["192.0.2.0/24"], "requests": ["GET /api/nodes"]},
 ]
-FORBIDDEN = {"X-Session-ID": "1", "X-User-Role": "admin", "X-Internal-API-Key": "key"}
+FORBIDDEN = {
+    **{"X-Session-ID": "1", "X-User-Role": "admin", "X-Internal-API-Key": "key"},
+    "X-WEBAUTH-USER": "admin",
+}
 
 
 @pytest.fixture
@@ -81,6 +92,14 @@ async def cookie(gateway: GatewaySite) -> dict[str, str]:
     found = answer.headers.get_list("set-cookie")
     [value] = {each.split(";")[0] for each in found if "-gateway=" in each}
     return {"Cookie": value, "Origin": gateway.url}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it does not come to that")
 
 
 def asked(gateway: GatewaySite) -> tuple[str, str, dict[str, str]]:
@@ -142,6 +161,9 @@ async def test_machines_of_the_site_need_no_session(gateway: GatewaySite) -> Non
             ("POST", f"{HEARTBEAT}/"),
             ("POST", "/api/nodes/a/b/heartbeat"),
             ("GET", "/api/nodes"),
+            # Of two in one expression, each is whole.
+            ("GET", "/api/health-and-more"),
+            ("DELETE", "/api/x/POST /api/events"),
         ):
             assert (await machine.request(method, path)).status_code == 401
         # Whoever is logged in there is somebody all the same, and not the machine.
@@ -317,6 +339,20 @@ async def test_nothing_but_a_websocket_takes_a_connection_over(gateway: GatewayS
         assert seen["Connection"] == "close"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_body_is_no_second_request(gateway: GatewaySite, method: str) -> None:
+    token = (await login(gateway))["Authorization"]
+    hidden = "GET /api/hidden HTTP/1.1\r\nHost: x\r\nX-User-Role: admin\r\n\r\n"
+    await gateway.ask(
+        f"{method} {WEBSOCKET} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Content-Length: {len(hidden)}\r\n\r\n{hidden}"
+        "GET /api/last HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    )
+    assert [path for _, path, _ in gateway.upstream.asked] == [WEBSOCKET]
+    assert "Upgrade" not in asked(gateway)[2]
+
+
 async def test_a_websocket_ends_with_its_session(fleet: Site, gateway: GatewaySite) -> None:
     first, second = await login(gateway), await login(gateway)
     mine = await gateway.websocket(WEBSOCKET, first)
@@ -351,11 +387,7 @@ async def test_of_a_websocket_that_is_over_nothing_is_kept(gateway: GatewaySite)
     assert [len(each) for each in gateway.relay._open.values()] == [6]
     for each in opened:
         each.writer.close()
-    for _ in range(1000):
-        if not gateway.relay._open:
-            break
-        await asyncio.sleep(0.01)
-    assert gateway.relay._open == {}
+    await until(lambda: gateway.relay._open == {})
 
 
 async def test_what_nginx_does_not_say_is_not_guessed(gateway: GatewaySite) -> None:
@@ -372,6 +404,41 @@ async def test_what_nginx_does_not_say_is_not_guessed(gateway: GatewaySite) -> N
         assert (await reader.read()).startswith(b"HTTP/1.1 502 ")
         writer.close()
     assert gateway.upstream.asked == []
+
+
+async def test_who_reads_nothing_is_given_up(
+    gateway: GatewaySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_STALLED", 0.5)
+    monkeypatch.setattr(relay, "_DEADLINE", 0.5)
+    opened = await gateway.websocket("/api/ws/deaf", await login(gateway))
+    assert opened.status == 101
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(30):
+            while True:
+                opened.writer.write(b"x" * 2**20)
+                await opened.writer.drain()
+    await until(lambda: gateway.relay._open == {})
+
+
+async def test_sessions_are_looked_up_side_by_side(
+    fleet: Site, gateway: GatewaySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        await gateway.websocket(WEBSOCKET, await login(gateway))
+    together, most = 0, 0
+    fetch_row = type(fleet.resources.databases[SLM]).fetch_row
+
+    async def slow(*arguments: Any) -> Any:
+        nonlocal together, most
+        together += 1
+        most = max(most, together)
+        await asyncio.sleep(0.2)
+        together -= 1
+        return await fetch_row(*arguments)
+
+    monkeypatch.setattr(type(fleet.resources.databases[SLM]), "fetch_row", slow)
+    await until(lambda: most == 4)
 
 
 async def test_what_streams_comes_piece_by_piece(gateway: GatewaySite) -> None:
@@ -399,6 +466,26 @@ async def test_an_upload_goes_through_once_and_within_its_limit(gateway: Gateway
         assert (answer.status_code, answer.json()["status"]) == (413, 413)
         answer = await client.post("/api/files", content=b"x" * 2_000_000)
         assert answer.status_code == 401
+
+
+async def test_an_answer_cannot_lead_to_what_nginx_asks(gateway: GatewaySite) -> None:
+    headers = await login(gateway)
+    async with gateway.client() as client:
+        answer = await client.get("/api/elsewhere", headers=headers)
+    assert (answer.status_code, answer.json()["path"]) == (200, "/api/elsewhere")
+    assert not [name for name in answer.headers if name.startswith("x-gateway")]
+
+
+async def test_a_proxy_cannot_speak_for_a_machine(fleet: Site, tmp_path: Path) -> None:
+    routes = [dict(route) for route in ROUTES]
+    async with gateway_site(
+        *(fleet, PASSES.check, tmp_path), proxies=[STRANGER], routes=routes, open=OPEN
+    ) as behind:
+        async with behind.client(STRANGER) as proxy:
+            said = {"X-Forwarded-For": MACHINE}
+            assert (await proxy.post(HEARTBEAT, json={}, headers=said)).status_code == 401
+        async with behind.client(MACHINE) as machine:
+            assert (await machine.post(HEARTBEAT, json={})).status_code == 200
 
 
 async def test_a_dead_upstream_harms_nothing_of_ours(gateway: GatewaySite) -> None:
@@ -437,6 +524,7 @@ async def test_what_passes_and_what_does_not_is_logged(gateway: GatewaySite) -> 
     async with gateway.client(MACHINE) as machine:
         await machine.post(HEARTBEAT, json={})
     # What our own service answers is there too: the login.
+    await until(lambda: len(gateway.log.read_text().splitlines()) == 4)
     _, passed, denied, machine_line = gateway.log.read_text().splitlines()
     to = f'passed_to="127.0.0.1:{gateway.upstream.port}"'
     assert '"GET /api/nodes" 200' in passed

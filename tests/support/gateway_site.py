@@ -9,13 +9,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -33,6 +34,7 @@ from user_management.middleware.relay import Relay
 
 SECRET = "an-old-secret-of-autobot"
 MACHINE, STRANGER = "127.0.0.1", "127.0.0.2"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 HEARTBEAT = "/api/nodes/n1/heartbeat"
 _autobot: Any = load_file("molecule/lived_in/files/autobot.py")
 
@@ -44,13 +46,29 @@ class Autobot(_autobot.Handler):  # type: ignore[misc]
     secret = SECRET.encode()
     password = ""
 
-    def answer(self, status: int, content: dict[str, Any]) -> None:
+    def answer(
+        self, status: int, content: dict[str, Any], more: Mapping[str, str] = NOTHING
+    ) -> None:
         self.server.asked.append((self.command, self.path, dict(self.headers)))
+        self.more = more
         super().answer(status, content)
+
+    def end_headers(self) -> None:
+        for name, value in getattr(self, "more", NOTHING).items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def echo(self) -> None:
         self.server.asked.append((self.command, self.path, dict(self.headers)))
         super().echo()
+
+    def frame(self) -> tuple[int, bytes] | None:
+        """One that is deaf reads nothing."""
+        if self.path == "/api/ws/deaf":
+            self.server.ended.wait(60)
+            return None
+        found: tuple[int, bytes] | None = super().frame()
+        return found
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -67,6 +85,8 @@ class Autobot(_autobot.Handler):  # type: ignore[misc]
                 self.server.told.wait(10)
                 self.server.told.clear()
             self.close_connection = True
+        elif path == "/api/elsewhere":
+            self.answer(200, {"path": path}, {"X-Accel-Redirect": "/.gateway/caller"})
         elif path == "/api/slow":
             time.sleep(30)
         else:
@@ -79,6 +99,7 @@ class Upstream(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Autobot)
         self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.ended = threading.Event()
         # Set to let a streamed answer go on.
         self.told = threading.Event()
 
@@ -204,7 +225,7 @@ def _taken_port() -> socket.socket:
     return listener
 
 
-def configuration(directory: Path, port: int, **gateway: Any) -> str:
+def configuration(directory: Path, port: int, proxies: Iterable[str] = (), **gateway: Any) -> str:
     """What nginx runs with: the role's template, with paths below a directory."""
     own = load_filter("gateway").own_locations((ROOT / "docs/openapi.json").read_text())
     variables = {
@@ -218,7 +239,7 @@ def configuration(directory: Path, port: int, **gateway: Any) -> str:
         "service_relay_socket": str(directory / "relay.sock"),
         "service_root": str(directory),
         "service_ipv6": False,
-        "service_proxies": [],
+        "service_proxies": list(proxies),
         "service_pages": "admin_ui",
         "service_page_paths": ["login"],
         "service_page_prefix": "/user-management",
@@ -295,5 +316,6 @@ async def gateway_site(
                 server.should_exit = True
                 await serving
                 relaying.cancel()
+                upstream.ended.set()
                 upstream.shutdown()
                 upstream.server_close()

@@ -350,6 +350,9 @@ class TestPorts:
                 passed("~ ^/x", "http://127.0.0.1:9"),
                 passed("/several/", "http://127.0.0.1:8, http://127.0.0.1:9"),
                 passed("/autobot-api/", f"https://{BACKEND}:8443/api/"),
+                passed("/elsewhere/", "https://203.0.113.9/"),
+                passed("/grafana/", "http://127.0.0.1:1"),
+                passed("/api/", "http://127.0.0.1:1"),
             ],
         }
         secrets = ["/etc/autobot/slm-secrets.env"]
@@ -383,6 +386,14 @@ class TestPorts:
                 },
             ],
         }
+        # Of somebody else's site on the port, the operator decides.
+        wiki = server("/etc/nginx/sites-enabled/wiki", 443, upstream="http://127.0.0.1:8080")
+        found["web"]["servers"].append(wiki)
+        named = [it for it in conflicts([wanted("slm", found)]) if it.kind == "port"]
+        assert yaml.safe_load(named[1].lines)["slm_server_gateway"]["replaces"] == value["replaces"]
+        replaced = wanted("slm", found, replaced_sites=value["replaces"])
+        [left] = (it for it in conflicts([replaced]) if it.kind == "port")
+        assert "wiki" in left.what
         # It is one variable, whatever else a host's file says.
         [proposed] = proposal([wanted("slm", found)], named).values()
         assert yaml.safe_load(proposed)["slm_server_gateway"]["pages"] == value["pages"]

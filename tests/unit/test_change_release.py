@@ -137,6 +137,35 @@ def test_a_link_that_is_to_go_comes_back_as_a_link(host: Host) -> None:
     assert link.readlink() == Path("kept")
 
 
+@pytest.mark.parametrize("action", ["back", "boot"])
+def test_a_first_release_that_replaces_something_gives_it_back(host: Host, action: str) -> None:
+    """Somebody was served by it: AutoBot's users, where the gateway takes its site's place."""
+    (host.root / "current").unlink()
+    host.write({"site": "AutoBot's"})
+    before = host.files
+    relay = host.etc / f"{UNIT}-relay.service"
+    host.stage({"ours": "new", relay.name: "relay"}, absent=("site",))
+    asked = host.switch()
+    assert "site" not in host.files
+    assert f"--unit={UNIT}-undo" in asked
+    assert host.current == NEW
+    asked = host.run(action, "it fails")
+    assert host.files == before
+    assert not (host.root / "current").is_symlink()
+    assert (host.root / "releases" / NEW / ".failed").read_text() == "it fails\n"
+    if action == "back":
+        assert "systemctl reload-or-restart nginx.service" in asked
+        assert f"systemctl stop {UNIT}-relay.socket {UNIT}-relay.service" in asked
+
+
+def test_a_first_release_that_replaces_nothing_has_nothing_to_go_back_to(host: Host) -> None:
+    (host.root / "current").unlink()
+    host.stage({"ours": "new"})
+    assert "undo" not in host.switch()
+    assert host.run("back", "it fails") == ""
+    assert host.files["ours"] == "new"
+
+
 def test_a_failed_release_says_why_and_the_same_one_does_not(host: Host) -> None:
     host.stage({"env": "new"})
     host.switch()

@@ -86,16 +86,20 @@ def gateway(host: Host, ports: list[int]) -> tuple[Entry, ...]:
     return tuple(
         Entry(it.variable, value, REASON)
         for it in SERVICES
-        if it.port in ports and (value := wanted(host, it, ports))
+        if it.port in ports and (value := wanted(host, it))
     )
 
 
-def wanted(host: Host, service: Service, ports: list[int]) -> dict[str, Any]:
-    """The gateway's variable; empty where there is none."""
+def wanted(host: Host, service: Service) -> dict[str, Any]:
+    """The gateway's variable; empty where there is none.
+
+    A site of somebody else's on the same port stays for the operator to decide.
+    """
     sites = [
         server
         for server in host.survey["web"].get("servers") or []
-        if any(listen["port"] in ports for listen in server["listens"])
+        if any(listen["port"] == service.port for listen in server["listens"])
+        and any(it["path"] == service.own and it["upstream"] for it in server["locations"])
     ]
     locations = [it for site in sites for it in site["locations"]]
     own = next((it["upstream"] for it in locations if it["path"] == service.own), "")
@@ -107,16 +111,26 @@ def wanted(host: Host, service: Service, ports: list[int]) -> dict[str, Any]:
     if pages and not any(it["path"] == "/" and it["upstream"] for it in locations):
         value["pages"] = pages
     value["secret"] = {"file": secret[0], "variable": secret[1]}
-    value["routes"] = [
-        route(it, path[1], own, host.names)
-        for it in locations
-        # Of several servers, none is taken for the others.
-        if it["upstream"] and "," not in it["upstream"] and (path := PLAIN.fullmatch(it["path"]))
-    ]
+    # Of several with one path, the first: nginx takes one.
+    routes: dict[str, dict[str, Any]] = {}
+    for it in locations:
+        if passes(it, host.names) and (path := PLAIN.fullmatch(it["path"])):
+            routes.setdefault(path[1], route(it, path[1], own, host.names))
+    value["routes"] = list(routes.values())
     value["open"] = [
         {"from": service.machines(host, service.port), "requests": list(service.requests)}
     ]
     return value
+
+
+def passes(location: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+    """Whether a location can be a route: it leads to one server, over TLS to one of the site's."""
+    url = urlsplit(location["upstream"])
+    return (
+        "," not in location["upstream"]
+        and url.hostname is not None
+        and (url.scheme == "http" or url.hostname in names)
+    )
 
 
 def route(

@@ -76,7 +76,7 @@ remember() {
         undo=undo.new
         rm -rf undo.new
         mkdir -m 0700 undo.new
-        cp -P current undo.new/current
+        if [ -L current ]; then cp -P current undo.new/current; fi
         if [ -L previous ]; then cp -P previous undo.new/previous; fi
         echo "$units" >undo.new/unit
     fi
@@ -114,15 +114,17 @@ sockets() {
 case $action in
 switch)
     units=$3 release=releases/$4
-    # The first release has none to go back to.
-    if [ -L current ]; then
+    # The first release has none to go back to, unless it takes the place of what others had.
+    if [ -L current ] || [ -s next/absent ]; then
         remember
         stop_timer "$units"
         # A timer does not outlive a reboot; this undoes what nobody has confirmed until then.
         systemctl enable --quiet "${units%% *}-boot.service"
         systemd-run --quiet --collect --unit="${units%% *}-undo" --on-active="$5" \
             --timer-property=AccuracySec=1s -- "$PWD/change_release.sh" back "$PWD"
-        if [ "$(readlink undo/current)" != "$release" ]; then
+        if [ ! -L undo/current ]; then
+            :
+        elif [ "$(readlink undo/current)" != "$release" ]; then
             point previous "$(readlink undo/current)"
         elif [ -L undo/previous ]; then
             point previous "$(readlink undo/previous)"
@@ -170,11 +172,15 @@ back | boot)
     stop_timer "$units"
     failed=$(readlink current)
     before=$(sockets "$units")
+    # With a gateway each has another beside it, for WebSockets.
+    for unit in $units; do
+        if [ -e "/etc/systemd/system/$unit-relay.service" ]; then units="$units $unit-relay"; fi
+    done
     take undo
     if [ -L undo/previous ]; then point previous "$(readlink undo/previous)"; else rm -f previous; fi
-    point current "$(readlink undo/current)"
+    if [ -L undo/current ]; then point current "$(readlink undo/current)"; else rm -f current; fi
     systemctl daemon-reload
-    if [ "$failed" != "$(readlink current)" ]; then
+    if [ "$failed" != "$(readlink current || true)" ]; then
         echo "${3:-nobody confirmed it in time}" >"$failed/.failed"
     fi
     # At boot nothing runs yet.

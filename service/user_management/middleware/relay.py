@@ -10,14 +10,16 @@ import logging
 import re
 import socket
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from user_management.config import load_settings
-from user_management.database import Database
+from user_management.database import READERS, Database
 from user_management.errors import DatabaseUnavailable, DomainError, reason
 from user_management.middleware.logs import configure_logging
 from user_management.population import Population
@@ -28,6 +30,8 @@ CHECKED_EVERY: Final = 20.0  # seconds
 _HEAD_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 _DEADLINE: Final = 10.0  # seconds: for the head of a request, and to reach AutoBot
+_STALLED: Final = 60.0  # seconds: who reads nothing for so long is gone
+_BACKLOG: Final = 1024  # as the socket's unit says
 _SOCKET: Final = 3  # what systemd hands over
 
 _TARGET: Final = re.compile(rb"\r\nX-Relay-To: *([A-Za-z0-9.-]+):([0-9]+)(?=\r\n)", re.IGNORECASE)
@@ -60,7 +64,9 @@ class Relay:
 
     async def serve(self, listener: socket.socket) -> None:
         """Take connections from nginx until cancelled."""
-        server = await asyncio.start_unix_server(self._pass_on, sock=listener, limit=_HEAD_BYTES)
+        server = await asyncio.start_unix_server(
+            self._pass_on, sock=listener, limit=_HEAD_BYTES, backlog=_BACKLOG
+        )
         async with server, asyncio.TaskGroup() as group:
             group.create_task(self._look_after())
             await server.serve_forever()
@@ -68,8 +74,8 @@ class Relay:
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(CHECKED_EVERY)
-            for session in list(self._open):
-                await self._close_if_over(session)
+            for some in batched(list(self._open), READERS):
+                await asyncio.gather(*map(self._close_if_over, some))
 
     async def _close_if_over(self, session: RelayedSession) -> None:
         try:
@@ -77,6 +83,8 @@ class Relay:
         except DatabaseUnavailable:
             # Nobody knows. It is asked again, and nobody begins anew meanwhile.
             return
+        except asyncpg.PostgresError:
+            _logger.exception("A session cannot be looked up")
         except DomainError as error:
             writers = self._open.get(session, set())
             _logger.info("Closed %d WebSockets: %s", len(writers), reason(error))
@@ -116,12 +124,20 @@ class Relay:
                     del self._open[session]
 
 
+def batched(sessions: list[RelayedSession], size: int) -> Iterator[list[RelayedSession]]:
+    """So many at a time: each has a connection to the database."""
+    for start in range(0, len(sessions), size):
+        yield sessions[start : start + size]
+
+
 @asynccontextmanager
 async def _closing(writer: StreamWriter) -> AsyncIterator[None]:
     try:
         yield
     finally:
         writer.close()
+        # Who does not read keeps what is to be said, and that its connection.
+        asyncio.get_running_loop().call_later(_DEADLINE, writer.transport.abort)
 
 
 async def _both_ways(
@@ -143,7 +159,8 @@ async def _both_ways(
 async def _one_way(reader: StreamReader, writer: StreamWriter) -> None:
     while piece := await reader.read(_PIECE_BYTES):
         writer.write(piece)
-        await writer.drain()
+        async with asyncio.timeout(_STALLED):
+            await writer.drain()
 
 
 def run(population: Population, check: Callable[[AuthenticatedUser], object]) -> None:
