@@ -23,8 +23,8 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
  *
  * Begin a session. The answer is the same whatever the reason of a refusal.
  */
-export const loginOfPlaybooks = <ThrowOnError extends boolean = true>(options: Options<LoginOfPlaybooksData, ThrowOnError>): RequestResult<LoginOfPlaybooksResponses, LoginOfPlaybooksErrors, ThrowOnError> => (options.client ?? client).post<LoginOfPlaybooksResponses, LoginOfPlaybooksErrors, ThrowOnError>({
-    url: '/api/auth/login',
+export const login = <ThrowOnError extends boolean = true>(options: Options<LoginData, ThrowOnError>): RequestResult<LoginResponses, LoginErrors, ThrowOnError> => (options.client ?? client).post<LoginResponses, LoginErrors, ThrowOnError>({
+    url: '/api/slm-auth/login',
     ...options,
     headers: {
         'Content-Type': 'application/json',
@@ -33,12 +33,12 @@ export const loginOfPlaybooks = <ThrowOnError extends boolean = true>(options: O
 });
 
 /**
- * Login
+ * Login Of Autobot
  *
- * Begin a session. The answer is the same whatever the reason of a refusal.
+ * Begin a session of AutoBot's own pages and programs, as `login` does.
  */
-export const login = <ThrowOnError extends boolean = true>(options: Options<LoginData, ThrowOnError>): RequestResult<LoginResponses, LoginErrors, ThrowOnError> => (options.client ?? client).post<LoginResponses, LoginErrors, ThrowOnError>({
-    url: '/api/slm-auth/login',
+export const loginOfPlaybooks = <ThrowOnError extends boolean = true>(options: Options<LoginOfPlaybooksData, ThrowOnError>): RequestResult<LoginOfPlaybooksResponses, LoginOfPlaybooksErrors, ThrowOnError> => (options.client ?? client).post<LoginOfPlaybooksResponses, LoginOfPlaybooksErrors, ThrowOnError>({
+    url: '/api/auth/login',
     ...options,
     headers: {
         'Content-Type': 'application/json',

@@ -1684,59 +1684,6 @@ export type JsonValue = null | boolean | number | string | Array<JsonValue> | {
     [key: string]: JsonValue;
 };
 
-export type LoginOfPlaybooksData = {
-    body: LoginRequest;
-    path?: never;
-    query?: never;
-    url: '/api/auth/login';
-};
-
-export type LoginOfPlaybooksErrors = {
-    /**
-     * The request cannot be read (`bad_request`)
-     */
-    400: Problem;
-    /**
-     * Login refused (`invalid_credentials`)
-     */
-    401: Problem;
-    /**
-     * The request body is too large (`body_too_large`)
-     */
-    413: Problem;
-    /**
-     * The request body is of the wrong type (`unsupported_media_type`)
-     */
-    415: Problem;
-    /**
-     * The request is not valid (`validation_error`)
-     */
-    422: Problem;
-    /**
-     * Too many failed attempts (`too_many_attempts`)
-     */
-    429: Problem;
-    /**
-     * Internal error (`internal_error`)
-     */
-    500: Problem;
-    /**
-     * A database is unavailable (`database_unavailable`); Too many logins at once (`hash_queue_full`)
-     */
-    503: Problem;
-};
-
-export type LoginOfPlaybooksError = LoginOfPlaybooksErrors[keyof LoginOfPlaybooksErrors];
-
-export type LoginOfPlaybooksResponses = {
-    /**
-     * Successful Response
-     */
-    200: TokenResponse;
-};
-
-export type LoginOfPlaybooksResponse = LoginOfPlaybooksResponses[keyof LoginOfPlaybooksResponses];
-
 export type LoginData = {
     body: LoginRequest;
     path?: never;
@@ -1789,6 +1736,59 @@ export type LoginResponses = {
 };
 
 export type LoginResponse = LoginResponses[keyof LoginResponses];
+
+export type LoginOfPlaybooksData = {
+    body: LoginRequest;
+    path?: never;
+    query?: never;
+    url: '/api/auth/login';
+};
+
+export type LoginOfPlaybooksErrors = {
+    /**
+     * The request cannot be read (`bad_request`)
+     */
+    400: Problem;
+    /**
+     * Login refused (`invalid_credentials`)
+     */
+    401: Problem;
+    /**
+     * The request body is too large (`body_too_large`)
+     */
+    413: Problem;
+    /**
+     * The request body is of the wrong type (`unsupported_media_type`)
+     */
+    415: Problem;
+    /**
+     * The request is not valid (`validation_error`)
+     */
+    422: Problem;
+    /**
+     * Too many failed attempts (`too_many_attempts`)
+     */
+    429: Problem;
+    /**
+     * Internal error (`internal_error`)
+     */
+    500: Problem;
+    /**
+     * A database is unavailable (`database_unavailable`); Too many logins at once (`hash_queue_full`)
+     */
+    503: Problem;
+};
+
+export type LoginOfPlaybooksError = LoginOfPlaybooksErrors[keyof LoginOfPlaybooksErrors];
+
+export type LoginOfPlaybooksResponses = {
+    /**
+     * Successful Response
+     */
+    200: TokenResponse;
+};
+
+export type LoginOfPlaybooksResponse = LoginOfPlaybooksResponses[keyof LoginOfPlaybooksResponses];
 
 export type RefreshData = {
     body: RefreshRequest;
