@@ -8,8 +8,9 @@ usage: stage.py [--give-way] NAME BUDGET COMMAND...
 
 What the command prints goes to build/stages/NAME.log, and to the terminal when it has ended. Its
 CPU seconds are those of all that it started, also of what it left behind, and of its lab's hosts;
-one that gives way has no lab. They are counted as if the core were as fast as REFERENCE: a budget
-does not depend on the machine.
+one that gives way has no lab. They are counted as if the core were as fast as REFERENCE. A core
+slower than BUSY allows has neighbours that take its caches: what exceeds a budget there is said,
+and fails nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pathlib import Path
 STAGES = Path(__file__).resolve().parents[1] / "build" / "stages"
 # CPU seconds of probe() on the core for which the budgets were written.
 REFERENCE = 0.019
+BUSY = 1.15  # times as slow
 PROBED_EVERY = 5.0
 GIVES_WAY = 5  # niceness
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -42,10 +44,10 @@ COUNTERS = (
     ("/sys/fs/cgroup/cpuacct/libpod_parent/libpod-{}/cpuacct.usage", 1e9),
     ("/sys/fs/cgroup/machine.slice/libpod-{}.scope/cpu.stat", 1e6),
 )
-# Where the kernel weighs all containers against each session here, and three times the usual.
+# Where the kernel weighs all containers against each session here, and six times the usual.
 WEIGHTS = (
-    ("/sys/fs/cgroup/cpu/libpod_parent/cpu.shares", 3 * 1024),
-    ("/sys/fs/cgroup/machine.slice/cpu.weight", 3 * 100),
+    ("/sys/fs/cgroup/cpu/libpod_parent/cpu.shares", 6 * 1024),
+    ("/sys/fs/cgroup/machine.slice/cpu.weight", 6 * 100),
 )
 
 
@@ -175,9 +177,10 @@ def run(name: str, budget: float, command: list[str], *, gives_way: bool = False
         seconds += max(used_by_hosts() - hosts, 0.0)
     slower = slowness.end()
     counted = seconds / slower
+    exceeded = counted > budget
     # A full run tries more than a budget allows.
-    exceeded = counted > budget and os.environ.get("FULL") != "1"
-    if exceeded:
+    judged = slower <= BUSY and os.environ.get("FULL") != "1"
+    if exceeded and judged:
         status = status or 1
     took = {
         "stage": name,
@@ -189,8 +192,10 @@ def run(name: str, budget: float, command: list[str], *, gives_way: bool = False
     }
     (STAGES / f"{name}.json").write_text(json.dumps(took))
     verdict = "passed" if status == 0 else f"FAILED ({status})"
-    if exceeded:
+    if exceeded and judged:
         verdict += ": more CPU seconds than its budget; find what came, or raise it in the Makefile"
+    elif exceeded:
+        verdict += f": more CPU seconds than its budget, on a core {slower:.2f} times as slow"
     with (STAGES / "terminal").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         sys.stdout.buffer.write(log.read_bytes())

@@ -39,13 +39,13 @@ DEADLINES = (
 
 @pytest.fixture(autouse=True)
 def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy is no dead database: deadlines are ten times as long.
+    """A machine that is busy is no dead database: deadlines are five minutes and more.
 
     Not in tests of the deadlines themselves, which are marked so.
     """
     if request.node.get_closest_marker("deadlines") is None:
         for name in DEADLINES:
-            longer = 10 * getattr(user_management.database, name)
+            longer = 300 * getattr(user_management.database, name)
             monkeypatch.setattr(user_management.database, name, longer)
 
 

@@ -318,7 +318,7 @@ async def test_a_run_waits_for_another_one(provisioned: Callable[..., Any]) -> N
             cwd=ROOT, env=database.environment(), stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'alembic'"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(600):
             while not await other.fetchval(f"{there} AND pg_sleep(0.05) IS NOT NULL"):
                 assert run.returncode is None
         await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""People at work while the site changes under them: 7 requests a second, 50 with FULL=1.
+"""People at work while the site changes under them: 3.5 requests a second, 50 with FULL=1.
 
 The rate does not wait for the answers: a service that stands still for a second has as many
 requests to answer after it, as it would have with people.
@@ -25,12 +25,12 @@ from people import Account
 # Requests a second. Hashing a password takes a core for a fifth of a second: logins are few.
 RATES = budget(
     small={
-        "SLM login": 0.25,
-        "SLM me": 1.5,
-        "SLM list of administrators": 1.0,
-        "SLM list of users": 1.0,
-        "backend login": 0.25,
-        "backend me": 3.0,
+        "SLM login": 0.125,
+        "SLM me": 0.75,
+        "SLM list of administrators": 0.5,
+        "SLM list of users": 0.5,
+        "backend login": 0.125,
+        "backend me": 1.5,
     },
     full={
         "SLM login": 1.0,

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -69,16 +70,50 @@ def test_a_command_that_fails_fails_its_stage(stage: Path) -> None:
     assert took(stage, "some")["status"] == 7
 
 
-def test_a_stage_has_a_budget(stage: Path) -> None:
-    done = run(stage, "some", "0.01", "python3", "-c", WORK)
-    assert done.returncode == 1
-    assert "more CPU seconds than its budget" in done.stdout
-    assert run(stage, "some", "60", "python3", "-c", WORK).returncode == 0
+@pytest.fixture
+def core(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., int]:
+    """Run a stage of 50 counted seconds on a core so many times as slow as REFERENCE."""
+
+    def run_on(slower: float, budget: float, command: str = "true") -> int:
+        monkeypatch.setattr(program, "probe", lambda: slower * program.REFERENCE)
+        monkeypatch.setattr(program, "used_by_children", lambda: 50 * slower)
+        status: int = program.run("some", budget, [command])
+        return status
+
+    monkeypatch.setattr(program, "STAGES", tmp_path)
+    monkeypatch.setattr(program, "used_by_hosts", lambda: 0.0)
+    return run_on
 
 
-def test_a_full_run_has_none(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_has_a_budget(
+    core: Callable[..., int], capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert core(1.0, 49.9) == 1
+    assert b"FAILED (1): more CPU seconds than its budget; find" in capsysbinary.readouterr().out
+    assert core(1.0, 50.1) == 0
+
+
+def test_a_full_run_has_none(core: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULL", "1")
-    assert run(stage, "some", "0.01", "python3", "-c", WORK).returncode == 0
+    assert core(1.0, 49.9) == 0
+
+
+def test_a_slow_core_has_more_seconds(core: Callable[..., int]) -> None:
+    assert core(1.1, 50.1) == 0
+    assert core(1.1, 49.9) == 1
+
+
+def test_a_budget_fails_nothing_on_a_core_with_neighbours(
+    core: Callable[..., int], capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert core(1.2, 49.9) == 0
+    said = capsysbinary.readouterr().out
+    assert b"stage some: passed: more CPU seconds than its budget, on a core 1.20 times" in said
+    assert core(1.2, 50.1) == 0
+    assert b"budget, on" not in capsysbinary.readouterr().out
+    assert core(1.2, 49.9, "false") == 1
 
 
 def test_a_stage_can_give_way(stage: Path) -> None:
@@ -138,17 +173,6 @@ def test_what_is_left_behind_is_counted(stage: Path) -> None:
     )
     assert run(stage, "some", "60", "sh", "-c", left).returncode == 0
     assert int(str(took(stage, "some")["cpu"])) >= 1
-
-
-def test_a_slow_core_has_more_seconds(
-    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(program, "STAGES", tmp_path)
-    monkeypatch.setattr(program, "probe", lambda: 10 * program.REFERENCE)
-    monkeypatch.setattr(program, "used_by_children", lambda: 50.0)
-    monkeypatch.setattr(program, "used_by_hosts", lambda: 0.0)
-    assert program.run("some", 5, ["true"]) == 0
-    assert program.run("some", 4.9, ["true"]) == 1
 
 
 @pytest.mark.parametrize(("gives_way", "counted"), [(False, 40), (True, 0)])
