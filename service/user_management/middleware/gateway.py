@@ -7,7 +7,6 @@ that moment, and goes on with a token that is good for a minute; docs/gateway.md
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
@@ -23,7 +22,7 @@ from user_management.middleware.problems import problem
 from user_management.middleware.resources import Gateway, Resources
 from user_management.security.autobot_tokens import Claims
 from user_management.services import AuthenticatedUser, authenticate
-from user_management.services.authentication import NamedSession
+from user_management.services.authentication import NamedSession, SessionOf
 from user_management.services.sessions import prolong_session
 
 # Not under /api: nginx has no way here but its own question.
@@ -39,19 +38,6 @@ USER_HEADER: Final = "X-Gateway-User"
 
 # Use prolongs a session, once in so long: not each of the requests of a page writes a row.
 PROLONGED_EVERY: Final = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSession:
-    """The session that a cookie of the gateway names."""
-
-    session_id: UUID
-    user_id: UUID
-
-    @property
-    def content(self) -> bytes:
-        """What is sealed."""
-        return self.session_id.bytes + self.user_id.bytes
 
 
 class Question:
@@ -109,7 +95,7 @@ def keep_gateway_cookie(
     gateway = resources.gateway
     if gateway is None:
         return
-    sealed = gateway.seals.sealed(SealedSession(session_id, user_id).content)
+    sealed = gateway.seals.sealed(session_id.bytes + user_id.bytes)
     for path in gateway.cookie_paths:
         response.set_cookie(
             gateway.cookie,
@@ -143,7 +129,7 @@ def _named_by_cookies(
 ) -> Iterator[NamedSession]:
     sealed = gateway.seals.opened(cookie_of(request, gateway.cookie) or "")
     if sealed is not None:
-        yield SealedSession(UUID(bytes=sealed[:16]), UUID(bytes=sealed[16:]))
+        yield SessionOf(UUID(bytes=sealed[:16]), UUID(bytes=sealed[16:]))
     if resources.cookies is not None:
         with suppress(NotAuthenticated):
             token = cookie_of(request, resources.cookies.access) or ""

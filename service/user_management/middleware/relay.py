@@ -12,7 +12,6 @@ import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from user_management.errors import DatabaseUnavailable, DomainError, reason
 from user_management.middleware.logs import configure_logging
 from user_management.population import Population
 from user_management.services import AuthenticatedUser, authenticate
+from user_management.services.authentication import SessionOf
 
 # A session that has ended keeps no WebSocket longer than this, and the time of one statement.
 CHECKED_EVERY: Final = 20.0  # seconds
@@ -43,14 +43,6 @@ _REFUSED: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection:
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RelayedSession:
-    """Whose a WebSocket is."""
-
-    session_id: UUID
-    user_id: UUID
-
-
 class Relay:
     """Passes WebSockets on, as long as their session lasts and `check` does not object.
 
@@ -60,7 +52,7 @@ class Relay:
     def __init__(self, database: Database, check: Callable[[AuthenticatedUser], object]) -> None:
         self._database = database
         self._check = check
-        self._open: dict[RelayedSession, set[StreamWriter]] = {}
+        self._open: dict[SessionOf, set[StreamWriter]] = {}
 
     async def serve(self, listener: socket.socket) -> None:
         """Take connections from nginx until cancelled."""
@@ -77,7 +69,7 @@ class Relay:
             for some in batched(list(self._open), READERS):
                 await asyncio.gather(*map(self._close_if_over, some))
 
-    async def _close_if_over(self, session: RelayedSession) -> None:
+    async def _close_if_over(self, session: SessionOf) -> None:
         try:
             self._check(await authenticate(self._database, session))
         except DatabaseUnavailable:
@@ -111,7 +103,7 @@ class Relay:
             _logger.warning("A WebSocket was not passed on: %s", reason(e))
             writer.write(_REFUSED)
             return
-        session = RelayedSession(UUID(named[1].decode()), UUID(named[2].decode()))
+        session = SessionOf(UUID(named[1].decode()), UUID(named[2].decode()))
         async with _closing(far_writer):
             mine = self._open.setdefault(session, set())
             mine |= {writer, far_writer}
@@ -124,7 +116,7 @@ class Relay:
                     del self._open[session]
 
 
-def batched(sessions: list[RelayedSession], size: int) -> Iterator[list[RelayedSession]]:
+def batched(sessions: list[SessionOf], size: int) -> Iterator[list[SessionOf]]:
     """So many at a time: each has a connection to the database."""
     for start in range(0, len(sessions), size):
         yield sessions[start : start + size]

@@ -172,6 +172,14 @@ class NamedSession(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionOf:
+    """A session by its ids alone, as a sealed cookie or nginx names it."""
+
+    session_id: UUID
+    user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class AuthenticatedUser:
     """The caller, as the database knows them at this moment."""
 
