@@ -9,6 +9,7 @@ from applications import Databases
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app, doctor
+from slm_server.cli.checks import ok
 from user_management.population import Population
 
 
@@ -146,8 +147,7 @@ def healthy(
 ) -> Databases:
     """All is well but for HTTPS, which no test has."""
     monkeypatch.setenv("SLM_SIGNING_KEY", signing_key)
-    ok = doctor.Check(check="HTTPS certificate", state="ok", found="")
-    monkeypatch.setattr(doctor, "_check_https", lambda _: ok)
+    monkeypatch.setattr(doctor, "_check_https", lambda _: ok("HTTPS certificate", ""))
     for population in Population:
         create(slm, population, "captain", "--admin")
     return environment

@@ -7,12 +7,12 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import typer
-from pydantic import BaseModel
 from sqlalchemy import text
 
+from slm_server.cli.checks import Check, failed, ok, warning
 from slm_server.cli.common import connected
 from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
 from user_management.config import Settings, load_settings
@@ -28,15 +28,6 @@ HTTPS: Final = ("127.0.0.1", 443)
 HTTPS_NAME: Final = "localhost"
 CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 CERTIFICATE_WARNING: Final = timedelta(days=14)
-
-
-class Check(BaseModel):
-    """One thing that was looked at; `advice` says what to do where it is not ok."""
-
-    check: str
-    state: Literal["ok", "warning", "failed"]
-    found: str
-    advice: str = ""
 
 
 def examine(
@@ -58,8 +49,8 @@ async def _checks() -> list[Check]:
     try:
         settings = load_settings()
     except ConfigurationError as error:
-        return [_failed("configuration", "not usable", str(error))]
-    checks = [_ok("configuration", "complete"), *_check_keys(settings)]
+        return [failed("configuration", "not usable", str(error))]
+    checks = [ok("configuration", "complete"), *_check_keys(settings)]
     for population in Population:
         checks += [check async for check in _check_database(settings, population)]
     checks += _check_ssh(os.environ.get("HOST_SSH_PASSWORDS"))
@@ -74,9 +65,9 @@ def _check_keys(settings: Settings) -> Iterator[Check]:
             raise ConfigurationError("Set SLM_SIGNING_KEY, or deploy again: it makes the key.")
         key = SigningKey.from_pem(secret.get_secret_value(), variable="SLM_SIGNING_KEY")
     except ConfigurationError as error:
-        yield _failed("signing key", "not usable", str(error))
+        yield failed("signing key", "not usable", str(error))
         return
-    yield _ok("signing key", f"kid {key.kid}")
+    yield ok("signing key", f"kid {key.kid}")
 
 
 async def _check_database(settings: Settings, population: Population) -> AsyncIterator[Check]:
@@ -92,7 +83,7 @@ async def _check_database(settings: Settings, population: Population) -> AsyncIt
                 )
             )
             row = facts.one()
-            yield _ok(name, f"{row.database}, {' '.join(row.version.split()[:2])}")
+            yield ok(name, f"{row.database}, {' '.join(row.version.split()[:2])}")
             yield _check_tls(settings, population, row.tls)
             yield _check_clock(population, row.clock)
             schema = await read_schema(session)
@@ -104,9 +95,9 @@ async def _check_database(settings: Settings, population: Population) -> AsyncIt
             yield _check_names(population, await count_shared_names(session))
             yield _check_seals(population, await count_overdue(session))
     except ConfigurationError as error:
-        yield _failed(name, "not configured", str(error))
+        yield failed(name, "not configured", str(error))
     except DatabaseUnavailable:
-        yield _failed(
+        yield failed(
             name,
             "does not answer",
             "See that PostgreSQL runs on its host and that the firewall lets this host pass; "
@@ -117,10 +108,10 @@ async def _check_database(settings: Settings, population: Population) -> AsyncIt
 def _check_tls(settings: Settings, population: Population, tls: bool | None) -> Check:
     name = f"{population} encryption"
     if settings.database(population).is_unix_socket:
-        return _ok(name, "unix socket")
+        return ok(name, "unix socket")
     if tls:
-        return _ok(name, "TLS, name verified")
-    return _failed(name, "plain", "Deploy again: the service connects by TLS only.")
+        return ok(name, "TLS, name verified")
+    return failed(name, "plain", "Deploy again: the service connects by TLS only.")
 
 
 def _check_clock(population: Population, clock: datetime) -> Check:
@@ -128,8 +119,8 @@ def _check_clock(population: Population, clock: datetime) -> Check:
     difference = abs(datetime.now(UTC) - clock)
     found = f"{difference.total_seconds():.1f} s apart"
     if difference <= CLOCK_TOLERANCE:
-        return _ok(name, found)
-    return _failed(
+        return ok(name, found)
+    return failed(
         name, found, "Let both hosts keep network time (timedatectl): sessions end by the clock."
     )
 
@@ -137,10 +128,10 @@ def _check_clock(population: Population, clock: datetime) -> Check:
 def _check_schema(population: Population, schema: Schema) -> Check:
     name = f"{population} schema"
     if schema.revision == EXPECTED_REVISION:
-        return _ok(name, f"revision {schema.revision}")
+        return ok(name, f"revision {schema.revision}")
     if schema.fits:
-        return _ok(name, f"revision {schema.revision}, which suits {EXPECTED_REVISION} too")
-    return _failed(
+        return ok(name, f"revision {schema.revision}, which suits {EXPECTED_REVISION} too")
+    return failed(
         name,
         f"revision {schema.revision or 'none'}, not {EXPECTED_REVISION}",
         "Deploy again: it migrates the databases before it switches the release.",
@@ -150,12 +141,11 @@ def _check_schema(population: Population, schema: Schema) -> Check:
 def _check_administrators(population: Population, state: AdministratorState) -> Check:
     name = f"{population} administrators"
     if state is AdministratorState.ESTABLISHED:
-        return _ok(name, state)
-    return Check(
-        check=name,
-        state="warning",
-        found=state,
-        advice="Log in with the one-time password and change it."
+        return ok(name, state)
+    return warning(
+        name,
+        state,
+        "Log in with the one-time password and change it."
         if state is AdministratorState.UNUSED
         else f"slm admin create --population {population} --username … --email …",
     )
@@ -164,20 +154,19 @@ def _check_administrators(population: Population, state: AdministratorState) -> 
 def _check_names(population: Population, shared: int) -> Check:
     name = f"{population} names"
     if not shared:
-        return _ok(name, "each is one user's")
-    return Check(
-        check=name,
-        state="warning",
-        found=f"{shared} users with a name or address that is, or looks like, another's",
-        advice=f"slm users check --population {population} names them: give them other names.",
+        return ok(name, "each is one user's")
+    return warning(
+        name,
+        f"{shared} users with a name or address that is, or looks like, another's",
+        f"slm users check --population {population} names them: give them other names.",
     )
 
 
 def _check_seals(population: Population, unsealed: int) -> Check:
     name = f"{population} audit log"
     if not unsealed:
-        return _ok(name, "sealed")
-    return _failed(
+        return ok(name, "sealed")
+    return failed(
         name,
         f"{unsealed} rows without a seal after {TOLERANCE.seconds // 60} minutes",
         "See that the service runs and what it says (journalctl --unit autobot-slm-users), then "
@@ -190,21 +179,19 @@ def _check_ssh(passwords: str | None) -> Iterator[Check]:
     name = "SSH of this host"
     match passwords:
         case "refused":
-            yield _ok(name, "takes keys, no passwords")
+            yield ok(name, "takes keys, no passwords")
         case "accepted":
-            yield Check(
-                check=name,
-                state="warning",
-                found="takes passwords too",
-                advice="Set site_ssh_logins: keys_only and deploy again, unless somebody has to "
+            yield warning(
+                name,
+                "takes passwords too",
+                "Set site_ssh_logins: keys_only and deploy again, unless somebody has to "
                 "log in with one, as AutoBot's fleet manager does.",
             )
         case "unknown":
-            yield Check(
-                check=name,
-                state="warning",
-                found="sshd does not say whether it takes passwords",
-                advice="Run as root: /usr/sbin/sshd -T",
+            yield warning(
+                name,
+                "sshd does not say whether it takes passwords",
+                "Run as root: /usr/sbin/sshd -T",
             )
 
 
@@ -219,9 +206,9 @@ def _check_https(ca: Path | None) -> Check:
         ):
             certificate = tls.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        return _failed(name, error.verify_message, "Deploy again: it renews certificates.")
+        return failed(name, error.verify_message, "Deploy again: it renews certificates.")
     except OSError as error:
-        return _failed(
+        return failed(
             name,
             f"no answer on port {HTTPS[1]}: {error.strerror or reason(error)}",
             "See that nginx runs: systemctl status nginx.",
@@ -229,15 +216,5 @@ def _check_https(ca: Path | None) -> Check:
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
     found = f"until {ends:%Y-%m-%d}"
     if ends - datetime.now(UTC) > CERTIFICATE_WARNING:
-        return _ok(name, found)
-    return Check(
-        check=name, state="warning", found=found, advice="Deploy again: it renews certificates."
-    )
-
-
-def _ok(check: str, found: str) -> Check:
-    return Check(check=check, state="ok", found=found)
-
-
-def _failed(check: str, found: str, advice: str) -> Check:
-    return Check(check=check, state="failed", found=found, advice=advice)
+        return ok(name, found)
+    return warning(name, found, "Deploy again: it renews certificates.")
