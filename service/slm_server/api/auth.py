@@ -35,6 +35,7 @@ from user_management.schemas.auth import (
 )
 from user_management.security.autobot_tokens import Claims
 from user_management.services import AuthenticatedUser, Grant
+from user_management.services.authentication import AUTOBOTS_WAY
 
 router = APIRouter(tags=["authentication"], responses=problem_responses("internal_error"))
 
@@ -62,7 +63,7 @@ async def login_of_autobot(
     body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep, response: Response
 ) -> TokenResponse:
     """Begin a session of AutoBot's own pages and programs, as `login` does."""
-    grant = await service.login(body.username, body.password)
+    grant = await service.login(body.username, body.password, way=AUTOBOTS_WAY)
     keep_gateway_cookie(response, resources, grant.session_id, grant.user_id)
     return _tokens(resources, grant, is_lasting=True)
 

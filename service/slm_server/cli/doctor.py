@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from sqlalchemy import text
@@ -15,6 +15,7 @@ from sqlalchemy import text
 from slm_server.cli.checks import Check, failed, ok, warning
 from slm_server.cli.common import connected
 from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
+from slm_server.cli.takeover import check_takeover
 from user_management.config import Settings, load_settings
 from user_management.database import EXPECTED_REVISION, Schema, read_schema
 from user_management.errors import ConfigurationError, DatabaseUnavailable, reason
@@ -29,30 +30,38 @@ HTTPS_NAME: Final = "localhost"
 CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 CERTIFICATE_WARNING: Final = timedelta(days=14)
 
+TakeoverOption = Annotated[
+    bool,
+    typer.Option("--takeover", help="Instead: does anything still use what AutoBot had before?"),
+]
+
 
 def examine(
     form: FormatOption = None,
     wide: WideOption = False,
     as_json: JsonOption = False,
+    takeover: TakeoverOption = False,
 ) -> None:
     """Check configuration, databases, certificates and clock, and say what to do.
 
     Ends with status 1 when something failed; warnings alone do not.
     """
-    checks = asyncio.run(_checks())
+    checks = asyncio.run(_checks(takeover=takeover))
     show(checks, ("check", "state", "found", "advice"), form, as_json=as_json, wide=wide)
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(1)
 
 
-async def _checks() -> list[Check]:
+async def _checks(*, takeover: bool) -> list[Check]:
     try:
         settings = load_settings()
     except ConfigurationError as error:
         return [failed("configuration", "not usable", str(error))]
-    checks = [ok("configuration", "complete"), *_check_keys(settings)]
-    for population in Population:
-        checks += [check async for check in _check_database(settings, population)]
+    look = check_takeover if takeover else _check_database
+    found = [check for each in Population async for check in look(settings, each)]
+    if takeover:
+        return found
+    checks = [ok("configuration", "complete"), *_check_keys(settings), *found]
     checks += _check_ssh(os.environ.get("HOST_SSH_PASSWORDS"))
     checks.append(await asyncio.to_thread(_check_https, settings.slm_postgres_sslrootcert))
     return checks

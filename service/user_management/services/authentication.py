@@ -77,6 +77,9 @@ _UserRow = Row[*tuple[Any, ...]]
 # The row may change while its password is hashed; once is bad luck, twice is an attack.
 _LOGIN_ATTEMPTS = 2
 
+# In the audit log: a login by the route of AutoBot's own pages and playbooks.
+AUTOBOTS_WAY: Final = "autobot"
+
 # So long after they have proved who they are, people are not asked again.
 RECENT: Final = timedelta(minutes=10)
 
@@ -281,11 +284,14 @@ class AuthenticationService:
         self._limits = LimitService(session, policy)
         self._current_password = CurrentPassword(session, context, hasher, policy)
 
-    async def login(self, identifier: str, password: str, device: bytes | None = None) -> Grant:
+    async def login(
+        self, identifier: str, password: str, device: bytes | None = None, way: str | None = None
+    ) -> Grant:
         """Begin a session for a user name or e-mail address, in any case.
 
-        `device` is the caller's browser, if it is one. No connection is held while the password is
-        hashed. Raises InvalidCredentials, TooManyAttempts, HashQueueFull, DatabaseUnavailable.
+        `device` is the caller's browser, if it is one; `way` is for the audit log. No connection is
+        held while the password is hashed. Raises InvalidCredentials, TooManyAttempts,
+        HashQueueFull, DatabaseUnavailable.
         """
         words = login_words(identifier)
         address = self._context.ip_address
@@ -315,7 +321,7 @@ class AuthenticationService:
                     await self._limits.forgive(counters)
                 if device is not None:
                     await note_device(self.session, device, user.user_id)
-                return await self._begin(user, now)
+                return await self._begin(user, now, way)
         raise await self._refused(user, "changed_meanwhile", counters)
 
     async def refresh(self, token: str) -> Grant:
@@ -552,7 +558,7 @@ class AuthenticationService:
             details={"reason": reason, "username": user.username if user else None},
         )
 
-    async def _begin(self, user: _UserRow, now: datetime) -> Grant:
+    async def _begin(self, user: _UserRow, now: datetime, way: str | None) -> Grant:
         begun = await begin_session(
             self.session,
             self._context,
@@ -567,6 +573,7 @@ class AuthenticationService:
             begun.id,
             actor=Actor(population_of(self.session), user.user_id, user.username),
             org_id=user.org_id,
+            details={} if way is None else {"way": way},
         )
         return _grant(user, begun.id, now, begun.expires_at, begun.refresh_token)
 
