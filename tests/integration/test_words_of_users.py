@@ -193,7 +193,7 @@ async def test_two_at_once_do_not_both_get_the_word(
 async def is_waiting(database: Any) -> None:
     """Until somebody waits for a lock."""
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(600):
         while await asyncio.to_thread(database.sql, waiting, "postgres") == "0":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
