@@ -217,7 +217,10 @@ UNION ALL
 SELECT format('database %s: %s may use schema public', :'database', rolname),
     format('GRANT USAGE ON SCHEMA public TO %I', rolname)
 FROM (SELECT DISTINCT former, rolname FROM adopted) AS role
-WHERE NOT EXISTS (
+WHERE EXISTS (
+    -- As owner it may, until then.
+    SELECT FROM pg_namespace WHERE nspname = 'public' AND nspowner = former
+) OR NOT EXISTS (
     SELECT FROM pg_namespace, aclexplode(nspacl)
     WHERE nspname = 'public' AND grantee = former AND privilege_type = 'USAGE'
 )
