@@ -15,7 +15,8 @@ short_description: rules of the site among those of ufw
 description:
   - Adds what is missing behind the rules that are there, so that what these deny stays denied, and
     takes out rules of the site that are not wanted any more. They are known by their comment.
-    Rules of others are never changed.
+  - Rules of others are never changed. Of one and the same traffic ufw has one rule - where it is
+    somebody else's, what that says holds.
 options:
   rules:
     description: What is to be let in; empty takes out all rules of the site.
@@ -43,6 +44,16 @@ def bare(source: str) -> str:
     return source.removesuffix("/32").removesuffix("/128")
 
 
+def key_of(rule: dict[str, Any]) -> tuple[str, str]:
+    """What a rule that was found is told by."""
+    return bare(rule["source"]), ",".join(rule["ports"])
+
+
+def is_plain(rule: dict[str, Any]) -> bool:
+    """Whether a rule says of an opening no more than from where and to which port."""
+    return (rule["protocol"], rule["destination"], rule["interface"]) == ("tcp", "any", "")
+
+
 def commands(found: list[dict[str, Any]], rules: list[dict[str, Any]]) -> list[list[str]]:
     """The arguments of ufw that make the site's rules among `found` (as the survey has it) so."""
     wanted = {
@@ -51,16 +62,14 @@ def commands(found: list[dict[str, Any]], rules: list[dict[str, Any]]) -> list[l
         for port in rule["ports"]
         for source in rule["sources"]
     }
-    there = {
-        (bare(rule["source"]), ",".join(rule["ports"])): None
-        for rule in found
-        if rule["comment"] == OPENING
-    }
+    there = {key_of(rule): None for rule in found if rule["comment"] == OPENING}
+    # To add theirs would make it ours, action and comment, and later it would be taken out.
+    theirs = {key_of(rule): None for rule in found if rule["comment"] != OPENING and is_plain(rule)}
 
     def allow(source: str, port: str) -> list[str]:
         return ["allow", "from", source, "to", "any", "port", port, "proto", "tcp"]
 
-    missing = [[*allow(*key), "comment", OPENING] for key in wanted if key not in there]
+    missing = [[*allow(*key), "comment", OPENING] for key in wanted if key not in there | theirs]
     return missing + [["delete", *allow(*key)] for key in there if key not in wanted]
 
 

@@ -17,7 +17,8 @@ def openings() -> Any:
 
 def found(port: str, source: str, comment: str = "autobot-users") -> dict[str, Any]:
     """A rule as the survey has it."""
-    return {"ports": [port], "source": source, "comment": comment}
+    rest = {"protocol": "tcp", "destination": "any", "interface": "", "action": "allow"}
+    return {"ports": [port], "source": source, "comment": comment, **rest}
 
 
 def said(openings: Any, there: list[dict[str, Any]], *rules: dict[str, Any]) -> list[str]:
@@ -39,10 +40,29 @@ def test_what_is_not_wanted_any_more_is_taken_out(openings: Any) -> None:
 
 
 def test_rules_of_others_are_neither_taken_for_ours_nor_taken_out(openings: Any) -> None:
-    theirs = [found("80", "192.0.2.0/24", "the web"), found("6379", "192.0.2.7", "")]
+    theirs = [found("80", "192.0.2.7", "the web"), found("6379", "192.0.2.7", "")]
     ports = [line.split()[6] for line in said(openings, theirs, WEB)]
     assert ports == ["80", "443"]
     assert said(openings, theirs) == []
+
+
+@pytest.mark.parametrize("action", ["allow", "deny", "limit"])
+def test_a_rule_of_others_for_the_same_traffic_does_not_become_ours(
+    openings: Any, action: str
+) -> None:
+    """ufw would change it in its place, and what is taken out later would be theirs."""
+    theirs = found("443", "192.0.2.0/24", "") | {"action": action}
+    ports = [line.split()[6] for line in said(openings, [theirs], WEB)]
+    assert ports == ["80"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"protocol": "udp"}, {"destination": "192.0.2.9"}, {"interface": "eth1"}]
+)
+def test_one_that_says_more_is_another(openings: Any, more: dict[str, str]) -> None:
+    theirs = found("443", "192.0.2.0/24", "") | more
+    ports = [line.split()[6] for line in said(openings, [theirs], WEB)]
+    assert ports == ["80", "443"]
 
 
 @pytest.mark.parametrize(
