@@ -19,9 +19,9 @@ DOCUMENTATION = """
 name: host_files
 short_description: several files of a role, written to a host in one step
 description:
-  - An entry without C(content) and C(directory) is rendered from the role's template that mirrors
-    its path, C(templates/<path>.j2), or from C(template); one with C(file) is a copy of that file
-    of the role.
+  - An entry without C(content), C(edit) and C(directory) is rendered from the role's template
+    that mirrors its path, C(templates/<path>.j2), or from C(template); one with C(file) is a copy
+    of that file of the role.
   - An entry with C(secret) is written like the others, and its content is never shown. One with
     C(credentials), name to content, is a directory that holds exactly these files, which root alone
     can read.
@@ -144,7 +144,9 @@ class ActionModule(ActionBase):
             secret = entry.pop("secret", False)
             if "file" in entry:
                 entry["content"] = Path(self._find_needle("files", entry.pop("file"))).read_text()
-            elif "content" not in entry and not (entry.get("directory") or entry.get("absent")):
+            elif not {"content", "edit"} & entry.keys() and not (
+                entry.get("directory") or entry.get("absent")
+            ):
                 entry["content"] = self._render(template, variables)
             if secret and not arguments["archive"]:
                 secrets[entry["path"]] = entry.pop("content")

@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.autobot_before import Before, copy, members
 from ansible.module_utils.autobot_survey.reading import group_name, user_name
 from ansible.module_utils.basic import AnsibleModule
 
@@ -21,8 +21,9 @@ short_description: what a host was like before its first deployment
 description:
   - Copies each path, with owner, mode and time, below C(files) of the directory, once - what was
     kept is never replaced. C(manifest.json) says of each path whether it was there, and of each
-    file its checksum, owner, group and mode. C(running) has what ran and listened, and the rules
-    of the firewalls, as they were at the first time.
+    file its checksum, owner, group and mode. C(running) has what ran and listened, the packages,
+    and the rules of the firewalls, as they were at the first time; C(databases.json) says who
+    owned what in PostgreSQL, and might do what.
   - A path that is added later is kept as it is then. Where O(deployed) is there at the first time,
     the host is one that an earlier release has deployed, and nothing of it is a first copy.
 options:
@@ -58,8 +59,41 @@ RUNNING = {
     "nftables": ["nft", "list", "ruleset"],
     "iptables": ["iptables-save"],
     "ufw": ["ufw", "status", "verbose"],
+    "packages": ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n"],
 }
 SECONDS = 30
+PSQL = ["runuser", "-u", "postgres", "--", "psql", "--no-psqlrc", "--quiet", "-At"]
+DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+# Of a database: it, its schema public and the tables there, and the functions that a deployment
+# takes from everybody. Each with who owns it, and who may do what; PUBLIC has no name.
+RIGHTS = """
+WITH object (kind, name, owner, acl) AS (
+    SELECT 'DATABASE', datname::text, datdba, coalesce(datacl, acldefault('d', datdba))
+    FROM pg_database WHERE datname = current_database()
+    UNION ALL
+    SELECT 'SCHEMA', nspname, nspowner, coalesce(nspacl, acldefault('n', nspowner))
+    FROM pg_namespace WHERE nspname = 'public'
+    UNION ALL
+    SELECT 'TABLE', relname, relowner, coalesce(relacl, acldefault('r', relowner))
+    FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT
+        'FUNCTION', oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner))
+    FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace
+        AND proname ~ '^(pg_(try_)?advisory_|lo_(?!import|export)|loread$|lowrite$)'
+)
+SELECT json_agg(json_build_object(
+    'kind', kind, 'name', name, 'owner', pg_get_userbyid(owner), 'rights', (
+        SELECT json_agg(json_build_object(
+            'grantee', CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee) END,
+            'privilege', privilege_type, 'grantable', is_grantable
+        ))
+        FROM aclexplode(acl)
+    )
+))
+FROM object
+"""
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -77,12 +111,17 @@ def describe(path: Path) -> dict[str, Any]:
     return said
 
 
-def members(path: Path) -> Iterator[Path]:
-    """A path, and all that is below it."""
-    yield path
-    if path.is_dir() and not path.is_symlink():
-        for directory, directories, files in os.walk(path):
-            yield from (Path(directory, name) for name in (*directories, *files))
+def asked(database: str, query: str) -> str:
+    """What PostgreSQL answers. Raises CalledProcessError, whose `stderr` says why."""
+    done = subprocess.run(
+        [*PSQL, f"--dbname={database}", "--command", f"SET search_path = pg_catalog; {query}"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    return done.stdout
 
 
 class Copies:
@@ -101,19 +140,13 @@ class Copies:
 
     def keep(self, path: Path) -> None:
         """Copy a path, whatever an interrupted run has left of it."""
-        kept = Path(f"{self._directory}/files{path}")
+        kept = Before(self._directory).copy_of(path)
         if kept.is_dir() and not kept.is_symlink():
             shutil.rmtree(kept)
         else:
             kept.unlink(missing_ok=True)
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # It keeps owners, times, links and attributes.
-        subprocess.run(
-            ["cp", "--archive", "--no-target-directory", path, kept],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        copy(path, kept)
         self.files |= {str(each): describe(each) for each in members(path)}
         self.paths[str(path)] = "kept"
 
@@ -132,6 +165,18 @@ class Copies:
                     check=False,
                 )
                 (directory / name).write_text(result.stdout + result.stderr)
+
+    def note_databases(self) -> None:
+        """Nothing where no server runs. Raises CalledProcessError where one does not say it."""
+        try:
+            names = asked("postgres", DATABASES).splitlines()
+        except subprocess.CalledProcessError:
+            return
+        said = {
+            "roles": asked("postgres", "SELECT rolname FROM pg_roles ORDER BY 1").splitlines(),
+            "databases": {name: json.loads(asked(name, RIGHTS)) for name in names},
+        }
+        (self._directory / "databases.json").write_text(json.dumps(said, indent=1) + "\n")
 
     def write(self) -> None:
         """Say what is kept. Until this is written, nothing is."""
@@ -152,6 +197,7 @@ def bring(directory: Path, paths: list[Path], deployed: list[Path]) -> list[str]
     ours = copies.is_first and any(map(os.path.lexists, deployed))
     if copies.is_first and not ours:
         copies.note_what_runs()
+        copies.note_databases()
     kept = []
     for path in new_of(copies, paths):
         if not os.path.lexists(path):

@@ -6,11 +6,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.autobot_before import ABSENT, DIRECTORY, Ledger, digest
+from ansible.module_utils.autobot_survey.reading import group_name, user_name
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
@@ -18,6 +21,8 @@ module: host_files
 short_description: several files and directories in one step
 description:
   - Brings each entry, in order, to its content, owner and mode; a file is replaced as a whole.
+  - What was there before the first deployment is kept, and what is written is noted, so that it can
+    be told from what is somebody else's (C(module_utils/autobot_before)).
   - The action plugin of the same name renders the role's templates first. One step for all of them,
     because each further task costs a run half a second.
 options:
@@ -46,6 +51,17 @@ options:
       content:
         description: What the file holds; not given for a directory or where O(secrets) has it.
         type: str
+      edit:
+        description:
+          - Instead, what to change in a file that is there. Its owner, group and mode stay.
+        type: dict
+        suboptions:
+          pattern: {description: Regular expression of Python; C(^) begins a line., type: str}
+          replacement: {description: What takes the place of each match., type: str}
+      backup:
+        description: Whether a copy of a file that is replaced stays beside it.
+        type: bool
+        default: false
       owner:
         description: User to whom it belongs.
         type: str
@@ -130,14 +146,17 @@ class Writer:
         self._module = module
         self._secrets: dict[str, str] = module.params["secrets"]
         self._aside: str | None = module.params["aside"]
+        self._ledger = Ledger()
         self.written: list[str] = []
         self.diffs: list[dict[str, str]] = []
 
-    def bring(self, entries: list[dict[str, Any]]) -> None:
+    def bring(self, given: list[dict[str, Any]]) -> None:
+        entries = [self._edited(entry) if entry.get("edit") else entry for entry in given]
         wrong = [entry for entry in entries if not entry["absent"] and not self._is_right(entry)]
         strangers = self._strangers(entries)
         if self._module.check_mode:
             return
+        self._note_all(entries, wrong, strangers)
         for entry in wrong:
             if entry["directory"]:
                 self._make(entry)
@@ -158,6 +177,34 @@ class Writer:
         """Whether something is, or would be, aside: of these entries or of others."""
         aside = self._aside
         return aside is not None and (bool(self.written) or os.path.lexists(aside))
+
+    def _edited(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """An entry that changes a file, as one that has all of the file."""
+        path = Path(entry["path"])
+        if not path.is_file():
+            self._module.fail_json(msg=f"{path} is not there, and cannot be changed.")
+        state, edit = path.stat(), entry["edit"]
+        return {
+            **entry,
+            "content": re.sub(
+                edit["pattern"], edit["replacement"], path.read_text(), flags=re.MULTILINE
+            ),
+            "owner": user_name(state.st_uid),
+            "group": group_name(state.st_gid),
+            "mode": f"{state.st_mode & 0o7777:o}",
+        }
+
+    def _note_all(
+        self, entries: list[dict[str, Any]], wrong: list[dict[str, Any]], strangers: list[Path]
+    ) -> None:
+        """Say what is to be written, also of what an interrupted run has written already."""
+        for entry in wrong:
+            if entry["directory"]:
+                self._ledger.note(entry["path"], DIRECTORY)
+        for entry in files(entries):
+            self._ledger.note(entry["path"], digest(self._content(entry).encode()))
+        for path in strangers:
+            self._ledger.note(path, ABSENT)
 
     def _is_right(self, entry: dict[str, Any]) -> bool:
         """Whether an entry is in its place as it must be; noted where it is not."""
@@ -219,6 +266,9 @@ class Writer:
         path.chmod(mode_of(entry))
 
     def _write(self, entry: dict[str, Any], place: Path) -> None:
+        if entry["backup"] and self._aside is None and place.exists():
+            kept = self._module.backup_local(str(place))
+            self._ledger.note(kept, digest(Path(kept).read_bytes()))
         if wanted := identity(entry["owner"], entry["group"]):
             self._replace(place, self._content(entry), wanted, mode_of(entry), entry["validate"])
 
@@ -262,6 +312,11 @@ def main() -> None:
                     "exact": {"type": "bool", "default": False},
                     "absent": {"type": "bool", "default": False},
                     "content": {"type": "str"},
+                    "edit": {
+                        "type": "dict",
+                        "options": {"pattern": {"type": "str"}, "replacement": {"type": "str"}},
+                    },
+                    "backup": {"type": "bool", "default": False},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str"},

@@ -7,6 +7,7 @@ import os
 from datetime import datetime
 from typing import Any
 
+from ansible.module_utils.autobot_before import UNIT, Ledger
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
@@ -131,6 +132,7 @@ class Systemd:
 def bring_in_force(module: AnsibleModule, systemd: Systemd) -> list[str]:
     """Do what is needed, or in check mode only say it; returns the actions."""
     actions: list[str] = []
+    ledger = Ledger()
 
     def act(*arguments: str) -> None:
         actions.append(" ".join(arguments))
@@ -139,6 +141,8 @@ def bring_in_force(module: AnsibleModule, systemd: Systemd) -> list[str]:
 
     for unit in module.params["units"]:
         name = unit["name"]
+        if not module.check_mode:
+            ledger.note(name, UNIT)
         state = systemd.properties(name)
         if state["LoadState"] == "not-found" and module.check_mode:
             actions.append(f"start {name}")

@@ -66,11 +66,16 @@ def load_filter(name: str) -> Any:
 
 
 def load_module(name: str) -> Any:
-    """A module of plugins/modules, which has the project's module_utils as on a host."""
+    """A module of plugins/modules."""
+    return load_host_file(f"plugins/modules/{name}.py")
+
+
+def load_host_file(path: str) -> Any:
+    """A module of Ansible, which has the project's module_utils as on a host."""
     directory = str(ROOT / "plugins/module_utils")
     if directory not in ansible.module_utils.__path__:
         ansible.module_utils.__path__.append(directory)
-    return load_file(f"plugins/modules/{name}.py")
+    return load_file(path)
 
 
 def load_file(path: str) -> Any:

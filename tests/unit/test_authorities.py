@@ -1,5 +1,7 @@
 """The CA: its certificates on the controller, and in the trust stores of the hosts."""
 
+import functools
+import importlib
 import importlib.util
 import stat
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from ansible.parsing.dataloader import DataLoader
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from role_files import load_host_file
 
 ROOT = Path(__file__).parents[2]
 PERMITTED = ["DNS:site.test", "DNS:localhost", "IP:192.0.2.0/24", "IP:127.0.0.0/8"]
@@ -115,12 +118,15 @@ def test_what_cannot_be_read_is_not_replaced(make: Make, tmp_path: Path) -> None
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], bool]:
     """Bring a bundle into a trust store; whether it had to be updated. None of the system's."""
-    module = load("roles/base/library/trusted_authorities.py")
+    module = load_host_file("roles/base/library/trusted_authorities.py")
     offered, links = tmp_path / "offered", tmp_path / "store"
     for path in (offered, links):
         path.mkdir()
     monkeypatch.setattr(module, "OFFERED", offered)
     monkeypatch.setattr(module, "STORE", links)
+    before = importlib.import_module("ansible.module_utils.autobot_before").Before(tmp_path)
+    before.manifest.touch()
+    monkeypatch.setattr(module, "Ledger", functools.partial(module.Ledger, before))
     trust = module.TrustStore("autobot")
 
     def bring(bundle: str, *, killed: bool = False, check: bool = False) -> bool:
@@ -170,6 +176,14 @@ def test_each_authority_has_a_file_of_its_own(store: Any, tmp_path: Path) -> Non
     assert not store(pem("new"))
     assert links() == set()
     assert other.exists()
+
+
+def test_what_is_offered_is_noted_and_what_was_there_is_kept(store: Any, tmp_path: Path) -> None:
+    (tmp_path / "offered" / "autobot.crt").write_text(pem("AutoBot's own"))
+    store(pem("ours"))
+    offered = tmp_path / "offered" / "autobot.crt"
+    assert (tmp_path / "written").read_text().endswith(f" {offered}\n")
+    assert Path(f"{tmp_path}/files{offered}").read_text() == pem("AutoBot's own")
 
 
 def test_an_update_that_was_killed_is_made_good(store: Any) -> None:

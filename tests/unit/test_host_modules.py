@@ -1,6 +1,7 @@
 """The modules that run on hosts: what they decide, and what they say when something is wrong."""
 
 import grp
+import importlib
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from role_files import load_module
 
 ROLES = Path(__file__).parents[2] / "roles"
 
@@ -28,12 +30,12 @@ def load(path: str) -> Any:
 
 @pytest.fixture(scope="module")
 def units() -> Any:
-    return load("../plugins/modules/units_in_force.py")
+    return load_module("units_in_force")
 
 
 @pytest.fixture(scope="module")
 def host_files() -> Any:
-    return load("../plugins/modules/host_files.py")
+    return load_module("host_files")
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +132,17 @@ class Module:
             "absent": False,
             "mode": None,
             "validate": None,
+            "backup": False,
         }
         files = [{**defaults, "owner": owner, "group": group, **entry} for entry in entries]
         self.params = {"files": files, "secrets": secrets, "aside": None, "always_aside": False}
         self.params |= more
         self.check_mode = more.get("check", False)
+
+    def backup_local(self, path: str) -> str:
+        kept = f"{path}.1~"
+        Path(kept).write_bytes(Path(path).read_bytes())
+        return kept
 
 
 class TestHostFiles:
@@ -182,6 +190,65 @@ class TestHostFiles:
         assert not link.is_symlink()
         assert target.exists()
         assert bring().written == []
+
+    @pytest.fixture
+    def written(self, host_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Where is noted what is written, on a host whose first copies are kept."""
+        before = tmp_path / "before"
+        before.mkdir()
+        (before / "manifest.json").write_text("{}")
+        ledger = host_files.Ledger
+        known = importlib.import_module("ansible.module_utils.autobot_before")
+        monkeypatch.setattr(host_files, "Ledger", lambda: ledger(known.Before(before)))
+        return before / "written"
+
+    def test_a_file_that_is_edited_stays_whose_it_is(
+        self, host_files: Any, tmp_path: Path, written: Path
+    ) -> None:
+        path = tmp_path / "server.conf"
+        path.write_text("events {\n  connections 768;\n}\nconnections 9000;\n")
+        path.chmod(0o604)
+        entry = {
+            "path": str(path),
+            "edit": {"pattern": r"^(\s*connections )\d{3};", "replacement": r"\g<1>8192;"},
+            "backup": True,
+        }
+        for times in (1, 2):
+            writer = host_files.Writer(Module([entry], {}))
+            writer.bring(writer._module.params["files"])
+            assert writer.written == [str(path)] * (2 - times)
+        assert path.read_text() == "events {\n  connections 8192;\n}\nconnections 9000;\n"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o604
+        noted = [line.split()[1] for line in written.read_text().splitlines()]
+        # The copy beside it is the deployment's too.
+        assert noted == [str(path), f"{path}.1~"]
+        assert "connections 768" in Path(f"{written.parent}/files{path}").read_text()
+
+    def test_what_is_written_is_noted_also_where_it_was_written_before(
+        self, host_files: Any, tmp_path: Path, written: Path
+    ) -> None:
+        new, right, gone = (tmp_path / name for name in ("made/new", "right", "gone"))
+        right.write_text("right")
+        gone.write_text("their own")
+        entries: list[dict[str, Any]] = [
+            {"path": str(tmp_path / "made"), "directory": True},
+            {"path": str(new), "content": "new"},
+            {"path": str(right), "content": "right"},
+            {"path": str(gone), "absent": True},
+        ]
+        writer = host_files.Writer(Module(entries, {}, check=True))
+        writer.bring(writer._module.params["files"])
+        assert not written.exists()
+        writer = host_files.Writer(Module(entries, {}, aside=str(tmp_path / "aside")))
+        writer.bring(writer._module.params["files"])
+        lines = [line.split(" ", 1) for line in written.read_text().splitlines()]
+        noted = {path: state for state, path in lines}
+        assert {path: len(state) for path, state in noted.items()} == {
+            str(tmp_path / "made"): len("directory"),
+            str(new): 64,
+            str(right): 64,
+            str(gone): len("absent"),
+        }
 
     def test_nobody_else_may_read_credentials(
         self, bring: Callable[..., list[str]], tmp_path: Path

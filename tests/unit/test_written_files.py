@@ -119,11 +119,12 @@ def test_a_file_that_could_stop_its_program_is_judged_first() -> None:
 def test_what_is_changed_of_somebody_elses_is_kept_too() -> None:
     kept = {
         arguments.get("path", arguments.get("dest")): arguments["backup"]
-        for _, arguments in given()
+        for arguments in [*entries(), *(arguments for _, arguments in given())]
         if "backup" in arguments
     }
     assert kept == {
         "/etc/nftables.conf": True,
+        "{{ postgresql_configuration }}/postgresql.conf": True,
         "{{ postgresql_configuration }}/{{ item.directory }}{{ item.name }}": (
             "{{ item.kind == 'access' }}"
         ),

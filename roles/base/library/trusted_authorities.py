@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.autobot_before import Ledger, digest
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
@@ -71,6 +72,9 @@ class TrustStore:
         return bool(written or surplus or gone or [x for x in wanted.values() if x not in trusted])
 
     def _change(self, wanted: dict[str, str], written: list[str], surplus: list[Path]) -> None:
+        ledger = Ledger()
+        for file, content in wanted.items():
+            ledger.note(OFFERED / file, digest(content.encode()))
         for file in written:
             partial = OFFERED / f".{file}.new"
             partial.write_text(wanted[file])
