@@ -9,6 +9,7 @@ from lab import HOSTS, Run, ansible, must, wait_until
 from living import (
     CHANGED,
     Answer,
+    State,
     addresses,
     answers,
     assess,
@@ -17,6 +18,7 @@ from living import (
     listening,
     make_anew,
     open_ports,
+    state,
 )
 
 # What somebody else's cluster says of itself, and the databases of AutoBot's that are not adopted.
@@ -40,6 +42,8 @@ class Deployment:
     # Open to somebody else at the site before the run.
     open_before: set[tuple[str, int]]
     addresses: dict[str, str]
+    # What the hosts were like before the run.
+    before: dict[str, State]
 
 
 def of_others() -> dict[str, str]:
@@ -66,8 +70,9 @@ def deploy() -> Deployment:
     open_before = open_ports(ports, where)
     accept_what_is_proposed()
     others = of_others()
+    before = {name: state(name) for name in HOSTS}
     since = time.time()
     run = ansible("site.yml")
     end = time.time()
     wait_until(lambda: everybody_is_answered(end), "AutoBot is at work after the run")
-    return Deployment(run, answers(since), (others, of_others()), ports, open_before, where)
+    return Deployment(run, answers(since), (others, of_others()), ports, open_before, where, before)

@@ -138,7 +138,13 @@ def test_a_limit_to_all_is_none(tmp_path: Path) -> None:
     assert ask(tmp_path, "--limit", "all").returncode == 0
 
 
-@pytest.mark.parametrize("playbook", ["site", "deploy", "rollback", "restore", "rotate_secrets"])
+@pytest.mark.parametrize(
+    "playbook",
+    [
+        *("site", "deploy", "rollback", "restore", "rotate_secrets"),
+        *("takeover_undo", "takeover_confirm"),
+    ],
+)
 def test_every_playbook_of_an_operator_asks_this_first(tmp_path: Path, playbook: str) -> None:
     path = "site.yml" if playbook == "site" else f"playbooks/{playbook}.yml"
     done = subprocess.run(

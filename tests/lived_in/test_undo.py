@@ -1,0 +1,210 @@
+"""The way back: the site as it was found, then ours again, then for good."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from deploying import Deployment
+from lab import HOSTS, Figure, Run, Site, ansible, bearer, must, on, superuser, wait_until
+from living import Answer, State, answers, everybody_is_answered, state
+
+UNDO, CONFIRM = "playbooks/takeover_undo.yml", "playbooks/takeover_confirm.yml"
+BEFORE = "/var/lib/autobot-before"
+# Somebody changes what the deployment wrote, and adds what it did not.
+EDITED = "/etc/systemd/system/autobot-metrics.timer"
+THEIRS = "/etc/systemd/system/somebody.service"
+# ada's, of molecule/lived_in/files/people.sql, and the one that she chose on our pages.
+FORMER, CHOSEN = "Fleet-keeper-1", "copper-lantern-meadow-84"
+# What programs of the system write when packages and accounts come and go.
+GENERATED = re.compile(
+    r"/etc/((passwd|group|shadow|gshadow|subuid|subgid)-?|ld\.so\.cache|mailcap|\.pwd\.lock"
+    r"|alternatives/.*|ssl/certs/java/.*)"
+)
+
+
+@dataclass
+class Undone:
+    """The way back while AutoBot's programs work."""
+
+    shown: Run
+    hindered: Run
+    run: Run
+    answers: list[Answer]
+    after: dict[str, State]
+
+
+@pytest.fixture(scope="module")
+def undone(deployment: Deployment) -> Undone:
+    """Shown, hindered by what somebody has changed, and completed."""
+    assert deployment.run.status == 0, deployment.run.tail()
+    with Site.load().client() as client:
+        login = client.post("/api/auth/login", json={"username": "ada", "password": FORMER})
+        changed = client.post(
+            "/api/slm-auth/change-password",
+            json={"current_password": FORMER, "new_password": CHOSEN},
+            headers=bearer(login),
+        )
+        assert changed.status_code == 204, changed.text
+    since = time.time()
+    shown = ansible(UNDO, "--check")
+    kept = must("backend", "cat", EDITED)
+    must("backend", "sh", "-c", f"echo '# edited' >>{EDITED}; echo '[Unit]' >{THEIRS}")
+    hindered = ansible(UNDO)
+    # As the message says: it was not there before, so it goes; theirs stays theirs.
+    assert kept != must("backend", "cat", EDITED)
+    must("backend", "rm", EDITED)
+    run = ansible(UNDO)
+    end = time.time()
+    wait_until(lambda: everybody_is_answered(end), "AutoBot is at work after the way back")
+    after = {name: state(name) for name in HOSTS}
+    must("backend", "rm", THEIRS)
+    return Undone(shown, hindered, run, answers(since), after)
+
+
+def test_what_would_be_put_back_is_shown_and_nothing_is_done(undone: Undone) -> None:
+    assert undone.shown.status == 0, undone.shown.tail()
+    assert set(undone.shown.changed.values()) == {0}
+    for what in (
+        *("/etc/nginx/sites-enabled/autobot-slm", "/etc/nginx/sites-enabled/autobot-backend"),
+        *("/etc/nginx/conf.d/autobot-slm.conf", "autobot-slm-users.service", "main/pg_hba.conf"),
+    ):
+        assert what in undone.shown.output
+
+
+def test_what_somebody_has_changed_is_named_and_all_else_is_put_back(undone: Undone) -> None:
+    said = " ".join(undone.hindered.output.split())
+    assert undone.hindered.status != 0
+    assert "backend: changed by somebody else since the last deployment" in said
+    assert f"{EDITED} (it was not there; its first copy would be {BEFORE}/files{EDITED})" in said
+    failed = {name: counts["failed"] for name, counts in undone.hindered.recap.items()}
+    assert {name for name, count in failed.items() if count} == {"backend"}
+    assert undone.run.status == 0, undone.run.tail()
+
+
+def test_machines_lose_no_answer(undone: Undone, figure: Figure) -> None:
+    lost = [it for it in undone.answers if it.said != "ok"]
+    figure(
+        "way back",
+        f"{undone.hindered.seconds:.0f} s, {len(undone.answers)} questions, {len(lost)} lost",
+    )
+    assert len(undone.answers) > 100
+    assert lost == []
+
+
+def changed_paths(before: State, after: State) -> set[str]:
+    lines = set(before.checksums.splitlines()) ^ set(after.checksums.splitlines())
+    return {line.split(maxsplit=1)[1] for line in lines}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_only_what_is_listed_differs_from_before(
+    undone: Undone, deployment: Deployment, name: str
+) -> None:
+    before, after = deployment.before[name], undone.after[name]
+    assert after.rules == before.rules
+    assert after.listeners == before.listeners
+    listed = " ".join((undone.hindered.output + undone.run.output).split())
+    packages = {
+        package
+        for found in re.findall(r"the packages ([^:]+): others", listed)
+        for package in found.split()
+    }
+    for path in changed_paths(before, after):
+        owner = on(name, "dpkg", "-S", path).stdout.partition(":")[0]
+        assert (
+            GENERATED.fullmatch(path)
+            or owner in packages
+            or any(f"{part}: " in listed for part in (path, *parents(path)))
+        ), path
+
+
+def parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:number]) for number in range(3, len(parts))]
+
+
+def test_databases_belong_to_whom_they_belonged(undone: Undone) -> None:
+    assert undone.run.status == 0
+    owners = dict(
+        superuser(
+            *("slm", "postgres"),
+            "SELECT datname, pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate",
+        )
+    )
+    assert owners == {
+        **dict.fromkeys(("autobot_users", "reports", "slm", "slm_users"), "slm_app"),
+        "postgres": "postgres",
+    }
+    tables = superuser(
+        *("slm", "slm_users"),
+        "SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'",
+    )
+    assert dict(tables)["users"] == "slm_app"
+    # She chose it on our pages, and AutoBot's own login goes by it now.
+    ((stored,),) = superuser(
+        "slm", "slm_users", "SELECT password_hash FROM users WHERE username = 'ada'"
+    )
+    assert stored.startswith("$2b$12$")
+    assert superuser("slm", "postgres", "SELECT rolname FROM pg_roles WHERE rolcanlogin") == [
+        ["postgres"],
+        ["slm_app"],
+    ]
+    assert on("redis", "pg_lsclusters", "--no-header").stdout.split()[3] == "down"
+
+
+def test_the_next_way_back_has_nothing_to_do(undone: Undone) -> None:
+    assert undone.run.status == 0
+    run = ansible(UNDO)
+    assert run.status == 0, run.tail()
+    assert set(run.changed.values()) == {0}
+
+
+def test_the_site_is_taken_over_again(undone: Undone, figure: Figure) -> None:
+    assert undone.run.status == 0
+    since = time.time()
+    run = ansible("site.yml")
+    assert run.status == 0, run.tail()
+    end = time.time()
+    wait_until(lambda: everybody_is_answered(end), "AutoBot is at work after the second take-over")
+    asked = answers(since)
+    lost = [it for it in asked if it.said != "ok"]
+    figure("taken over again", f"{run.seconds:.0f} s, {len(asked)} questions, {len(lost)} lost")
+    assert lost == []
+    with Site.load().client() as client:
+        login = client.post("/api/auth/login", json={"username": "ada", "password": CHOSEN})
+        assert login.status_code == 200, login.text
+    # First copies of what was there this time, which is what was there the first time.
+    for name, site in (("slm", "autobot-slm"), ("backend", "autobot-backend")):
+        said = json.loads(must(name, "cat", f"{BEFORE}/manifest.json"))
+        assert f"/etc/nginx/sites-enabled/{site}" in said["files"]
+        assert not any("autobot-users" in path for path in said["files"])
+
+
+def test_a_confirmation_says_what_goes_and_ends_the_way_back(undone: Undone) -> None:
+    asked = ansible(CONFIRM)
+    assert asked.status != 0
+    said = " ".join(asked.output.split())
+    assert "the take-over cannot be undone any more" in said
+    assert f"{BEFORE}/files" in said
+    assert re.search(r"the database autobot_users_undone_\d{8}_\d{6}", said)
+    assert on("slm", "ls", f"{BEFORE}/files").status == 0
+
+    run = ansible(CONFIRM, "-e", "takeover_confirmed=true")
+    assert run.status == 0, run.tail()
+    for name in HOSTS:
+        assert must(name, "ls", BEFORE).split() == ["confirmed", "manifest.json"]
+        assert "undone" not in must(name, "ls", "/var/lib")
+    kept = superuser(
+        "redis", "postgres", "SELECT datname FROM pg_database WHERE datname LIKE '%undone%'"
+    )
+    assert kept == []
+
+    refused = ansible(UNDO)
+    assert refused.status != 0
+    assert "playbooks/restore.yml" in refused.output
+    assert undone.run.status == 0
