@@ -22,8 +22,8 @@ description:
   - Copies each path, with owner, mode and time, below C(files) of the directory, once - what was
     kept is never replaced. C(manifest.json) says of each path whether it was there, and of each
     file its checksum, owner, group and mode. C(running) has what ran and listened, the packages,
-    and the rules of the firewalls, as they were at the first time; C(databases.json) says who
-    owned what in PostgreSQL, and might do what.
+    the checksums of C(/etc), and the rules of the firewalls, as they were at the first time;
+    C(databases.json) says who owned what in PostgreSQL, and might do what.
   - A path that is added later is kept as it is then. Where O(deployed) is there at the first time,
     the host is one that an earlier release has deployed, and nothing of it is a first copy.
 options:
@@ -59,6 +59,7 @@ RUNNING = {
     "nftables": ["nft", "list", "ruleset"],
     "iptables": ["iptables-save"],
     "ufw": ["ufw", "status", "verbose"],
+    "etc": ["find", "/etc", "-xdev", "-type", "f", "-exec", "sha256sum", "{}", "+"],
     "packages": ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n"],
 }
 SECONDS = 30
