@@ -79,6 +79,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     (tmp_path / "nginx/nginx.conf").write_text("worker_connections 768;\n")
     (tmp_path / "nginx/nginx.conf").chmod(0o640)
     (tmp_path / "systemd/theirs.service").write_text("their unit\n")
+    (tmp_path / "systemd/idle.service").write_text("their other unit\n")
     (tmp_path / "systemd/some.wants/theirs.service").symlink_to("../theirs.service")
     host = Host(tmp_path, copies, module, known)
     host.keep("nginx", "systemd", "none")
@@ -91,6 +92,7 @@ def deploy(host: Host) -> None:
     host.write(OURS, "second release\n")
     host.write("nginx/nginx.conf", "worker_connections 8192;\n")
     host.write("systemd/theirs.service", "our unit of the same name\n")
+    host.write("systemd/idle.service", "our other unit\n")
     host.write("systemd/ours.service", "our unit\n")
     for wants in ("some.wants", "new.wants"):
         (host.root / "systemd" / wants).mkdir(exist_ok=True)
@@ -103,7 +105,9 @@ def test_all_is_as_it_was_and_the_second_time_nothing_is_to_be_done(host: Host) 
     before = host.files()
     deploy(host)
     way = host.way()
-    assert host.named(way.put_back) == {SITE, "nginx/nginx.conf", "systemd/theirs.service"}
+    assert host.named(way.put_back) == {
+        *(SITE, "nginx/nginx.conf", "systemd/idle.service", "systemd/theirs.service")
+    }
     assert host.named(way.removed) >= {OURS, "systemd/ours.service", "elsewhere/sbin/ours"}
     assert (way.conflicts, way.left) == ([], [])
     way.go()
@@ -232,6 +236,7 @@ def test_units_that_did_not_run_are_stopped_and_those_that_ran_run_again(host: H
     (host.before.directory / "running/units").write_text(
         "theirs.service loaded active running Theirs\n"
         "nginx.service loaded active running A web server\n"
+        "idle.service loaded inactive dead Theirs\n"
         "cluster@17.service loaded inactive dead Cluster\n"
     )
     way = host.way()
