@@ -1,0 +1,157 @@
+"""A PostgreSQL server, asked with psql."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+CONNECT_SECONDS = "10"
+# Rows read alike on both servers, names mean what the catalog calls so, and the fence is for others.
+OPTIONS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "client_min_messages": "warning",
+    "search_path": "pg_catalog",
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+END = "-- the answer ends here --"
+Rows = list[list[str]]
+
+
+class MoveError(Exception):
+    """The move cannot go on. The message says why, and holds no secret."""
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL has it, whatever standard_conforming_strings says."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def words(output: str) -> str:
+    """What psql, pg_dump or pg_restore complained of, in one line."""
+    lines = [re.sub(r"^psql:<stdin>:\d+: ", "", it.strip()) for it in output.splitlines()]
+    return " ".join(it for it in lines if it and not it.startswith("LINE "))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, and as whom it is asked.
+
+    `account` is the user of this host who runs the programs; `programs` their directory. Without a
+    `host` it is the server of this host, over its socket.
+    """
+
+    user: str
+    programs: str
+    host: str = ""
+    port: int = 5432
+    password: str = field(default="", repr=False)
+    tls: str = ""
+    authority: str = ""
+    account: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        """What the programs are told: nobody else on the host can read a password in there."""
+        options = {**OPTIONS, **self.options}
+        told = {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGSSLMODE": self.tls,
+            "PGSSLROOTCERT": self.authority,
+            "PGCONNECT_TIMEOUT": CONNECT_SECONDS,
+            "PGAPPNAME": "autobot-adoption",
+            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            "PGCLIENTENCODING": "UTF8",
+            "LC_ALL": "C.UTF-8",
+            "PATH": os.defpath,
+        }
+        return {name: value for name, value in told.items() if value}
+
+    def start(self, program: str, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
+        """One of PostgreSQL's programs, as the account. It can reach no terminal for a password."""
+        command = [f"{self.programs}/{program}", *arguments]
+        if self.account:
+            command = ["runuser", f"--user={self.account}", "--", *command]
+        return subprocess.Popen(
+            command, env=self.environment(), text=True, cwd="/", start_new_session=True, **streams
+        )
+
+    def run(self, database: str, script: str) -> Rows:
+        """The rows of statements. Raises MoveError with the server's words."""
+        with Session(self, database) as session:
+            return session.query(script)
+
+
+class Session:
+    """A session that stays open."""
+
+    def __init__(self, server: Server, database: str) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the session
+        self._process = server.start(
+            "psql",
+            "--no-psqlrc",
+            "--no-password",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set=ON_ERROR_STOP=1",
+            "--field-separator=\x1f",
+            f"--dbname={database}",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+        )
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # psql says goodbye at the end of its input; one whose statement still runs is ended.
+        try:
+            self._process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+        self._said.close()
+
+    def query(self, script: str) -> Rows:
+        """The rows of statements. Raises MoveError with the server's words."""
+        requests = self._stream(self._process.stdin)
+        answers = self._stream(self._process.stdout)
+        try:
+            requests.write(f"{script}\n;\n\\echo '{END}'\n")
+            requests.flush()
+        except BrokenPipeError:
+            pass  # It has said why.
+        rows = []
+        for line in answers:
+            if line.rstrip("\n") == END:
+                return rows
+            rows.append(line.rstrip("\n").split("\x1f"))
+        self._process.wait()
+        self._said.seek(0)
+        raise MoveError(words(self._said.read()) or "psql ended without a word.")
+
+    @staticmethod
+    def _stream(stream: IO[str] | None) -> IO[str]:
+        if stream is None:
+            raise ValueError("psql runs without pipes")
+        return stream

@@ -1,0 +1,423 @@
+"""AutoBot's database of users comes to another server, whole, and nobody writes to the old one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autobot_adoption import moving
+from autobot_adoption.moving import Move
+from autobot_adoption.servers import MoveError, Server
+from database_server import PostgresServer, ProvisionedDatabase
+from role_files import ROOT, load_filter, role_vars
+
+from user_management.population import Population
+
+UPSTREAM = (Path(__file__).parent / "upstream.sql").read_text()
+MORE = """
+    CREATE SCHEMA own;
+    CREATE TABLE own.notes (id serial PRIMARY KEY, "a ""strange"" name" text, at timestamptz);
+    INSERT INTO own.notes ("a ""strange"" name", at)
+    VALUES (E'tab\\tand\\nline \\\\ ''', now()), (NULL, '-infinity');
+    CREATE TABLE parts (id int) PARTITION BY RANGE (id);
+    CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (10);
+    INSERT INTO parts VALUES (1);
+    INSERT INTO users (id, email, username, password_hash, is_active, is_verified, mfa_enabled,
+        is_platform_admin)
+    VALUES (gen_random_uuid(), 'Ben@Example.org', 'Ben', '$2b$12$hash', true, true, false, false);
+"""
+WRITE = "UPDATE users SET bio = 'changed' WHERE username = 'ada'"
+DATABASE_SCRIPT = ROOT / "roles" / "postgresql" / "files" / "database.sql"
+
+
+class Site:
+    """AutoBot's server, and one of ours."""
+
+    def __init__(self, old: PostgresServer, new: PostgresServer) -> None:
+        self.old, self.new = old, new
+        self.database = ProvisionedDatabase(new, Population.AUTOBOT, "autobot_users")
+        programs = str(new.bin)
+        self.move = Move(
+            source=Server("slm_app", programs, host=str(old.directory), password="theirs"),
+            database="people",
+            target=Server("postgres", programs, host=str(new.directory)),
+            name="autobot_users",
+            verifier=load_filter("postgresql").verifier("theirs", b"salt"),
+            ours=("autobot_user_admin", "slm_service", "autobot_backend"),
+        )
+
+    def deployed(self) -> None:
+        """Ours has its schema, as after a deployment."""
+        self.database.migrate()
+
+    def adopted(self) -> None:
+        """The copy is handed over and migrated, as the role does it."""
+        wanted = {
+            "database": self.move.incoming,
+            "owner": "autobot_user_admin",
+            "adopt_from": "slm_app",
+            "adopted": role_vars("postgresql")("postgresql_adopted_tables"),
+            "roles": [
+                {"name": "autobot_user_admin", "connection_limit": 5},
+                {"name": "slm_service", "connection_limit": 5, "bypass_rls": True},
+                {"name": "slm_tenant", "login": False, "connection_limit": 0,
+                 "members": ["slm_service"]},
+                {"name": "autobot_backend", "connection_limit": 5, "members": ["slm_service"]},
+            ],
+            "verifiers": {},
+        }
+        quoted = load_filter("postgresql").psql_quote(json.dumps(wanted))
+        self.new.psql(f"\\set check false\n\\set wanted {quoted}\n{DATABASE_SCRIPT.read_text()}")
+        replace(self.database, name=self.move.incoming).migrate()
+
+    def copied(self) -> None:
+        self.move.copy()
+        self.adopted()
+        self.move.check()
+
+    def moved(self) -> dict[str, Any]:
+        """All of it."""
+        self.copied()
+        assert self.move.fence()["same"]
+        return self.switched()
+
+    def switched(self) -> dict[str, Any]:
+        """The switch; it ends the connections of the tests, too."""
+        report = self.move.switch()
+        self.new.hang_up()
+        return report
+
+    def write(self, *, user: str = "slm_app") -> None:
+        self.old.sql(WRITE, database="people", user=user)
+
+    def databases(self) -> set[str]:
+        return set(self.new.sql("SELECT datname FROM pg_database").splitlines())
+
+
+@pytest.fixture(scope="module")
+def servers(
+    new_server: Callable[[], PostgresServer],
+) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    old, new = new_server(), new_server()
+    try:
+        old.start()
+        new.start()
+        old.sql("CREATE ROLE slm_app LOGIN")
+        new.provision_roles()
+        yield old, new
+    finally:
+        old.remove()
+        new.remove()
+
+
+@pytest.fixture
+def site(servers: tuple[PostgresServer, PostgresServer]) -> Iterator[Site]:
+    old, new = servers
+    old.sql("CREATE DATABASE people OWNER slm_app")
+    old.sql("CREATE ROLE reader LOGIN")
+    old.sql(UPSTREAM + MORE, database="people", user="slm_app")
+    new.provision_database("autobot_users", Population.AUTOBOT, None)
+    yield Site(old, new)
+    for server in servers:
+        server.hang_up()
+        for name in server.sql(
+            "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"
+        ).splitlines():
+            server.drop_database(name)
+    old.sql("DROP ROLE reader")
+    new.sql("DROP ROLE IF EXISTS slm_app")
+
+
+def test_look_says_what_would_be_moved_and_writes_nothing(site: Site) -> None:
+    before = site.databases()
+    found = site.move.look()
+    assert found["problems"] == []
+    assert (found["tables"], found["users"]) == (17, 2)
+    assert found["revision"] == "20260309_007"
+    assert site.databases() == before
+    site.write()
+
+
+def test_all_rows_come_and_people_are_those_that_they_were(site: Site) -> None:
+    report = site.moved()
+    assert report["users"] == 2
+    rows = "SELECT username, email, password_hash FROM users ORDER BY 1"
+    assert site.database.sql(rows) == site.old.sql(rows, database="people")
+    notes = "SELECT * FROM own.notes ORDER BY 1"
+    moved = site.new.sql(notes, database="autobot_users", user="slm_app")
+    assert moved == site.old.sql(notes, database="people")
+    assert site.move.look() == {"moved": True, "problems": [], "report": report}
+    assert "autobot_users_before_adoption" in site.databases()
+    assert "autobot_users_incoming" not in site.databases()
+
+
+def test_autobots_role_works_with_its_tables_and_the_services_with_theirs(site: Site) -> None:
+    site.moved()
+    as_autobot = {"database": "autobot_users", "user": "slm_app"}
+    site.new.sql("ALTER TABLE terminal_activities ADD COLUMN extra int", **as_autobot)
+    site.new.sql("UPDATE users SET bio = 'theirs' WHERE username = 'ada'", **as_autobot)
+    site.new.sql("INSERT INTO own.notes (at) VALUES (now())", **as_autobot)
+    site.database.sql("SELECT count(*) FROM users", user="slm_service")
+    owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'users'"
+    assert site.database.sql(owner) == "autobot_user_admin"
+    # Nothing of the fence came along.
+    assert site.database.sql("SELECT to_regnamespace('autobot_fence')") == ""
+
+
+def test_nobody_writes_once_the_fence_is_up_and_readers_go_on(site: Site) -> None:
+    site.old.sql("GRANT USAGE ON SCHEMA public TO reader", database="people")
+    site.old.sql("GRANT SELECT ON users TO reader", database="people", user="slm_app")
+    # A connection of before, and one that says that it may.
+    site.write()
+    site.move.copy()
+    site.move.fence()
+    for statement in (
+        WRITE,
+        f"SET default_transaction_read_only = off; {WRITE}",
+        f"SET TRANSACTION READ WRITE; {WRITE}",
+        "SET TRANSACTION READ WRITE; TRUNCATE terminal_activities",
+        "SET TRANSACTION READ WRITE; INSERT INTO parts VALUES (2)",
+        "SET TRANSACTION READ WRITE; DELETE FROM own.notes",
+    ):
+        with pytest.raises(AssertionError, match="nobody writes here|read-only"):
+            site.old.sql(statement, database="people", user="slm_app")
+    assert site.old.sql("SELECT count(*) FROM users", database="people", user="reader") == "2"
+
+
+def test_what_came_after_the_copy_is_seen_and_copied_again(site: Site) -> None:
+    site.copied()
+    site.write()
+    assert not site.move.fence()["same"]
+    with pytest.raises(MoveError, match="has written to the source since the copy"):
+        site.move.switch()
+    site.copied()
+    site.switched()
+    assert site.database.sql("SELECT bio FROM users WHERE username = 'ada'") == "changed"
+
+
+def test_a_switch_without_a_fence_is_refused(site: Site) -> None:
+    site.copied()
+    with pytest.raises(MoveError, match="not fenced"):
+        site.move.switch()
+
+
+def test_a_writer_who_does_not_end_is_named_and_the_source_is_as_before(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "LOCK_ATTEMPTS", 1)
+    monkeypatch.setattr(moving, "RAISE_FENCE", moving.RAISE_FENCE.replace("'5s'", "'200ms'"))
+    site.move.copy()
+    with subprocess.Popen(
+        [site.old.bin / "psql", "-XAtq", f"-h{site.old.directory}", "-Uslm_app", "people"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PGAPPNAME": "celery"},
+        text=True,
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        writer.stdin.write(f"BEGIN;\n{WRITE};\nSELECT 'written';\n")
+        writer.stdin.flush()
+        assert writer.stdout.readline() == "written\n"
+        with pytest.raises(MoveError, match=r"process \d+ \(slm_app, celery, idle in transaction"):
+            site.move.fence()
+        writer.stdin.write("COMMIT;\n")
+        writer.stdin.close()
+    site.write()
+
+
+def test_undo_before_the_switch_leaves_both_servers_as_they_were(site: Site) -> None:
+    before = site.databases()
+    site.copied()
+    site.move.fence()
+    assert site.move.undo()
+    site.write()
+    assert site.databases() == before
+    assert "default_transaction" not in site.old.sql("SELECT setconfig FROM pg_db_role_setting")
+    assert not site.move.undo()
+
+
+def test_after_the_switch_the_fence_is_not_lifted(site: Site) -> None:
+    site.moved()
+    with pytest.raises(MoveError, match="was moved"):
+        site.move.undo()
+    with pytest.raises(AssertionError, match="nobody writes here|read-only"):
+        site.write()
+
+
+def test_who_still_asks_for_the_old_name_is_refused(site: Site) -> None:
+    site.moved()
+    site.old.sql("SELECT 1", database="people", user="slm_app")
+    here = replace(site.move.source, user="postgres")
+    assert moving.set_aside(here, "people", "kept", check=True)
+    assert moving.set_aside(here, "people", "kept")
+    assert not moving.set_aside(here, "people", "kept")
+    with pytest.raises(AssertionError, match="does not exist"):
+        site.old.sql("SELECT 2", database="people", user="reader")
+    assert site.old.sql("SELECT count(*) FROM users", database="kept") == "2"
+
+
+def test_a_set_aside_that_was_killed_is_finished(site: Site) -> None:
+    here = replace(site.move.source, user="postgres")
+    site.old.sql("ALTER DATABASE people ALLOW_CONNECTIONS false")
+    assert moving.set_aside(here, "people", "kept")
+    site.old.sql("ALTER DATABASE kept ALLOW_CONNECTIONS false")
+    assert not moving.set_aside(here, "people", "kept")
+    site.old.sql("SELECT 1", database="kept")
+
+
+def test_a_migration_that_changes_a_row_is_not_switched_to(site: Site) -> None:
+    site.move.copy()
+    site.adopted()
+    incoming = {"database": site.move.incoming}
+    site.new.sql("UPDATE users SET email = lower(email)", **incoming)
+    with pytest.raises(MoveError, match=r"public\.users has other rows"):
+        site.move.check()
+    site.new.sql("DELETE FROM terminal_activities", **incoming)
+    with pytest.raises(MoveError, match=r"public\.terminal_activities has 0 rows instead of 1"):
+        site.move.check()
+
+
+def test_people_who_are_here_and_in_the_source_are_named(site: Site) -> None:
+    site.deployed()
+    site.database.sql("INSERT INTO users (email, username) VALUES ('c@example.org', 'ben')")
+    (problem,) = site.move.look()["problems"]
+    assert problem.startswith("ben: here and in the source")
+
+
+def test_people_who_were_here_and_nobody_carried_are_not_lost(site: Site) -> None:
+    site.deployed()
+    site.database.sql("INSERT INTO users (email, username) VALUES ('c@example.org', 'cleo')")
+    site.copied()
+    site.move.fence()
+    with pytest.raises(MoveError, match="cleo of those who are here would be lost"):
+        site.move.switch()
+
+
+def test_a_one_time_password_stays_one(site: Site) -> None:
+    site.deployed()
+    key = "00000000-0000-0000-0000-0000000000aa"
+    person = f"INSERT INTO users (id, email, username) VALUES ('{key}', 'c@example.org', 'cleo')"
+    state = f"INSERT INTO user_credentials (user_id, must_change_password) VALUES ('{key}', true)"
+    site.database.sql(f"{person}; {state}")
+    site.copied()
+    # As an import does it.
+    replace(site.database, name=site.move.incoming).sql(person)
+    site.move.fence()
+    site.switched()
+    query = "SELECT username FROM users JOIN user_credentials ON user_id = id"
+    assert site.database.sql(query) == "cleo"
+
+
+@pytest.mark.parametrize(
+    ("change", "database", "words"),
+    [
+        ("ALTER TABLE users OWNER TO reader", "people", "the table users of reader"),
+        ("DROP TABLE users CASCADE", "people", "has no table users"),
+        ("ALTER DATABASE people RENAME TO elsewhere", "postgres", 'database "people" does not'),
+        ("ALTER ROLE slm_app NOLOGIN", "postgres", "not permitted to log in"),
+    ],
+)
+def test_what_is_in_the_way_is_said(site: Site, change: str, database: str, words: str) -> None:
+    site.old.hang_up()
+    site.old.sql(change, database=database)
+    try:
+        (problem,) = site.move.look()["problems"]
+        assert words in problem
+    finally:
+        site.old.sql("ALTER ROLE slm_app LOGIN")
+        site.old.hang_up()
+
+
+def test_all_that_is_in_the_way_is_said_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.new.sql("CREATE DATABASE autobot_users_before_adoption")
+    site.old.sql("ALTER TABLE users OWNER TO reader", database="people")
+    monkeypatch.setattr(moving, "ROOM", 10**9)
+    monkeypatch.setattr(moving, "OLDEST", 99)
+    taken = replace(site.move, ours=("slm_app",))
+    problems = " ".join(taken.look()["problems"])
+    for words in ("is a role of this site", "is here already", "MiB are free", "99 to", "reader"):
+        assert words in problems
+
+
+def test_a_copy_that_is_refused_says_why_and_no_secret(site: Site) -> None:
+    site.old.sql(
+        "CREATE EXTENSION pageinspect", database="people"
+    )
+    with pytest.raises(MoveError, match="permission denied to create extension") as refused:
+        site.move.copy()
+    assert "theirs" not in str(refused.value)
+    assert "SCRAM" not in str(refused.value)
+
+
+# What a kill leaves: the step that was reached, and how the next run or an undo goes on from there.
+STEPS: list[Callable[[Site], Any]] = [
+    lambda site: site.move.copy(),
+    lambda site: site.copied(),
+    lambda site: site.move.fence(),
+    lambda site: site.new.sql("ALTER DATABASE autobot_users ALLOW_CONNECTIONS false"),
+]
+
+
+@pytest.mark.parametrize("reached", range(1, 5))
+@pytest.mark.parametrize("undone", [False, True], ids=["finished", "undone"])
+def test_what_was_killed_is_finished_or_undone(site: Site, reached: int, undone: bool) -> None:
+    for step in STEPS[:reached]:
+        step(site)
+    site.move.open()
+    site.new.hang_up()
+    if undone:
+        site.move.undo()
+        site.write()
+        assert not any("incoming" in name for name in site.databases())
+        assert site.database.sql("SELECT 1") == "1"
+        return
+    assert site.move.look()["problems"] == []
+    report = site.moved()
+    assert report["rows"] == site.move.look()["report"]["rows"]
+    assert site.database.sql("SELECT count(*) FROM users") == "2"
+
+
+def test_users_who_come_while_rows_move_are_not_lost(site: Site) -> None:
+    """Somebody registers all the time, and keeps to what was confirmed."""
+    confirmed: list[int] = []
+    stop = threading.Event()
+
+    def register() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            try:
+                site.old.sql(
+                    "INSERT INTO users (id, email, username, is_active, is_verified, mfa_enabled,"
+                    f" is_platform_admin) VALUES (gen_random_uuid(), 'n{number}@x.org',"
+                    f" 'n{number}', true, true, false, false)",
+                    database="people",
+                    user="slm_app",
+                )
+                confirmed.append(number)
+            except AssertionError:
+                time.sleep(0.01)
+
+    clerk = threading.Thread(target=register)
+    clerk.start()
+    try:
+        site.copied()
+        if not site.move.fence()["same"]:
+            site.copied()
+        site.switched()
+    finally:
+        stop.set()
+        clerk.join()
+    assert len(confirmed) > 10
+    here = set(site.database.sql("SELECT username FROM users").splitlines())
+    assert here >= {f"n{number}" for number in confirmed}
