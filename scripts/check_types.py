@@ -34,7 +34,10 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         (*SUPPORT, "roles/backup/files", "plugins/module_utils"),
         ("tests/conftest.py", "tests/support/*"),
     ),
-    ((*SUPPORT, "roles/backup/files"), ("tests/integration/*",)),
+    (
+        (*SUPPORT, "roles/backup/files", "plugins/module_utils"),
+        ("tests/integration/*",),
+    ),
     ((*SUPPORT, "tests/perf"), ("tests/perf/*",)),
     (LAB, ("tests/infra/*",)),
     (LAB, ("tests/e2e/*",)),

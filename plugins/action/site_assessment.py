@@ -152,6 +152,7 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
         *("postgresql_hba_services", "postgresql_hba", "postgresql_listen_addresses"),
         *("site_certificate_names", "site_manager"),
         *("slm_server_redirect_ports", "slm_server_gateway", "autobot_backend_gateway"),
+        "adoption_source",
     )
     variables = {key: plain(template(raw[key])) for key in wanted if key in raw}
     survey = variables["survey_result"]["survey"]
@@ -183,6 +184,7 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
             if key in variables
         },
         survey=survey,
+        adoption=variables.get("adoption_source"),
     )
 
 

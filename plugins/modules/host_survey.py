@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_survey import databases, network, reading, system, web
+from ansible.module_utils.autobot_survey import databases, network, programs, reading, system, web
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
@@ -32,10 +32,13 @@ def survey() -> dict[str, Any]:
     """All that is found on this host."""
     unreadable: list[str] = []
     clusters = databases.clusters()
+    of_system = system.read_system(Path("/"), unreadable)
+    read_programs = partial(programs.read_programs, Path("/"), of_system["units"])
     read_sockets = partial(network.read_sockets, Path("/proc"), unreadable)
     nobody: dict[str, Any] = {"listeners": [], "outgoing": []}
     return {
-        **system.read_system(Path("/"), unreadable),
+        **of_system,
+        "programs": reading.guarded("programs", read_programs, [], unreadable),
         **reading.guarded("sockets", read_sockets, nobody, unreadable),
         "firewalls": network.read_firewalls(Path("/etc"), unreadable),
         "web": web.read_web(Path("/etc/nginx/nginx.conf"), unreadable),

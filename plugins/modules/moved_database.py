@@ -84,9 +84,7 @@ READING = ("look", "set_aside")
 
 def local(parameters: dict[str, Any], port: int = 5432) -> Server:
     """The server of this host, asked by its superuser."""
-    return Server(
-        "postgres", parameters["programs"], port=port, account="postgres", options=SILENT
-    )
+    return Server("postgres", parameters["programs"], port=port, account="postgres", options=SILENT)
 
 
 def move(parameters: dict[str, Any]) -> Move:

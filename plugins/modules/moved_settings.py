@@ -26,7 +26,7 @@ options:
     required: true
   variables:
     description:
-      - Names of variables, and what each of them holds - V(host), V(port), V(database), or a V(url).
+      - Names of variables, and what each of them holds - V(host), V(port), V(database) or V(url).
     type: dict
     required: true
   source:
@@ -141,7 +141,10 @@ def main() -> None:
             "source": {
                 "type": "dict",
                 "required": True,
-                "options": {**place, "hosts": {"type": "list", "elements": "str", "required": True}},
+                "options": {
+                    **place,
+                    "hosts": {"type": "list", "elements": "str", "required": True},
+                },
             },
             "target": {
                 "type": "dict",

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autobot_adoption import moving
-from autobot_adoption.moving import Move
-from autobot_adoption.servers import MoveError, Server
 from database_server import PostgresServer, ProvisionedDatabase
 from role_files import ROOT, load_filter, role_vars
 
+from autobot_adoption import moving
+from autobot_adoption.moving import Move
+from autobot_adoption.servers import MoveError, Server
 from user_management.population import Population
 
 UPSTREAM = (Path(__file__).parent / "upstream.sql").read_text()
@@ -67,8 +67,12 @@ class Site:
             "roles": [
                 {"name": "autobot_user_admin", "connection_limit": 5},
                 {"name": "slm_service", "connection_limit": 5, "bypass_rls": True},
-                {"name": "slm_tenant", "login": False, "connection_limit": 0,
-                 "members": ["slm_service"]},
+                {
+                    "name": "slm_tenant",
+                    "login": False,
+                    "connection_limit": 0,
+                    "members": ["slm_service"],
+                },
                 {"name": "autobot_backend", "connection_limit": 5, "members": ["slm_service"]},
             ],
             "verifiers": {},
@@ -186,7 +190,7 @@ def test_nobody_writes_once_the_fence_is_up_and_readers_go_on(site: Site) -> Non
         "SET TRANSACTION READ WRITE; INSERT INTO parts VALUES (2)",
         "SET TRANSACTION READ WRITE; DELETE FROM own.notes",
     ):
-        with pytest.raises(AssertionError, match="nobody writes here|read-only"):
+        with pytest.raises(AssertionError, match=r"nobody writes here|read-only"):
             site.old.sql(statement, database="people", user="slm_app")
     assert site.old.sql("SELECT count(*) FROM users", database="people", user="reader") == "2"
 
@@ -248,7 +252,7 @@ def test_after_the_switch_the_fence_is_not_lifted(site: Site) -> None:
     site.moved()
     with pytest.raises(MoveError, match="was moved"):
         site.move.undo()
-    with pytest.raises(AssertionError, match="nobody writes here|read-only"):
+    with pytest.raises(AssertionError, match=r"nobody writes here|read-only"):
         site.write()
 
 
@@ -350,9 +354,7 @@ def test_all_that_is_in_the_way_is_said_at_once(
 
 
 def test_a_copy_that_is_refused_says_why_and_no_secret(site: Site) -> None:
-    site.old.sql(
-        "CREATE EXTENSION pageinspect", database="people"
-    )
+    site.old.sql("CREATE EXTENSION pageinspect", database="people")
     with pytest.raises(MoveError, match="permission denied to create extension") as refused:
         site.move.copy()
     assert "theirs" not in str(refused.value)

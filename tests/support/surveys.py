@@ -153,6 +153,7 @@ def survey(system: tuple[str, str, str] = DEBIAN, **found: Any) -> dict[str, Any
         "disks": [{"path": "/", "free_bytes": 2**34, "size_bytes": 2**35}],
         "directories": found.pop("directories", []),
         "secrets_files": [],
+        "programs": found.pop("programs", []),
         "units": [],
         "listeners": [
             listener(22, "sshd", "172.16.168.1", unit="ssh.service"),
@@ -207,6 +208,7 @@ def ufw(*rules: tuple[str, str], protocol: str = "tcp") -> dict[str, Any]:
 def store(database: str, users: int, schema: str = "upstream") -> dict[str, Any]:
     return {
         "kind": "user_management",
+        "population": "slm" if database.startswith("slm") else "autobot",
         "cluster": "16/main",
         "database": database,
         "users": users,

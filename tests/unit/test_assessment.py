@@ -91,6 +91,7 @@ class TestSites:
             *(("slm", "client", 5432) for _ in range(3)),
             ("slm", "firewall", 22),
             *(("redis", "listener", port) for port in (123, 6379, 9121)),
+            ("redis", "users", 0),
             ("backend", "port", 8443),
             *(("backend", "listener", port) for port in (6080, 11434)),
         ]
@@ -116,7 +117,15 @@ class TestSites:
                 }
             allow = said.get("firewall_allow", [])
             mode = said.get("firewall_mode", "own")
-            answered.append(replace(host, allow=allow, postgresql=database, firewall_mode=mode))
+            answered.append(
+                replace(
+                    host,
+                    allow=allow,
+                    postgresql=database,
+                    firewall_mode=mode,
+                    adoption=said.get("adoption_source"),
+                )
+            )
         left = conflicts(answered)
         assert {(it.kind, it.port) for it in left if it.kind != "port"} == {("listener", 123)}
         assert not [it for it in left if it.entries]

@@ -14,6 +14,7 @@ LATER = {
 }
 # They are told that it is check mode, or compare and leave the change to a handler.
 TOLD = {
+    "adoption: Import them",
     "controller: Build the release archive",
     "postgresql: Change what differs",
     "backup: Make the key with which the host reaches its repository",

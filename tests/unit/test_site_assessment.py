@@ -291,6 +291,6 @@ def test_a_hosts_words_are_no_templates(
     assert hostvars
     found = survey(listeners=[listener(6379, "{{ address }}", unit="")])
     production[1].set_nonpersistent_facts("redis", {"survey_result": {"survey": found}})
-    (conflict,) = (it for it in assess()["conflicts"] if it["host"] == "redis")
+    (conflict, _) = (it for it in assess()["conflicts"] if it["host"] == "redis")
     assert re.search(r"\{\{ address \}\} listens at TCP port 6379", conflict["what"])
     assert 'comment: "??' in conflict["lines"]

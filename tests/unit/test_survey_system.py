@@ -312,7 +312,8 @@ def test_a_survey_of_this_machine_is_whole(monkeypatch: pytest.MonkeyPatch) -> N
     survey = module.survey()
     assert list(survey) == [
         *("system", "disks", "directories", "secrets_files", "units", "ours"),
-        *("listeners", "outgoing", "firewalls", "web", "postgresql", "stores", "unreadable"),
+        *("programs", "listeners", "outgoing", "firewalls", "web", "postgresql", "stores"),
+        "unreadable",
     ]
     assert survey["stores"] == [{"cluster": "main"}]
     assert survey["disks"]

@@ -2,11 +2,12 @@
 
     clients.py FILE TARGET...
 
-A target is `redis:ADDRESS`, `postgresql:ADDRESS/DATABASE`, or a method and a URL such as
-`GET:http://…`. FILE gets a line for each question: when it was asked (seconds), the target, how
-long the answer took, and `ok` or what went wrong. Redis and the web are asked over a new connection
-each time, and once. PostgreSQL is asked over a connection that stays, like AutoBot's pool: where it
-is lost, a new one is tried for half a minute.
+A target is `redis:ADDRESS`, `postgresql:ADDRESS/DATABASE`, which reads,
+`activity:ADDRESS/DATABASE`, which writes a row, or a method and a URL such as `GET:http://…`. FILE
+gets a line for each question: when it was asked (seconds), the target, how long the answer took,
+and `ok` or what went wrong. Redis and the web are asked over a new connection each time, and once.
+PostgreSQL is asked over a connection that stays, like AutoBot's pool: where it is lost, or nobody
+may write, a new one is tried for half a minute.
 """
 
 from __future__ import annotations
@@ -62,8 +63,15 @@ def web(method: str, url: str) -> Callable[[], None]:
     return ask
 
 
-def postgresql(address: str, database: str) -> Callable[[], None]:
-    """Count the users of a database."""
+READ = "SELECT count(*) FROM users"
+WRITE = """
+INSERT INTO terminal_activities (id, user_id, command)
+SELECT gen_random_uuid(), id, clock_timestamp()::text FROM users WHERE username = 'ada'
+"""
+
+
+def postgresql(statement: str, address: str, database: str) -> Callable[[], None]:
+    """Read from a database, or write to it."""
     connection: Any = None
 
     def once() -> None:
@@ -74,14 +82,14 @@ def postgresql(address: str, database: str) -> Callable[[], None]:
             )
             connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM users")
+            cursor.execute(statement)
 
     def ask() -> None:
         end = time.monotonic() + PATIENCE
         while True:
             try:
                 return once()
-            except psycopg2.OperationalError:
+            except (psycopg2.OperationalError, psycopg2.errors.ReadOnlySqlTransaction):
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.5)
@@ -93,8 +101,8 @@ def question(target: str) -> Callable[[], None]:
     kind, _, place = target.partition(":")
     if kind == "redis":
         return redis(place)
-    if kind == "postgresql":
-        return postgresql(*place.split("/"))
+    if kind in ("postgresql", "activity"):
+        return postgresql(READ if kind == "postgresql" else WRITE, *place.split("/"))
     return web(kind, place)
 
 

@@ -1,1 +1,1 @@
-"""The move of AutoBot's database of users: what is asked of both servers, and what is done to them."""
+"""The move of AutoBot's database of users: both servers are asked, and changed, step by step."""

@@ -16,14 +16,14 @@ SELECT format('%I.%I', nspname, relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind IN ({{kinds}}) AND relpersistence <> 't' AND nspname !~ '^pg_'
     AND nspname NOT IN ('information_schema', '{FENCE}')
-"""  # noqa: S608 - constants
+"""
 TABLES = f"""
 SELECT name, array_to_json(ARRAY(
     SELECT attname FROM pg_attribute
     WHERE attrelid = name::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 ))
 FROM ({TABLE_NAMES.format(kinds="'r'")}) AS own (name) ORDER BY 1
-"""  # noqa: S608 - constants
+"""
 
 # Of each table: its columns, how many rows, and a digest that their order does not change.
 Contents = dict[str, dict[str, Any]]
@@ -39,7 +39,7 @@ def digest_query(table: str, columns: list[str]) -> str:
     bits = f"encode(sha256(convert_to({row}, 'UTF8')), 'hex')"
     halves = (f"('x' || substr({bits}, {at}, 16))::bit(64)::bigint::numeric" for at in (1, 17))
     sums = ", ".join(f"coalesce(sum({half}), 0)" for half in halves)
-    return f"SELECT {literal(table)}, count(*), {sums} FROM ONLY {table}"  # noqa: S608 - quoted
+    return f"SELECT {literal(table)}, count(*), {sums} FROM ONLY {table}"
 
 
 def digests(query: Query, columns: Mapping[str, list[str]]) -> Contents:

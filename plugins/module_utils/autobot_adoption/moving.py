@@ -122,7 +122,7 @@ class Move:
         if report := self.report:
             return {"moved": True, "problems": [], "report": report}
         problems = []
-        found: dict[str, Any] = {"moved": False}
+        found: dict[str, Any] = {"moved": False, "here": len(self._own_people())}
         if self.source.user in self.ours:
             problems.append(
                 f"{self.source.user}, which owns the source, is a role of this site: its password "
@@ -179,9 +179,7 @@ class Move:
             problems.append(f"{self.where} has no table users: it is no store of AutoBot's.")
         if "public.users" not in tables or foreign:
             return known
-        counts = session.query(
-            ";\n".join(f"SELECT count(*) FROM ONLY {table}" for table in tables)  # noqa: S608
-        )
+        counts = session.query(";\n".join(f"SELECT count(*) FROM ONLY {table}" for table in tables))
         people = session.query(PEOPLE)
         problems += self._both(people)
         revisions = [["none"]]
@@ -204,7 +202,11 @@ class Move:
         ids = {it[0] for it in people}
         taken = {name for it in people for name in it[1:]}
         both = sorted(
-            name for it in self._own_people() if it[0] not in ids for name in it[1:] if name in taken
+            name
+            for it in self._own_people()
+            if it[0] not in ids
+            for name in it[1:]
+            if name in taken
         )
         if not both:
             return []
@@ -317,20 +319,25 @@ class Move:
             return {"since": begin, "same": contents(session) == wanted}
 
     def _close(self, session: Session) -> None:
-        for attempt in range(1, LOCK_ATTEMPTS + 1):
-            try:
-                with Session(self.source, self.database) as fencing:
-                    fencing.query(RAISE_FENCE)
-                return
-            except MoveError as error:
-                if "lock timeout" not in str(error) and "deadlock" not in str(error):
-                    raise
-                if attempt == LOCK_ATTEMPTS:
-                    writers = ", ".join(it for (it,) in session.query(WRITERS))
-                    raise MoveError(
-                        f"The source is being written to by {writers or 'somebody'}, who does not "
-                        "end. Restart that program, and run again."
-                    ) from error
+        attempts = 1
+        while not self._closed():
+            if attempts == LOCK_ATTEMPTS:
+                writers = ", ".join(it for (it,) in session.query(WRITERS))
+                raise MoveError(
+                    f"The source is being written to by {writers or 'somebody'}, who does not end. "
+                    "Restart that program, and run again."
+                )
+            attempts += 1
+
+    def _closed(self) -> bool:
+        """Whether all who wrote have ended."""
+        try:
+            self.source.run(self.database, RAISE_FENCE)
+        except MoveError as error:
+            if any(it in str(error) for it in ("lock timeout", "deadlock detected")):
+                return False
+            raise
+        return True
 
     def lift(self) -> bool:
         """Let everybody write to the source again; whether somebody could not."""
@@ -349,9 +356,7 @@ class Move:
         changed = self.lift()
         if self.is_there(self.incoming):
             changed = True
-            self.target.run(
-                "postgres", f"DROP DATABASE {identifier(self.incoming)} WITH (FORCE)"
-            )
+            self.target.run("postgres", f"DROP DATABASE {identifier(self.incoming)} WITH (FORCE)")
         return changed
 
     # -- switch ----------------------------------------------------------------------------------

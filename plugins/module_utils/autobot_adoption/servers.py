@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 CONNECT_SECONDS = "10"
-# Rows read alike on both servers, names mean what the catalog calls so, and the fence is for others.
+# Rows read alike on both servers, names mean what the catalog calls so; the fence is for others.
 OPTIONS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
@@ -141,7 +141,7 @@ class Session:
             requests.flush()
         except BrokenPipeError:
             pass  # It has said why.
-        rows = []
+        rows: Rows = []
         for line in answers:
             if line.rstrip("\n") == END:
                 return rows

@@ -12,7 +12,7 @@ Survey = dict[str, Any]
 # Variables with one value, the last that is wanted; all others are lists.
 SCALARS: Final = (
     *("firewall_mode", "postgresql_adopt_from"),
-    *("slm_server_gateway", "autobot_backend_gateway"),
+    *("slm_server_gateway", "autobot_backend_gateway", "adoption_source"),
 )
 
 
@@ -81,6 +81,8 @@ class Host:
     directories: list[str]
     as_written: dict[str, list[Any]]
     survey: Survey
+    # `adoption_source`, where the inventory has one.
+    adoption: dict[str, Any] | None = None
 
     @property
     def rules(self) -> list[Rule]:

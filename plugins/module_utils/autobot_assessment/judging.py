@@ -13,6 +13,7 @@ from .clusters import (
     store_notes,
 )
 from .hosts import Conflict, Host, Note
+from .moves import move_conflicts
 from .network import firewall_conflicts, firewall_notes, listener_conflicts, port_conflicts
 from .words import shown
 
@@ -25,6 +26,7 @@ KINDS: Final = (
     "listener",
     "owner",
     "client",
+    "users",
     "firewall",
 )
 
@@ -41,6 +43,7 @@ def conflicts(hosts: list[Host]) -> list[Conflict]:
             *directory_conflicts(host),
             *listener_conflicts(host),
             *client_conflicts(host),
+            *move_conflicts(host, hosts),
             *firewall_conflicts(host),
         ]
         found += sorted(of_host, key=lambda it: (KINDS.index(it.kind), it.port))
