@@ -159,7 +159,7 @@ def main() -> None:
         module.exit_json(changed=True, found={})
     try:
         changed, found = take(module.params, check=module.check_mode)
-    except MoveError as error:
+    except (MoveError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=changed, found=found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 CONNECT_SECONDS = "10"
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # Rows read alike on both servers, names mean what the catalog calls so; the fence is for others.
 OPTIONS = {
     "TimeZone": "UTC",
@@ -81,7 +81,7 @@ class Server:
             "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in options.items()),
             "PGCLIENTENCODING": "UTF8",
             "LC_ALL": "C.UTF-8",
-            "PATH": os.defpath,
+            "PATH": SYSTEM_PATH,
         }
         return {name: value for name, value in told.items() if value}
 
