@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from ansible.module_utils.autobot_adoption.moving import Move, set_aside
+from ansible.module_utils.autobot_adoption.moving import Move, give_back_table, set_aside
 from ansible.module_utils.autobot_adoption.servers import MoveError, Server
 from ansible.module_utils.basic import AnsibleModule
 
@@ -28,9 +27,14 @@ options:
       - "V(switch): the copy takes the place of the database that serves."
       - "V(set_aside): the source gets another name."
       - "V(undo): as it was before the first step. After the switch it is refused."
+      - "V(name_back): the source has its name again."
+      - "V(give_back): the source serves again, with all that came since the switch. Before that it
+        is V(undo)."
+      - "V(give_back_table): the fleet manager's table gets what its people have in C(database)."
     type: str
     required: true
-    choices: [look, copy, check, fence, switch, set_aside, undo]
+    choices:
+      [look, copy, check, fence, switch, set_aside, undo, name_back, give_back, give_back_table]
   source:
     description: The database to move.
     type: dict
@@ -80,6 +84,10 @@ SILENT = {
     "log_min_error_statement": "panic",
 }
 READING = ("look", "set_aside")
+STEPS = [
+    *("look", "copy", "check", "fence", "switch", "set_aside", "undo"),
+    *("name_back", "give_back", "give_back_table"),
+]
 
 
 def local(parameters: dict[str, Any], port: int = 5432) -> Server:
@@ -111,10 +119,14 @@ def move(parameters: dict[str, Any]) -> Move:
 def take(parameters: dict[str, Any], *, check: bool) -> tuple[bool, dict[str, Any]]:
     """Whether a step changed anything, and what it has to say. Raises MoveError."""
     step, source = parameters["step"], parameters["source"]
+    server, names = local(parameters, source["port"]), (source["database"], parameters["kept"])
     if step == "set_aside":
-        server = local(parameters, source["port"])
-        done = set_aside(server, source["database"], parameters["kept"], check=check)
-        return done, {"at": time.time()}
+        return set_aside(server, *names, check=check), {}
+    if step == "name_back":
+        return set_aside(server, *reversed(names)), {}
+    if step == "give_back_table":
+        people = give_back_table(server, parameters["database"], source["database"])
+        return True, {"unreadable": people}
     moved = move(parameters)
     # A switch that was killed.
     opened = not check and moved.open()
@@ -123,7 +135,7 @@ def take(parameters: dict[str, Any], *, check: bool) -> tuple[bool, dict[str, An
     if step == "undo":
         return moved.undo() or opened, {}
     found: dict[str, Any] = getattr(moved, step)()
-    return step != "check", found
+    return found.get("changed", step != "check"), found
 
 
 def main() -> None:
@@ -132,7 +144,7 @@ def main() -> None:
             "step": {
                 "type": "str",
                 "required": True,
-                "choices": ["look", "copy", "check", "fence", "switch", "set_aside", "undo"],
+                "choices": STEPS,
             },
             "source": {
                 "type": "dict",

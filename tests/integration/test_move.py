@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +19,7 @@ import pytest
 from database_server import PostgresServer, ProvisionedDatabase
 from role_files import ROOT, load_filter, role_vars
 
-from autobot_adoption import moving
+from autobot_adoption import catching_up, moving
 from autobot_adoption.moving import Move
 from autobot_adoption.servers import MoveError, Server
 from user_management.population import Population
@@ -195,15 +199,69 @@ def test_nobody_writes_once_the_fence_is_up_and_readers_go_on(site: Site) -> Non
     assert site.old.sql("SELECT count(*) FROM users", database="people", user="reader") == "2"
 
 
-def test_what_came_after_the_copy_is_seen_and_copied_again(site: Site) -> None:
+CHANGES = {
+    "new, changed and gone rows": (
+        True,
+        """
+        UPDATE users SET bio = E'line\\n"it''s" \\\\', preferences = '{"a": [1, null]}',
+            last_login_at = now();
+        INSERT INTO users (id, email, username, is_active, is_verified, mfa_enabled,
+            is_platform_admin) VALUES (gen_random_uuid(), 'new@x.org', 'new', true, true, false,
+            false);
+        INSERT INTO terminal_activities SELECT gen_random_uuid(), id, E'a\\tb' FROM users
+            WHERE username = 'new';
+        DELETE FROM audit_logs;
+        DELETE FROM own.notes WHERE id = 2;
+        INSERT INTO own.notes ("a ""strange"" name", at) VALUES ('third', 'infinity');
+        """,
+    ),
+    "a deleted person and all that hangs off them": (
+        True,
+        "DELETE FROM audit_logs; DELETE FROM users WHERE username = 'ada'",
+    ),
+    "a role, which migrations change too": (
+        False,
+        "INSERT INTO roles (id, name, is_system, priority)"
+        " VALUES (gen_random_uuid(), 'pilot', false, 1)",
+    ),
+    "a table without a key": (False, "INSERT INTO parts VALUES (2)"),
+    "a new table": (False, "CREATE TABLE later (id int PRIMARY KEY)"),
+    "a new column": (False, "ALTER TABLE own.notes ADD COLUMN more int"),
+    "a value that JSON does not tell": (
+        False,
+        "UPDATE users SET preferences = 'null' WHERE username = 'ada'",
+    ),
+}
+PEOPLE = """
+    SELECT id, email, username, bio, preferences, last_login_at FROM users ORDER BY 1;
+    SELECT * FROM terminal_activities ORDER BY 1; SELECT * FROM own.notes ORDER BY 1;
+    SELECT id, action FROM audit_logs ORDER BY 1; SELECT * FROM parts ORDER BY 1;
+    SELECT last_value, is_called FROM own.notes_id_seq
+"""
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_what_came_after_the_copy_comes_too(site: Site, change: str) -> None:
+    """Row by row where that can be, else by a new copy."""
+    quick, statements = CHANGES[change]
     site.copied()
-    site.write()
-    assert not site.move.fence()["same"]
-    with pytest.raises(MoveError, match="has written to the source since the copy"):
-        site.move.switch()
-    site.copied()
+    site.old.sql(statements, database="people", user="slm_app")
+    assert site.move.fence()["same"] is quick
+    if not quick:
+        with pytest.raises(MoveError, match="has written to the source since the copy"):
+            site.move.switch()
+        site.copied()
     site.switched()
-    assert site.database.sql("SELECT bio FROM users WHERE username = 'ada'") == "changed"
+    assert site.new.sql(PEOPLE, database="autobot_users") == site.old.sql(PEOPLE, database="people")
+
+
+def test_more_rows_than_that_are_copied_as_a_whole(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.move.copy()
+    site.write()
+    monkeypatch.setattr(catching_up, "MOST_ROWS", 0)
+    assert not site.move.fence()["same"]
 
 
 def test_a_switch_without_a_fence_is_refused(site: Site) -> None:
@@ -389,6 +447,55 @@ def test_what_was_killed_is_finished_or_undone(site: Site, reached: int, undone:
     assert site.database.sql("SELECT count(*) FROM users") == "2"
 
 
+# The whole move in a process of its own, which dies as it starts the program number argv[2].
+DYING = """
+import json, os, signal, sys
+from autobot_adoption.moving import Move
+from autobot_adoption.servers import Server
+asked = json.loads(sys.argv[1])
+start, left = Server.start, [int(sys.argv[2])]
+def dying(*arguments, **streams):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return start(*arguments, **streams)
+Server.start = dying
+move = Move(Server(**asked["source"]), "people", Server(**asked["target"]), "autobot_users",
+            asked["verifier"])
+move.copy(); move.check(); move.fence(); move.switch()
+"""
+
+
+@pytest.mark.parametrize("program", [3, 5, 6, 9, 11, 13, 16, 17, 18])
+def test_a_move_whose_program_is_killed_comes_to_its_end(site: Site, program: int) -> None:
+    asked = {
+        "source": dataclasses.asdict(site.move.source),
+        "target": dataclasses.asdict(site.move.target),
+        "verifier": site.move.verifier,
+    }
+    killed = subprocess.run(
+        [sys.executable, "-c", DYING, json.dumps(asked), str(program)],
+        env={"PYTHONPATH": str(ROOT / "plugins/module_utils"), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    site.new.hang_up()
+    site.move.open()
+    if not site.move.look()["moved"]:
+        site.move.copy()
+        site.move.check()
+        assert site.move.fence()["same"]
+        site.switched()
+    rows = "SELECT * FROM users ORDER BY 1; SELECT * FROM own.notes ORDER BY 1"
+    as_owner = {"database": "autobot_users", "user": "slm_app"}
+    assert site.new.sql(rows, **as_owner) == site.old.sql(rows, database="people", user="slm_app")
+    assert site.databases() >= {"autobot_users", "autobot_users_before_adoption"}
+    with pytest.raises(AssertionError, match=r"nobody writes here|read-only"):
+        site.write()
+
+
 def test_users_who_come_while_rows_move_are_not_lost(site: Site) -> None:
     """Somebody registers all the time, and keeps to what was confirmed."""
     confirmed: list[int] = []
@@ -423,3 +530,101 @@ def test_users_who_come_while_rows_move_are_not_lost(site: Site) -> None:
     assert len(confirmed) > 10
     here = set(site.database.sql("SELECT username FROM users").splitlines())
     assert here >= {f"n{number}" for number in confirmed}
+
+
+def test_what_came_since_the_move_goes_back_with_it(site: Site) -> None:
+    """An hour of changes: AutoBot's own login works with the new passwords."""
+    site.moved()
+    here = {"database": "autobot_users"}
+    site.database.sql(
+        "INSERT INTO users (email, username, password_hash)"
+        " VALUES ('new@x.org', 'new', '$2b$12$new'), ('long@x.org', 'long', 'bcrypt-sha384$x');"
+        "UPDATE users SET password_hash = '$2b$12$changed' WHERE username = 'ada';"
+        "UPDATE users SET is_active = false, deleted_at = now() WHERE username = 'Ben';"
+        "INSERT INTO user_roles (user_id, role_id) SELECT users.id, roles.id FROM users, roles"
+        " WHERE username = 'new' AND name = 'user'"
+    )
+    site.new.sql("INSERT INTO own.notes (at) VALUES (now())", user="slm_app", **here)
+    site.new.hang_up()
+    rows = """
+        SELECT id, username, password_hash, is_active, deleted_at FROM users ORDER BY 1;
+        SELECT * FROM own.notes ORDER BY 1;
+        SELECT name FROM user_roles JOIN roles ON roles.id = role_id
+    """
+    wanted = site.new.sql(rows, **here)
+    site.new.hang_up()
+    found = site.move.give_back()
+    assert found["unreadable"] == ["long"]
+    assert found["rows"] > 4
+    assert site.old.sql(rows, database="people", user="slm_app") == wanted
+    site.write()
+    # The sequence goes on, too.
+    site.old.sql("INSERT INTO own.notes (at) VALUES (now())", database="people", user="slm_app")
+    # The site has what it had; what served meanwhile is kept.
+    assert site.database.sql("SELECT to_regclass('users')") == ""
+    assert "autobot_users_given_back" in site.databases()
+    assert "autobot_users_before_adoption" not in site.databases()
+    # And again.
+    assert site.move.look()["problems"] == []
+    site.moved()
+    assert site.database.sql("SELECT count(*) FROM users") == "4"
+
+
+def test_nobody_writes_to_what_is_given_back(site: Site) -> None:
+    site.moved()
+    site.move.give_back()
+    site.new.hang_up()
+    with pytest.raises(AssertionError, match="nobody writes here"):
+        site.new.sql(WRITE, database="autobot_users_given_back")
+
+
+def test_a_return_that_cannot_be_whole_changes_nothing_of_the_source(site: Site) -> None:
+    site.moved()
+    site.new.sql("INSERT INTO parts VALUES (2)", database="autobot_users", user="slm_app")
+    site.new.hang_up()
+    with pytest.raises(MoveError, match=r"public\.part without a primary key"):
+        site.move.give_back()
+    with pytest.raises(AssertionError, match=r"nobody writes here|read-only"):
+        site.write()
+    # AutoBot goes on where it is.
+    site.new.sql(WRITE, database="autobot_users", user="slm_app")
+
+
+def test_the_fleet_managers_table_gets_what_its_people_have_with_us(
+    slm_database: ProvisionedDatabase,
+) -> None:
+    server = slm_database.server
+    server.sql("CREATE DATABASE slm")
+    try:
+        server.sql(
+            """
+            CREATE TABLE users (id serial PRIMARY KEY, username varchar(64) UNIQUE NOT NULL,
+                password_hash varchar(255) NOT NULL, is_active boolean DEFAULT true,
+                is_admin boolean DEFAULT false);
+            INSERT INTO users (username, password_hash) VALUES ('Ada', '$2b$old'),
+                ('gone', '$2b$old'), ('long', '$2b$old'), ('theirs', '$2b$old')
+            """,
+            database="slm",
+        )
+        slm_database.sql(
+            "INSERT INTO users (email, username, password_hash, is_platform_admin, is_active)"
+            " VALUES ('a@x.org', 'ada', '$2b$12$new', true, true),"
+            " ('g@x.org', 'gone', '$2b$12$gone', false, false),"
+            " ('l@x.org', 'long', 'bcrypt-sha384$x', false, true),"
+            " ('n@x.org', 'new', '$2b$12$new', false, true)"
+        )
+        here = Server("postgres", str(server.bin), host=str(server.directory))
+        assert moving.give_back_table(here, slm_database.name, "slm") == ["long"]
+        rows = (
+            "SELECT username, password_hash, is_active, is_admin FROM users"
+            " ORDER BY lower(username)"
+        )
+        assert server.sql(rows, database="slm").splitlines() == [
+            "Ada|$2b$12$new|t|t",
+            "gone|$2b$12$gone|f|f",
+            "long|$2b$old|t|f",
+            "new|$2b$12$new|t|f",
+            "theirs|$2b$old|t|f",
+        ]
+    finally:
+        server.drop_database("slm")

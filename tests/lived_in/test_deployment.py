@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 
@@ -92,24 +93,62 @@ def test_the_fleet_manager_goes_on_for_who_is_logged_in(deployment: Deployment) 
         assert client.get("/api/nodes", headers=headers).status_code == 401
 
 
-def test_autobots_api_goes_on_for_who_is_logged_in(deployment: Deployment) -> None:
+def test_autobots_people_log_in_with_the_passwords_that_they_had(deployment: Deployment) -> None:
     assert deployment.run.status == 0, deployment.run.tail()
-    site = Site.load()
-    first = site.one_time["autobot"]
-    with site.backend_client() as client:
-        login = client.post("/api/auth/login", json=first).json()
-        headers = {"Authorization": f"Bearer {login['token']}"}
-        assert client.get("/api/chats", headers=headers).status_code == 403
-        changed = client.post(
-            "/api/auth/change-password",
-            json={"current_password": first["password"], "new_password": "granite-otter-quilt-52"},
-            headers=headers,
-        )
-        assert changed.status_code == 200, changed.text
-        claims = client.get("/api/chats", headers=headers).json()["claims"]
-        assert (claims["username"], claims["role"]) == (first["username"], "admin")
+    with Site.load().backend_client() as client:
+        for name, password, role in (
+            (KEEPER["username"], KEEPER["password"], "admin"),
+            *((name, "Everyday-robot-2", "user") for name in ("ben", "cleo", "dario")),
+        ):
+            login = client.post("/api/auth/login", json={"username": name, "password": password})
+            headers = {"Authorization": f"Bearer {login.json()['token']}"}
+            claims = client.get("/api/chats", headers=headers).json()["claims"]
+            assert (claims["username"], claims["role"]) == (name, role)
         assert client.get("/api/chats").status_code == 401
         assert client.get("/nginx-health").text == "healthy\n"
+
+
+def in_database(name: str, database: str, query: str) -> str:
+    return must(name, "psql", "-XAtq", "-d", database, "-c", query, user="postgres")
+
+
+def test_nobody_writes_for_some_seconds_and_no_row_is_lost(
+    deployment: Deployment, figure: Figure
+) -> None:
+    """AutoBot's backend has written a row each second, and wrote on where it was led to."""
+    assert deployment.run.status == 0, deployment.run.tail()
+    (fence,) = re.findall(r"Nobody could write for ([0-9.]+) s", deployment.run.output)
+    figure("the move's fence", f"{fence} s")
+    assert float(fence) < 30
+    where = deployment.addresses
+    written = Counter(it.target for it in deployment.answers if it.target.startswith("activity:"))
+    assert set(written) == {
+        f"activity:{where['slm']}/autobot_users",
+        f"activity:{where['redis']}/autobot_users",
+    }
+    # A row of before, and one for each answer; a program that is restarted says no answer.
+    rows = in_database("redis", "autobot_users", "SELECT count(*) FROM terminal_activities")
+    assert int(rows) > written.total()
+
+
+def test_the_old_database_is_set_aside_and_read_only(deployment: Deployment) -> None:
+    assert deployment.run.status == 0, deployment.run.tail()
+    names = in_database("slm", "postgres", "SELECT datname FROM pg_database").split()
+    assert "autobot_users" not in names
+    write = "SET default_transaction_read_only = off; DELETE FROM users"
+    arguments = ("psql", "-XAtq", "-d", "autobot_users_before_takeover", "-c", write)
+    refused = on("slm", *arguments, user="postgres")
+    assert "nobody writes here any more" in refused.stderr
+
+
+def test_the_file_of_autobots_program_says_where_it_is_and_is_kept_as_it_was(
+    deployment: Deployment,
+) -> None:
+    file, where = "/etc/autobot/backend.env", deployment.addresses
+    for place, host in ((file, "redis"), (f"/var/lib/autobot-before/files{file}", "slm")):
+        assert f"AUTOBOT_POSTGRES_HOST={where[host]}\n" in must("backend", "cat", place)
+    assert must("backend", "stat", "-c", "%U:%G %a", file) == "autobot:autobot 600"
+    assert "AUTOBOT_POSTGRES_PASSWORD" not in deployment.run.output.partition("PLAY [")[2]
 
 
 def test_machines_pass_from_their_addresses_and_strangers_do_not(deployment: Deployment) -> None:

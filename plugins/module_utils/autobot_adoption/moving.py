@@ -5,6 +5,7 @@ What was done is read off the servers: the names of databases, and a note in the
     NAME_incoming          the copy; its note has what was in the source
     NAME                   serves; its note says from where it was moved, once it was
     NAME_before_adoption   what served before
+    NAME_given_back        what served until the source did again
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .contents import FENCE, TABLE_NAMES, TABLES, Contents, differences, digests
+from .catching_up import UnsuitedError, catch_up, replay
+from .contents import FENCE, SEEDED, TABLE_NAMES, TABLES, Contents, differences, digests
 from .servers import MoveError, Server, Session, identifier, literal, words
 
 OLDEST = 14
@@ -55,6 +58,11 @@ WHERE datname = current_database() AND granted AND pid <> pg_backend_pid()
     AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock',
         'ExclusiveLock', 'AccessExclusiveLock')
 ORDER BY 1
+"""
+# AutoBot reads hashes of bcrypt alone.
+UNREADABLE = """
+SELECT username FROM public.users
+WHERE password_hash LIKE 'bcrypt-sha384$%' AND deleted_at IS NULL ORDER BY 1
 """
 PEOPLE = "SELECT id, lower(username), lower(email) FROM public.users WHERE deleted_at IS NULL"
 
@@ -108,6 +116,10 @@ class Move:
     def is_there(self, database: str) -> bool:
         query = f"SELECT 1 FROM pg_database WHERE datname = {literal(database)}"
         return bool(self.target.run("postgres", query))
+
+    @property
+    def returned(self) -> str:
+        return f"{self.name}_given_back"
 
     @property
     def report(self) -> dict[str, Any]:
@@ -241,6 +253,8 @@ class Move:
             session.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             ((snapshot,),) = session.query("SELECT pg_export_snapshot()")
             wanted = contents(session)
+            # Under a fence that is up, nothing changes any more.
+            fenced = is_fenced(session)
             self._transfer(snapshot)
         with Session(self.target, self.incoming) as session:
             session.query(f"DROP SCHEMA IF EXISTS {FENCE} CASCADE")
@@ -248,7 +262,7 @@ class Move:
             if different := differences(wanted, found, migrated=False):
                 raise MoveError(f"The copy is not what the source has: {'; '.join(different)}.")
             session.query("ANALYZE")
-        note = {"from": self.where, "contents": wanted}
+        note = {"from": self.where, "contents": wanted, "agreed": fenced}
         self.target.run("postgres", self.remember(self.incoming, note))
         return summary(wanted) | {"seconds": round(time.monotonic() - begin, 1)}
 
@@ -307,16 +321,30 @@ class Move:
     def fence(self) -> dict[str, Any]:
         """Let nobody write to the source from now on; and whether the copy has all that it has.
 
-        Who was writing has ended before. Readers go on.
+        Who was writing has ended before; readers go on. Rows that have changed since the copy are
+        brought to it. Where that cannot be, a new copy is needed: then it is not the `same`.
         """
         begin = time.time()
-        wanted = self.note(self.incoming).get("contents")
+        note = self.note(self.incoming)
         with Session(self.source, self.database) as session:
             self._close(session)
             session.query(
                 f"ALTER DATABASE {identifier(self.database)} SET default_transaction_read_only = on"
             )
-            return {"since": begin, "same": contents(session) == wanted}
+            now = contents(session)
+            same = bool(note) and (now == note["contents"] or self._caught_up(session, note, now))
+        if same:
+            agreed = note | {"contents": now, "agreed": True}
+            self.target.run("postgres", self.remember(self.incoming, agreed))
+        return {"since": begin, "same": same}
+
+    def _caught_up(self, source: Session, note: dict[str, Any], now: Contents) -> bool:
+        try:
+            with Session(self.target, self.incoming) as copy:
+                catch_up(source, copy, note["contents"], now)
+        except (MoveError, UnsuitedError):
+            return False
+        return True
 
     def _close(self, session: Session) -> None:
         attempts = 1
@@ -344,7 +372,7 @@ class Move:
         if self.report:
             raise MoveError(f"{self.where} was moved, and is not to be written to any more.")
         with Session(self.source, self.database) as session:
-            fenced = bool(session.query(f"SELECT 1 WHERE to_regnamespace('{FENCE}') NOTNULL"))
+            fenced = is_fenced(session)
             session.query(
                 f"DROP SCHEMA IF EXISTS {FENCE} CASCADE;\n"
                 f"ALTER DATABASE {identifier(self.database)} RESET default_transaction_read_only"
@@ -359,16 +387,81 @@ class Move:
             self.target.run("postgres", f"DROP DATABASE {identifier(self.incoming)} WITH (FORCE)")
         return changed
 
+    # -- back ------------------------------------------------------------------------------------
+
+    def give_back(self) -> dict[str, Any]:
+        """The source serves again, with all that came to the database since it was moved.
+
+        In one transaction the source gets the rows, and the fence around it falls. What served
+        meanwhile is kept under another name, and what was there before has its own again.
+        """
+        if not self.report:
+            return {"changed": self.undo(), "rows": 0, "unreadable": []}
+        self.target.run(self.name, RAISE_FENCE)
+        try:
+            given = self._given_back()
+        except MoveError:
+            self.target.run(self.name, f"DROP SCHEMA {FENCE} CASCADE")
+            raise
+        self._names_back()
+        return {"changed": True} | given
+
+    def _given_back(self) -> dict[str, Any]:
+        with Session(self.target, self.name) as new, Session(self.source, self.database) as old:
+            there = {table for table, _ in new.query(TABLES)}
+            columns = {
+                table: json.loads(listed) for table, listed in old.query(TABLES) if table in there
+            }
+            old.query(f"BEGIN; DROP SCHEMA IF EXISTS {FENCE} CASCADE")
+            now, before = digests(new.query, columns), digests(old.query, columns)
+            differing = {table: it for table, it in columns.items() if now[table] != before[table]}
+            try:
+                rows = replay(new, old, differing, sys.maxsize, kept=SEEDED)
+            except UnsuitedError as error:
+                raise MoveError(
+                    f"Rows have changed in {error}. Bring them to {self.where} by hand, and run "
+                    "again."
+                ) from error
+            wanted = {table: it for table, it in now.items() if table not in SEEDED}
+            if left := differences(wanted, digests(old.query, columns), migrated=True):
+                raise MoveError(f"What was brought back is not the same: {'; '.join(left)}.")
+            unreadable = new.query(UNREADABLE)
+            old.query(
+                f"ALTER DATABASE {identifier(self.database)} RESET default_transaction_read_only;"
+                "COMMIT"
+            )
+        return {"rows": sum(rows.values()), "unreadable": [name for (name,) in unreadable]}
+
+    def _names_back(self) -> None:
+        names = (self.name, self.previous)
+        try:
+            with Session(self.target, "postgres") as session:
+                session.query(
+                    f"DROP DATABASE IF EXISTS {identifier(self.returned)} WITH (FORCE);\n"
+                    + ";\n".join(
+                        f"ALTER DATABASE {identifier(it)} ALLOW_CONNECTIONS false" for it in names
+                    )
+                )
+                for name in names:
+                    end_sessions(session, name)
+                session.query(
+                    f"BEGIN; ALTER DATABASE {identifier(self.name)} RENAME TO "
+                    f"{identifier(self.returned)}; ALTER DATABASE {identifier(self.previous)} "
+                    f"RENAME TO {identifier(self.name)}; COMMIT"
+                )
+        finally:
+            allow(self.target, *names, self.returned)
+
     # -- switch ----------------------------------------------------------------------------------
 
     def switch(self) -> dict[str, Any]:
         """The copy in the place of what serves: in one transaction, while nobody is connected."""
         note = self.note(self.incoming)
         with Session(self.source, self.database) as session:
-            if not session.query(f"SELECT 1 WHERE to_regnamespace('{FENCE}') NOTNULL"):
+            if not is_fenced(session):
                 raise MoveError("The source is not fenced: somebody could write to it meanwhile.")
-            if contents(session) != note.get("contents"):
-                raise MoveError("Somebody has written to the source since the copy. Run again.")
+        if not note.get("agreed"):
+            raise MoveError("Somebody has written to the source since the copy. Run again.")
         self._carry()
         report = summary(note["contents"]) | {"from": self.where, "at": int(time.time())}
         serving, arriving = identifier(self.name), identifier(self.incoming)
@@ -412,6 +505,10 @@ class Move:
         """Let databases be connected to that a switch which was killed has left shut."""
         names = (self.name, self.incoming, self.previous)
         return allow(self.target, *names)
+
+
+def is_fenced(session: Session) -> bool:
+    return bool(session.query(f"SELECT 1 WHERE to_regnamespace('{FENCE}') NOTNULL"))
 
 
 def contents(session: Session) -> Contents:
@@ -475,3 +572,34 @@ def set_aside(server: Server, database: str, kept: str, *, check: bool = False) 
     finally:
         allow(server, database, kept)
     return True
+
+
+def give_back_table(server: Server, ours: str, theirs: str) -> list[str]:
+    """The fleet manager's table as its administrators are with us: passwords, who is new, who is
+    disabled or deleted. Returns those whose password AutoBot cannot read; they have no new one.
+
+    `server` has both databases, and is asked by its superuser.
+    """
+    ((rows,),) = server.run(
+        ours,
+        "SELECT coalesce(json_agg(json_build_object('username', username, 'hash', password_hash,"
+        " 'active', is_active AND deleted_at IS NULL, 'admin', is_platform_admin)), '[]')"
+        " FROM public.users WHERE char_length(username) <= 64",
+    )
+    with Session(server, theirs) as session:
+        session.query(
+            "BEGIN; CREATE TEMPORARY TABLE person ON COMMIT DROP AS SELECT * FROM "
+            f"json_to_recordset({literal(rows)}) AS person "
+            "(username text, hash text, active boolean, admin boolean);"
+            "UPDATE public.users SET is_active = active, is_admin = admin, password_hash = "
+            "CASE WHEN hash LIKE '$2_$%' THEN hash ELSE password_hash END FROM person "
+            "WHERE lower(users.username) = person.username;"
+            "INSERT INTO public.users (username, password_hash, is_active, is_admin) "
+            "SELECT username, hash, active, admin FROM person WHERE active AND hash LIKE '$2_$%' "
+            "AND username NOT IN (SELECT lower(username) FROM public.users)"
+        )
+        unreadable = session.query(
+            "SELECT username FROM person WHERE active AND hash NOT LIKE '$2_$%' ORDER BY 1"
+        )
+        session.query("COMMIT")
+    return [name for (name,) in unreadable]
