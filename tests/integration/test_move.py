@@ -90,9 +90,13 @@ class Site:
         self.adopted()
         self.move.check()
 
-    def moved(self) -> dict[str, Any]:
-        """All of it."""
-        self.copied()
+    def moved(self, *, migrated: bool = False) -> dict[str, Any]:
+        """All of it; the schema of ours takes two seconds, which most tests can do without."""
+        if migrated:
+            self.copied()
+        else:
+            self.move.copy()
+            self.move.check()
         assert self.move.fence()["same"]
         return self.switched()
 
@@ -154,7 +158,7 @@ def test_look_says_what_would_be_moved_and_writes_nothing(site: Site) -> None:
 
 
 def test_all_rows_come_and_people_are_those_that_they_were(site: Site) -> None:
-    report = site.moved()
+    report = site.moved(migrated=True)
     assert report["users"] == 2
     rows = "SELECT username, email, password_hash FROM users ORDER BY 1"
     assert site.database.sql(rows) == site.old.sql(rows, database="people")
@@ -167,7 +171,7 @@ def test_all_rows_come_and_people_are_those_that_they_were(site: Site) -> None:
 
 
 def test_autobots_role_works_with_its_tables_and_the_services_with_theirs(site: Site) -> None:
-    site.moved()
+    site.moved(migrated=True)
     as_autobot = {"database": "autobot_users", "user": "slm_app"}
     site.new.sql("ALTER TABLE terminal_activities ADD COLUMN extra int", **as_autobot)
     site.new.sql("UPDATE users SET bio = 'theirs' WHERE username = 'ada'", **as_autobot)
@@ -244,13 +248,16 @@ PEOPLE = """
 def test_what_came_after_the_copy_comes_too(site: Site, change: str) -> None:
     """Row by row where that can be, else by a new copy."""
     quick, statements = CHANGES[change]
-    site.copied()
+    if quick:
+        site.copied()
+    else:
+        site.move.copy()
     site.old.sql(statements, database="people", user="slm_app")
     assert site.move.fence()["same"] is quick
     if not quick:
         with pytest.raises(MoveError, match="has written to the source since the copy"):
             site.move.switch()
-        site.copied()
+        site.move.copy()
     site.switched()
     assert site.new.sql(PEOPLE, database="autobot_users") == site.old.sql(PEOPLE, database="people")
 
@@ -265,7 +272,7 @@ def test_more_rows_than_that_are_copied_as_a_whole(
 
 
 def test_a_switch_without_a_fence_is_refused(site: Site) -> None:
-    site.copied()
+    site.move.copy()
     with pytest.raises(MoveError, match="not fenced"):
         site.move.switch()
 
@@ -297,7 +304,7 @@ def test_a_writer_who_does_not_end_is_named_and_the_source_is_as_before(
 
 def test_undo_before_the_switch_leaves_both_servers_as_they_were(site: Site) -> None:
     before = site.databases()
-    site.copied()
+    site.move.copy()
     site.move.fence()
     assert site.move.undo()
     site.write()
@@ -422,7 +429,7 @@ def test_a_copy_that_is_refused_says_why_and_no_secret(site: Site) -> None:
 # What a kill leaves: the step that was reached, and how the next run or an undo goes on from there.
 STEPS: list[Callable[[Site], Any]] = [
     lambda site: site.move.copy(),
-    lambda site: site.copied(),
+    lambda site: site.move.check(),
     lambda site: site.move.fence(),
     lambda site: site.new.sql("ALTER DATABASE autobot_users ALLOW_CONNECTIONS false"),
 ]
@@ -444,7 +451,8 @@ def test_what_was_killed_is_finished_or_undone(site: Site, reached: int, undone:
     assert site.move.look()["problems"] == []
     report = site.moved()
     assert report["rows"] == site.move.look()["report"]["rows"]
-    assert site.database.sql("SELECT count(*) FROM users") == "2"
+    count = "SELECT count(*) FROM users"
+    assert site.new.sql(count, database="autobot_users", user="slm_app") == "2"
 
 
 # The whole move in a process of its own, which dies as it starts the program number argv[2].
@@ -466,7 +474,7 @@ move.copy(); move.check(); move.fence(); move.switch()
 """
 
 
-@pytest.mark.parametrize("program", [3, 5, 6, 9, 11, 13, 16, 17, 18])
+@pytest.mark.parametrize("program", [3, 6, 9, 13, 17, 18])
 def test_a_move_whose_program_is_killed_comes_to_its_end(site: Site, program: int) -> None:
     asked = {
         "source": dataclasses.asdict(site.move.source),
@@ -534,7 +542,7 @@ def test_users_who_come_while_rows_move_are_not_lost(site: Site) -> None:
 
 def test_what_came_since_the_move_goes_back_with_it(site: Site) -> None:
     """An hour of changes: AutoBot's own login works with the new passwords."""
-    site.moved()
+    site.moved(migrated=True)
     here = {"database": "autobot_users"}
     site.database.sql(
         "INSERT INTO users (email, username, password_hash)"
@@ -567,7 +575,8 @@ def test_what_came_since_the_move_goes_back_with_it(site: Site) -> None:
     # And again.
     assert site.move.look()["problems"] == []
     site.moved()
-    assert site.database.sql("SELECT count(*) FROM users") == "4"
+    count = "SELECT count(*) FROM users"
+    assert site.new.sql(count, database="autobot_users", user="slm_app") == "4"
 
 
 def test_nobody_writes_to_what_is_given_back(site: Site) -> None:
