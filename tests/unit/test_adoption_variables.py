@@ -61,6 +61,8 @@ def test_the_old_home_lets_the_new_one_read(moving: HostVars, still: HostVars) -
     assert value_of(still, "slm", "firewall_of_adoption") == []
     (rule,) = value_of(moving, "slm", "firewall_of_adoption")
     assert (rule["ports"], rule["sources"]) == ([5432], [REDIS, BACKEND])
+    # A rule would narrow what another firewall, which stays in charge, lets in at that port.
+    assert value_of(moving, "slm", "firewall_of_adoption", firewall_mode="additive") == []
     assert value_of(still, "slm", "postgresql_listen_addresses") == ["127.0.0.1"]
     assert value_of(moving, "slm", "postgresql_listen_addresses") == ["127.0.0.1", SLM]
     assert value_of(moving, "redis", "firewall_of_adoption") == []
