@@ -53,15 +53,38 @@ def test_the_cluster_is_the_one_that_a_deployment_let_run() -> None:
 
 
 def test_who_asks_is_answered_by_others_before_ours_stop() -> None:
-    tasks = yaml.safe_load((ROLE / "tasks/undo.yml").read_text())
-    order = [task["ansible.builtin.import_tasks"] for task in tasks]
-    assert order == ["web.yml", "services.yml", "databases.yml", "host.yml"]
+    plays = yaml.safe_load((ROOT / "playbooks/takeover_undo.yml").read_text())
+    included = [
+        (
+            task["ansible.builtin.include_role"]["name"],
+            task["ansible.builtin.include_role"]["tasks_from"],
+        )
+        for play in plays
+        for task in play.get("tasks", [])
+        if "ansible.builtin.include_role" in task
+    ]
+    assert included == [
+        ("takeover", "serve"),
+        ("takeover", "running"),
+        ("adoption", "undo"),
+        ("adoption", "undo_imports"),
+        ("takeover", "undo"),
+        ("takeover", "report"),
+    ]
+    tasks = [
+        task["ansible.builtin.import_tasks"]
+        for name in ("serve", "undo")
+        for task in yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text())
+    ]
+    assert tasks == ["web.yml", "services.yml", "databases.yml", "host.yml"]
 
 
 def test_databases_that_are_kept_are_known_by_their_name() -> None:
     """The script gives the name, and the confirmation and the cluster look for it."""
-    form = "_undone_[0-9]{8}_[0-9]{6}$"
-    assert form in valued("takeover_kept_databases")
-    assert form in (ROLE / "tasks/cluster.yml").read_text()
+    form = "undone_[0-9]{8}_[0-9]{6}"
+    moved = role_vars("adoption")("adoption_kept").removeprefix("autobot_users_")
+    for each in (form, moved, "before_adoption", "given_back"):
+        assert each in valued("takeover_kept_databases")
+    assert f"_{form}$" in (ROLE / "tasks/cluster.yml").read_text()
     assert "%Y%m%d_%H%M%S" in (ROLE / "tasks/plan.yml").read_text()
     assert "_undone_{{ takeover_stamp }}" in (ROLE / "tasks/databases.yml").read_text()
