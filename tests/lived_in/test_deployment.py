@@ -148,7 +148,9 @@ def test_the_file_of_autobots_program_says_where_it_is_and_is_kept_as_it_was(
     for place, host in ((file, "redis"), (f"/var/lib/autobot-before/files{file}", "slm")):
         assert f"AUTOBOT_POSTGRES_HOST={where[host]}\n" in must("backend", "cat", place)
     assert must("backend", "stat", "-c", "%U:%G %a", file) == "autobot:autobot 600"
-    (password,) = re.findall("^AUTOBOT_POSTGRES_PASSWORD=(.+)", must("backend", "cat", file), re.M)
+    (password,) = re.findall(
+        "^AUTOBOT_POSTGRES_PASSWORD=(.+)", must("backend", "cat", file), re.MULTILINE
+    )
     assert password not in deployment.run.output
 
 
