@@ -141,7 +141,7 @@ def test_autobot_works_with_what_migrations_have_added(provisioned: Callable[...
         database.sql(UPSTREAM)
         # As if its tables had been the role's before they were adopted.
         before = [
-            each | {"owner": "slm_app", "rights": each["rights"] or []}
+            each | {"owner": "slm_app", "rights": []}
             for each in found(server, database.name)
             if each["kind"] in {"TABLE", "SCHEMA"}
         ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render, role_vars
+from role_files import ROOT, mappings, render, role_vars
 
 Settings = dict[str, list[str]]
 
@@ -49,7 +49,6 @@ VARIABLES: dict[str, Any] = {
     "slm_server_root": "/opt/people",
 }
 JOBS = ("full", "diff", "incr", "check", "dump", "drill")
-REPLACE = "ansible.builtin.replace"
 SANDBOXED_JOB = "autobot-backup-.service.d/50-autobot.conf"
 
 
@@ -505,11 +504,23 @@ def test_postgresql_starts_when_its_addresses_are_there() -> None:
     assert rest(found["Service"]) == {}
 
 
+def edit_of_nginx() -> dict[str, str]:
+    """What the role changes in the web server's own file."""
+    tasks = yaml.safe_load((ROOT / "roles/service/tasks/install.yml").read_text())
+    (change,) = (
+        entry["edit"]
+        for mapping in mappings(tasks)
+        if isinstance(mapping.get("files"), list)
+        for entry in mapping["files"]
+        if "edit" in entry
+    )
+    return dict(change)
+
+
 def test_the_web_server_has_two_descriptors_for_each_of_its_connections() -> None:
     variables = yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text())
-    tasks = yaml.safe_load((ROOT / "roles/service/tasks/install.yml").read_text())
-    (change,) = (task[REPLACE] for task in tasks if REPLACE in task)
-    after = re.sub(change["regexp"], change["replace"], "    worker_connections 768;")
+    change = edit_of_nginx()
+    after = re.sub(change["pattern"], change["replacement"], "    worker_connections 768;")
     connections = int(after.removeprefix("    worker_connections ").removesuffix(";"))
     # Those of one address that are under way, to the service too, are not nearly all.
     assert connections > 3 * variables["service_requests_per_address"]
@@ -522,9 +533,7 @@ def test_the_web_server_has_two_descriptors_for_each_of_its_connections() -> Non
 
 @pytest.mark.parametrize("more", ["8000", "10240", "65536"])
 def test_a_web_server_that_holds_more_connections_keeps_them(more: str) -> None:
-    tasks = yaml.safe_load((ROOT / "roles/service/tasks/install.yml").read_text())
-    (change,) = (task[REPLACE] for task in tasks if REPLACE in task)
-    assert not re.search(change["regexp"], f"worker_connections {more};")
+    assert not re.search(edit_of_nginx()["pattern"], f"worker_connections {more};")
 
 
 def test_a_change_that_nobody_confirmed_is_undone_before_anything_serves() -> None:

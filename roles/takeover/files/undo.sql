@@ -48,11 +48,8 @@ SELECT kind, name, owner, rights,
     kind || ' ' || CASE WHEN kind = 'FUNCTION' THEN 'pg_catalog.' || name
         WHEN kind = 'TABLE' THEN format('public.%I', name) ELSE quote_ident(name) END AS object
 FROM jsonb_to_recordset(:'wanted'::jsonb -> 'found') AS object (kind text, name text, owner text, rights jsonb);
--- What somebody has removed since is gone.
 DELETE FROM found
-WHERE kind = 'TABLE' AND to_regclass(format('public.%I', name)) IS NULL
-    OR kind = 'FUNCTION' AND to_regprocedure('pg_catalog.' || name) IS NULL
-    OR owner NOT IN (SELECT rolname FROM pg_roles);
+WHERE owner NOT IN (SELECT rolname FROM pg_roles);
 
 CREATE TEMPORARY VIEW present AS
 SELECT 'DATABASE' AS kind, datname::text AS name, datdba AS owner,
