@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 
+import bcrypt
 import pytest
 
 from deploying import Deployment
@@ -34,6 +35,8 @@ EDITED = "/etc/systemd/system/autobot-metrics.timer"
 THEIRS = "/etc/systemd/system/somebody.service"
 # ada's, of molecule/lived_in/files/people.sql, and the one that she chose on our pages.
 FORMER, CHOSEN = "Fleet-keeper-1", "copper-lantern-meadow-84"
+# ben's, who is an application user, and whose home moves.
+BENS_FORMER, BENS_CHOSEN = "Everyday-robot-2", "granite-otter-quilt-52"
 
 
 @dataclass
@@ -60,6 +63,14 @@ def undone(deployment: Deployment) -> Undone:
             headers=bearer(login),
         )
         assert changed.status_code == 204, changed.text
+    with Site.load().backend_client() as client:
+        login = client.post("/api/auth/login", json={"username": "ben", "password": BENS_FORMER})
+        changed = client.post(
+            "/api/auth/change-password",
+            json={"current_password": BENS_FORMER, "new_password": BENS_CHOSEN},
+            headers={"Authorization": f"Bearer {login.json()['token']}"},
+        )
+        assert changed.status_code == 200, changed.text
     since = time.time()
     shown = ansible(UNDO, "--check")
     kept = must("backend", "cat", EDITED)
@@ -167,6 +178,21 @@ def test_databases_belong_to_whom_they_belonged(undone: Undone) -> None:
         ["slm_app"],
     ]
     assert on("redis", "pg_lsclusters", "--no-header").stdout.split()[3] == "down"
+
+
+def test_what_came_to_the_new_home_went_back(undone: Undone, deployment: Deployment) -> None:
+    assert undone.run.status == 0
+    ((stored,),) = superuser(
+        "slm", "autobot_users", "SELECT password_hash FROM users WHERE username = 'ben'"
+    )
+    assert bcrypt.checkpw(BENS_CHOSEN.encode(), stored.encode())
+    # AutoBot's backend has written a row each second, there and here, and writes on.
+    ((rows,),) = superuser("slm", "autobot_users", "SELECT count(*) FROM terminal_activities")
+    written = [it for it in undone.answers if it.target.startswith("activity:")]
+    assert int(rows) > len(written)
+    assert written[-1].target == f"activity:{deployment.addresses['slm']}/autobot_users"
+    environment = must("backend", "cat", "/etc/autobot/backend.env")
+    assert f"AUTOBOT_POSTGRES_HOST={deployment.addresses['slm']}\n" in environment
 
 
 def test_the_next_way_back_has_nothing_to_do(undone: Undone) -> None:

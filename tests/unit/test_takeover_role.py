@@ -85,6 +85,6 @@ def test_databases_that_are_kept_are_known_by_their_name() -> None:
     moved = role_vars("adoption")("adoption_kept").removeprefix("autobot_users_")
     for each in (form, moved, "before_adoption", "given_back"):
         assert each in valued("takeover_kept_databases")
-    assert f"_{form}$" in (ROLE / "tasks/cluster.yml").read_text()
+    assert "'{{ takeover_kept_names }}'" in (ROLE / "tasks/cluster.yml").read_text()
     assert "%Y%m%d_%H%M%S" in (ROLE / "tasks/plan.yml").read_text()
     assert "_undone_{{ takeover_stamp }}" in (ROLE / "tasks/databases.yml").read_text()
