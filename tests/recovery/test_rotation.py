@@ -32,6 +32,9 @@ from lab import (
 from people import People
 from traffic import Traffic, traffic
 
+# Before a release: docs/development.md says what each commit has.
+pytestmark = pytest.mark.full
+
 SECRETS = "playbooks/rotate_secrets.yml"
 CERTIFICATES = "playbooks/rotate_certificates.yml"
 # Nobody is at the address of the backend elsewhere, and puts an archive there.

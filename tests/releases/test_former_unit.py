@@ -37,6 +37,7 @@ def lab_left_as_found() -> Iterator[None]:
         yield
 
 
+@pytest.mark.full
 def test_the_unit_is_renamed_and_no_request_fails(
     site: Site, at_work: Callable[[], AbstractContextManager[Traffic]], figure: Figure
 ) -> None:
