@@ -238,10 +238,12 @@ def chain(name: str, text: str) -> list[str]:
 
 
 def test_the_host_itself_comes_in_and_what_ip_cannot_work_without() -> None:
-    head, states, host, icmp, icmpv6, *listed = chain("input", table())
+    head, states, host, older, icmp, icmpv6, *listed = chain("input", table())
     assert head.startswith("type filter hook input")
     assert states.startswith("ct state")
     assert host == "iif lo accept"
+    # tests/infra/test_older_connections.py shows what it is for.
+    assert older.endswith("== ack socket wildcard 0 accept")
     kinds = {"destination-unreachable", "time-exceeded", "parameter-problem", "echo-request"}
     neighbours = {"nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-advert"}
     for rule, family, wanted in (
