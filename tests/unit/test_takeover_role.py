@@ -65,8 +65,7 @@ def test_who_asks_is_answered_by_others_before_ours_stop() -> None:
     ]
     assert included == [
         ("takeover", "serve"),
-        ("takeover", "running"),
-        ("adoption", "undo"),
+        ("takeover", "give_back"),
         ("adoption", "undo_imports"),
         ("takeover", "undo"),
         ("takeover", "report"),
