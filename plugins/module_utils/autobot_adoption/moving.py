@@ -433,24 +433,10 @@ class Move:
         return {"rows": sum(rows.values()), "unreadable": [name for (name,) in unreadable]}
 
     def _names_back(self) -> None:
-        names = (self.name, self.previous)
-        try:
-            with Session(self.target, "postgres") as session:
-                session.query(
-                    f"DROP DATABASE IF EXISTS {identifier(self.returned)} WITH (FORCE);\n"
-                    + ";\n".join(
-                        f"ALTER DATABASE {identifier(it)} ALLOW_CONNECTIONS false" for it in names
-                    )
-                )
-                for name in names:
-                    end_sessions(session, name)
-                session.query(
-                    f"BEGIN; ALTER DATABASE {identifier(self.name)} RENAME TO "
-                    f"{identifier(self.returned)}; ALTER DATABASE {identifier(self.previous)} "
-                    f"RENAME TO {identifier(self.name)}; COMMIT"
-                )
-        finally:
-            allow(self.target, *names, self.returned)
+        self.target.run(
+            "postgres", f"DROP DATABASE IF EXISTS {identifier(self.returned)} WITH (FORCE)"
+        )
+        rename(self.target, {self.name: self.returned, self.previous: self.name})
 
     # -- switch ----------------------------------------------------------------------------------
 
@@ -464,20 +450,8 @@ class Move:
             raise MoveError("Somebody has written to the source since the copy. Run again.")
         self._carry()
         report = summary(note["contents"]) | {"from": self.where, "at": int(time.time())}
-        serving, arriving = identifier(self.name), identifier(self.incoming)
-        try:
-            with Session(self.target, "postgres") as session:
-                session.query(f"ALTER DATABASE {serving} ALLOW_CONNECTIONS false")
-                session.query(f"ALTER DATABASE {arriving} ALLOW_CONNECTIONS false")
-                end_sessions(session, self.name)
-                end_sessions(session, self.incoming)
-                session.query(
-                    f"BEGIN; ALTER DATABASE {serving} RENAME TO {identifier(self.previous)};"
-                    f"ALTER DATABASE {arriving} RENAME TO {serving};"
-                    f"{self.remember(self.name, report)}; COMMIT"
-                )
-        finally:
-            self.open()
+        names = {self.name: self.previous, self.incoming: self.name}
+        rename(self.target, names, self.remember(self.name, report))
         return report
 
     def _carry(self) -> None:
@@ -534,6 +508,23 @@ def end_sessions(session: Session, database: str) -> None:
     )
 
 
+def rename(server: Server, names: Mapping[str, str], also: str = "SELECT") -> None:
+    """New names for databases, and another statement, in one transaction while nobody is in."""
+    try:
+        with Session(server, "postgres") as session:
+            for name in names:
+                session.query(f"ALTER DATABASE {identifier(name)} ALLOW_CONNECTIONS false")
+            for name in names:
+                end_sessions(session, name)
+            renames = (
+                f"ALTER DATABASE {identifier(one)} RENAME TO {identifier(other)}"
+                for one, other in names.items()
+            )
+            session.query(";\n".join(["BEGIN", *renames, also, "COMMIT"]))
+    finally:
+        allow(server, *names, *names.values())
+
+
 def allow(server: Server, *names: str) -> bool:
     """Let databases be connected to that refuse it; whether one did."""
     listed = ", ".join(map(literal, names))
@@ -564,13 +555,7 @@ def set_aside(server: Server, database: str, kept: str, *, check: bool = False) 
         if not check:
             allow(server, kept)
         return database in there
-    try:
-        with Session(server, "postgres") as session:
-            session.query(f"ALTER DATABASE {identifier(database)} ALLOW_CONNECTIONS false")
-            end_sessions(session, database)
-            session.query(f"ALTER DATABASE {identifier(database)} RENAME TO {identifier(kept)}")
-    finally:
-        allow(server, database, kept)
+    rename(server, {database: kept})
     return True
 
 
