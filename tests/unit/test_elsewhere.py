@@ -222,7 +222,7 @@ def of_the_database(name: str, groups: dict[str, list[str]]) -> Any:
         **{"address": "172.16.168.23", "group_names": ["autobot_database"]},
     }
     loader = DataLoader()
-    for group in ("all", "autobot_database"):
+    for group in ("all", "site", "autobot_database"):
         path = ROOT / "playbooks" / "group_vars" / f"{group}.yml"
         variables |= loader.load_from_file(str(path), trusted_as_template=True)
     return Templar(loader, variables=variables).template(variables[name])
