@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lab import HOSTS, Run, ansible, must, wait_until
+from lab import HOSTS, Run, ansible, must
 from living import (
     CHANGED,
     Answer,
     State,
     addresses,
-    answers,
     assess,
-    everybody_is_answered,
     forget_answers,
     listening,
     make_anew,
     open_ports,
     state,
+    wait_for_answers,
 )
 
 # What somebody else's cluster says of itself, and the databases of AutoBot's that are not adopted.
@@ -74,5 +73,5 @@ def deploy() -> Deployment:
     since = time.time()
     run = ansible("site.yml")
     end = time.time()
-    wait_until(lambda: everybody_is_answered(end), "AutoBot is at work after the run")
-    return Deployment(run, answers(since), (others, of_others()), ports, open_before, where, before)
+    asked = wait_for_answers(since, end)
+    return Deployment(run, asked, (others, of_others()), ports, open_before, where, before)

@@ -8,7 +8,7 @@ import pytest
 
 from deploying import accept_what_is_proposed
 from lab import HOSTS, Figure, ansible, ansible_process, must, wait_until
-from living import answers, everybody_is_answered
+from living import everybody_is_answered, lost_by_machines, lost_by_people, wait_for_answers
 
 pytestmark = pytest.mark.usefixtures("lived_in")
 
@@ -30,14 +30,13 @@ def test_a_first_run_that_is_killed_twice_costs_nobody_an_answer(figure: Figure)
     run = ansible("site.yml")
     assert run.status == 0, run.tail()
     assert all(run.changed[name] for name in HOSTS), run.tail()
-    end = time.time()
-    wait_until(lambda: everybody_is_answered(end), "AutoBot is at work after the last run")
-    asked = answers(since)
+    asked = wait_for_answers(since, time.time())
     # While no run goes on that would end the fence, a program that writes is told so.
-    lost = [it for it in asked if it.said != "ok" and not it.target.startswith("activity:")]
+    lost = [it for it in lost_by_machines(asked) if it.kind != "activity"]
     figure("first run killed twice, then completed", f"{len(asked)} questions, {len(lost)} lost")
     assert lost == []
-    written = sum(it.said == "ok" for it in asked if it.target.startswith("activity:"))
+    assert [it for it in lost_by_people(asked) if ":8443" not in it.target] == []
+    written = sum(it.said == "ok" for it in asked if it.kind == "activity")
     count = "SELECT count(*) FROM terminal_activities"
     rows = must("redis", "psql", "-XAtq", "-d", "autobot_users", "-c", count, user="postgres")
     assert int(rows) > written

@@ -2,14 +2,17 @@
 
     autobot.py slm | backend
 
-Listens on the loopback, like AutoBot's. Below /api/ it answers whoever has a token (HS256, signed
-with the service's secret, with its claims) with who that is; it asks nobody who a user is today.
-Some paths and all WebSockets ask for no token. A WebSocket says what it hears.
+Listens on the loopback, like AutoBot's. Whoever logs in is looked up in its database of users.
+Below /api/ it answers whoever has a token (HS256, signed with the service's secret, with its
+claims) with who that is; it asks nobody who a user is today. Some paths and all WebSockets ask for
+no token. A WebSocket says what it hears. What ends in /stream is answered piece by piece for a
+minute, like the answer of a language model.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -20,9 +23,14 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, NamedTuple
 
+import bcrypt
+import psycopg2
+
 ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 TOKEN_SECONDS = 24 * 3600
+STREAM_SECONDS = 60
+USER = "SELECT password_hash, is_platform_admin FROM users WHERE username = %s AND is_active"
 
 
 class Service(NamedTuple):
@@ -33,6 +41,8 @@ class Service(NamedTuple):
     claims: frozenset[str]
     open_paths: re.Pattern[str]
     websockets: re.Pattern[str]
+    # Where its users are; what is in braces is of its environment.
+    users: dict[str, str]
 
 
 SERVICES = {
@@ -46,6 +56,12 @@ SERVICES = {
             r"|/api/performance/metrics/prometheus"
         ),
         re.compile(r"/api/ws/.+"),
+        {
+            "host": "127.0.0.1",
+            "user": "{SLM_DB_USER}",
+            "password": "{SLM_DB_PASSWORD}",
+            "dbname": "slm_users",
+        },
     ),
     "backend": Service(
         8001,
@@ -53,6 +69,12 @@ SERVICES = {
         frozenset({"username", "role", "exp"}),
         re.compile(r"/api/health(/.*)?"),
         re.compile(r"/ws|/api/ws(/.*)?|/api/terminal/ws(/.*)?|/api/voice/stream"),
+        {
+            "host": "{AUTOBOT_POSTGRES_HOST}",
+            "user": "{AUTOBOT_POSTGRES_USER}",
+            "password": "{AUTOBOT_POSTGRES_PASSWORD}",
+            "dbname": "{AUTOBOT_POSTGRES_DB}",
+        },
     ),
 }
 
@@ -95,7 +117,6 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     service: ClassVar[Service]
     secret: ClassVar[bytes]
-    password: ClassVar[str]
 
     def do_GET(self) -> None:
         self.handle_request()
@@ -128,10 +149,12 @@ class Handler(BaseHTTPRequestHandler):
             self.login(body)
         elif not path.startswith("/api/"):
             self.answer(404, {"detail": "Not Found"})
-        elif claims := self.claims():
-            self.answer(200, {"path": path, "claims": claims})
-        else:
+        elif not (claims := self.claims()):
             self.answer(401, {"detail": "Invalid or expired token"})
+        elif path.endswith("/stream"):
+            self.stream()
+        else:
+            self.answer(200, {"path": path, "claims": claims, "size": len(body)})
 
     def claims(self) -> dict[str, Any] | None:
         """Who asks."""
@@ -141,21 +164,37 @@ class Handler(BaseHTTPRequestHandler):
         return claims_of(given, self.secret, self.service.claims)
 
     def login(self, body: bytes) -> None:
-        """Let the one administrator in."""
+        """Let in who is in the database with this password."""
         try:
             given = json.loads(body)
-            valid = self.password and (given["username"], given["password"]) == (
-                "admin",
-                self.password,
-            )
+            name, password = str(given["username"]), str(given["password"])
         except (ValueError, KeyError, TypeError):
             self.answer(422, {"detail": "username and password are needed"})
             return
-        if not valid:
+        where = {key: text.format_map(os.environ) for key, text in self.service.users.items()}
+        connection = psycopg2.connect(**where)
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(USER, [name])
+            found = cursor.fetchone()
+        if found is None or not bcrypt.checkpw(password.encode(), found[0].encode()):
             self.answer(401, {"detail": "Invalid username or password"})
             return
-        claims = {"sub": "admin", "admin": True, "exp": int(time.time()) + TOKEN_SECONDS}
-        self.answer(200, {"access_token": token(claims, self.secret), "token_type": "bearer"})
+        role = "admin" if found[1] else "user"
+        claims = {"sub": name, "admin": found[1], "username": name, "role": role}
+        issued = token({**claims, "exp": int(time.time()) + TOKEN_SECONDS}, self.secret)
+        self.answer(200, {"access_token": issued, "token": issued, "token_type": "bearer"})
+
+    def stream(self) -> None:
+        """A piece each second."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number in range(STREAM_SECONDS):
+            piece = f"data: {number}\n\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            time.sleep(1)
+        self.wfile.write(b"0\r\n\r\n")
 
     def answer(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
@@ -208,8 +247,6 @@ def main() -> None:
     service = SERVICES[sys.argv[1]]
     Handler.service = service
     Handler.secret = os.environ[service.secret].encode()
-    # AutoBot's backend looks its users up in the database: nobody logs in to its stand-in.
-    Handler.password = os.environ.get("SLM_ADMIN_PASSWORD", "")
     ThreadingHTTPServer(("127.0.0.1", service.port), Handler).serve_forever()
 
 
