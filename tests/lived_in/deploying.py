@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lab import HOSTS, Run, ansible, must
+from evening import typed
+from lab import HOSTS, Run, must
 from living import (
     CHANGED,
     Answer,
@@ -33,6 +34,9 @@ OTHERS = {
 class Deployment:
     """The first run on hosts on which AutoBot lives, and what others saw of it."""
 
+    # What it would change, and the hosts after that was said.
+    shown: Run
+    unchanged: dict[str, State]
     run: Run
     answers: list[Answer]
     # What is of others in PostgreSQL, before the run and after it.
@@ -69,9 +73,13 @@ def deploy() -> Deployment:
     open_before = open_ports(ports, where)
     accept_what_is_proposed()
     others = of_others()
-    before = {name: state(name) for name in HOSTS}
     since = time.time()
-    run = ansible("site.yml")
+    before = {name: state(name) for name in HOSTS}
+    shown = typed("ansible-playbook site.yml --check")
+    unchanged = {name: state(name) for name in HOSTS}
+    run = typed("ansible-playbook site.yml")
     end = time.time()
     asked = wait_for_answers(since, end)
-    return Deployment(run, asked, (others, of_others()), ports, open_before, where, before)
+    return Deployment(
+        shown, unchanged, run, asked, (others, of_others()), ports, open_before, where, before
+    )

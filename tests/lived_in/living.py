@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
+from evening import typed
 from lab import (
     HOSTS,
     INVENTORY,
@@ -174,7 +175,7 @@ def forget_answers() -> None:
 def assess() -> list[dict[str, Any]]:
     """Write the proposal, and ask again: what it leaves to be decided."""
     for _ in range(2):
-        run = ansible("playbooks/assess.yml")
+        run = typed("ansible-playbook playbooks/assess.yml")
         assert run.status == 0, run.tail()
     found: list[dict[str, Any]] = json.loads((STATE / "assessment.json").read_text())["conflicts"]
     return found

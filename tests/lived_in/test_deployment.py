@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 from deploying import Deployment
+from evening import typed_on
 from lab import (
     HOSTS,
     Figure,
@@ -24,6 +25,7 @@ from living import (
     CUT,
     OF_PEOPLE,
     STREAM,
+    State,
     cuts,
     everybody_is_answered,
     lost_by_machines,
@@ -65,6 +67,17 @@ def test_people_lose_nothing_but_while_autobots_service_restarts(
     assert span(lost) <= fenced(deployment), lost
     # AutoBot's backend restarts, and then our gateway comes between.
     assert all(count <= 2 for count in cut.values()), cut
+
+
+def test_what_it_would_change_is_shown_and_nothing_is_changed(deployment: Deployment) -> None:
+    assert deployment.shown.status == 0, deployment.shown.tail()
+    assert all(deployment.shown.changed[name] for name in HOSTS)
+    for name in HOSTS:
+        for kind in State._fields:
+            was, now = (
+                getattr(each[name], kind) for each in (deployment.before, deployment.unchanged)
+            )
+            assert now == was, f"{kind} of {name}"
 
 
 def test_what_others_have_in_postgresql_goes_on(deployment: Deployment) -> None:
@@ -136,6 +149,14 @@ def test_autobots_people_log_in_with_the_passwords_that_they_had(deployment: Dep
             assert (claims["username"], claims["role"]) == (name, role)
         assert client.get("/api/chats").status_code == 401
         assert client.get("/nginx-health").text == "healthy\n"
+
+
+def test_who_still_uses_autobots_old_ways_is_listed(deployment: Deployment) -> None:
+    assert deployment.run.status == 0, deployment.run.tail()
+    said = typed_on("slm", "sudo slm doctor --takeover")
+    assert said.status == 0, said.text
+    assert re.search(r"slm logins .*kira", said.stdout), said.stdout
+    assert re.search(r"autobot other roles .*slm_app", said.stdout), said.stdout
 
 
 def fenced(deployment: Deployment) -> float:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pytest
 
 from deploying import Deployment
+from evening import typed
 from lab import (
     HOSTS,
     Figure,
     Run,
     Site,
-    ansible,
     ansible_process,
     bearer,
     must,
@@ -34,7 +34,8 @@ from living import (
     wait_for_answers,
 )
 
-UNDO, CONFIRM = "playbooks/takeover_undo.yml", "playbooks/takeover_confirm.yml"
+UNDO = "ansible-playbook playbooks/takeover_undo.yml"
+CONFIRM = "ansible-playbook playbooks/takeover_confirm.yml"
 BEFORE = "/var/lib/autobot-before"
 # Nginx serves AutoBot's sites, ours have stopped, and PostgreSQL goes on with what it has.
 KILLED_AT = "TASK [takeover : Let PostgreSQL take it over]"
@@ -104,21 +105,21 @@ def undone(deployment: Deployment) -> Undone:
     assert deployment.run.status == 0, deployment.run.tail()
     people_change()
     since = time.time()
-    shown = ansible(UNDO, "--check")
+    shown = typed(f"{UNDO} --check")
     kept = must("backend", "cat", EDITED)
     must("backend", "sh", "-c", f"echo '# edited' >>{EDITED}; echo '[Unit]' >{THEIRS}")
     killed = []
-    with ansible_process(UNDO) as process:
+    with ansible_process(UNDO.split()[1]) as process:
         assert process.stdout is not None
         for line in process.stdout:
             killed.append(line)
             if line.startswith(KILLED_AT):
                 break
-    hindered = ansible(UNDO)
+    hindered = typed(UNDO)
     # As the message says: it was not there before, so it goes; theirs stays theirs.
     assert kept != must("backend", "cat", EDITED)
     must("backend", "rm", EDITED)
-    run = ansible(UNDO)
+    run = typed(UNDO)
     asked = wait_for_answers(since, time.time())
     after = {name: state(name) for name in HOSTS}
     must("backend", "rm", THEIRS)
@@ -247,7 +248,7 @@ def test_what_came_to_the_new_home_went_back(undone: Undone, deployment: Deploym
 
 def test_the_next_way_back_has_nothing_to_do(undone: Undone) -> None:
     assert undone.run.status == 0
-    run = ansible(UNDO)
+    run = typed(UNDO)
     assert run.status == 0, run.tail()
     assert set(run.changed.values()) == {0}
 
@@ -255,7 +256,7 @@ def test_the_next_way_back_has_nothing_to_do(undone: Undone) -> None:
 def test_the_site_is_taken_over_again(undone: Undone, figure: Figure) -> None:
     assert undone.run.status == 0
     since = time.time()
-    run = ansible("site.yml")
+    run = typed("ansible-playbook site.yml")
     assert run.status == 0, run.tail()
     asked = wait_for_answers(since, time.time())
     machines, people = lost_by_machines(asked), lost_by_people(asked)
@@ -277,7 +278,7 @@ def test_the_site_is_taken_over_again(undone: Undone, figure: Figure) -> None:
 
 
 def test_a_confirmation_says_what_goes_and_ends_the_way_back(undone: Undone) -> None:
-    asked = ansible(CONFIRM)
+    asked = typed(CONFIRM)
     assert asked.status != 0
     said = " ".join(asked.output.split())
     assert "the take-over cannot be undone any more" in said
@@ -285,7 +286,7 @@ def test_a_confirmation_says_what_goes_and_ends_the_way_back(undone: Undone) -> 
     assert re.search(r"the database autobot_users_undone_\d{8}_\d{6}", said)
     assert on("slm", "ls", f"{BEFORE}/files").status == 0
 
-    run = ansible(CONFIRM, "-e", "takeover_confirmed=true")
+    run = typed(f"{CONFIRM} -e takeover_confirmed=true")
     assert run.status == 0, run.tail()
     for name in HOSTS:
         assert must(name, "ls", BEFORE).split() == ["confirmed", "manifest.json"]
@@ -295,7 +296,7 @@ def test_a_confirmation_says_what_goes_and_ends_the_way_back(undone: Undone) -> 
     )
     assert kept == []
 
-    refused = ansible(UNDO)
+    refused = typed(UNDO)
     assert refused.status != 0
     assert "playbooks/restore.yml" in refused.output
     assert undone.run.status == 0

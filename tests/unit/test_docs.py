@@ -329,3 +329,22 @@ def test_messages_are_those_that_are_said() -> None:
         if len(part := piece.strip(" .,:;()")) > 3 and part not in code
     ]
     assert unsaid == []
+
+
+def test_what_is_typed_at_a_take_over_is_typed_in_the_lab() -> None:
+    """The other way round, tests/lived_in/evening.py types what the document has, and no more."""
+    text = (ROOT / "docs" / "takeover.md").read_text()
+    documented = {
+        re.sub(r" -i inventory/production --vault-id production@prompt", "", command)
+        for command in commands(text)
+        if command.startswith(("ansible-playbook ", "sudo "))
+    }
+    sources = [path.read_text() for path in sorted((ROOT / "tests" / "lived_in").glob("*.py"))]
+    named = re.compile(r'^([A-Z]+) = "(ansible-playbook [^"]*)"$', re.MULTILINE)
+    constants = dict(named.findall("\n".join(sources)))
+    in_the_lab = set()
+    for source in sources:
+        for written in re.findall(r'\btyped(?:_on)?\(\s*(?:"slm", )?f?"([^"]*)"', source):
+            in_the_lab.add(written.format_map(constants))
+        in_the_lab |= {constants[name] for name in re.findall(r"\btyped\(([A-Z]+)\)", source)}
+    assert documented == in_the_lab
