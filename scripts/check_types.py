@@ -46,7 +46,7 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/last/*",)),
     (LAB, ("tests/lived_in/*",)),
     (LAB, ("tests/single/*",)),
-    ((), ("molecule/*",)),
+    (("molecule/lived_in/files",), ("molecule/*",)),
     (
         (*SUPPORT, "roles/backup/files", "plugins/module_utils", "tests/perf"),
         ("tests/unit/*",),

@@ -44,7 +44,6 @@ class Autobot(_autobot.Handler):  # type: ignore[misc]
 
     service = _autobot.SERVICES["slm"]
     secret = SECRET.encode()
-    password = ""
 
     def answer(
         self, status: int, content: dict[str, Any], more: Mapping[str, str] = NOTHING

@@ -1,8 +1,5 @@
 """Stands in for AutoBot's services: what a client and a proxy in front of them see.
 
-    autobot.py slm | backend
-
-Listens on the loopback, like AutoBot's. Whoever logs in is looked up in its database of users.
 Below /api/ it answers whoever has a token (HS256, signed with the service's secret, with its
 claims) with who that is; it asks nobody who a user is today. Some paths and all WebSockets ask for
 no token. A WebSocket says what it hears. What ends in /stream is answered piece by piece for a
@@ -12,25 +9,20 @@ minute, like the answer of a language model.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
-import os
 import re
-import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar, NamedTuple
 
 import bcrypt
-import psycopg2
 
 ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 TOKEN_SECONDS = 24 * 3600
 STREAM_SECONDS = 60
-USER = "SELECT password_hash, is_platform_admin FROM users WHERE username = %s AND is_active"
 
 
 class Service(NamedTuple):
@@ -41,8 +33,6 @@ class Service(NamedTuple):
     claims: frozenset[str]
     open_paths: re.Pattern[str]
     websockets: re.Pattern[str]
-    # Where its users are; what is in braces is of its environment.
-    users: dict[str, str]
 
 
 SERVICES = {
@@ -56,12 +46,6 @@ SERVICES = {
             r"|/api/performance/metrics/prometheus"
         ),
         re.compile(r"/api/ws/.+"),
-        {
-            "host": "127.0.0.1",
-            "user": "{SLM_DB_USER}",
-            "password": "{SLM_DB_PASSWORD}",
-            "dbname": "slm_users",
-        },
     ),
     "backend": Service(
         8001,
@@ -69,12 +53,6 @@ SERVICES = {
         frozenset({"username", "role", "exp"}),
         re.compile(r"/api/health(/.*)?"),
         re.compile(r"/ws|/api/ws(/.*)?|/api/terminal/ws(/.*)?|/api/voice/stream"),
-        {
-            "host": "{AUTOBOT_POSTGRES_HOST}",
-            "user": "{AUTOBOT_POSTGRES_USER}",
-            "password": "{AUTOBOT_POSTGRES_PASSWORD}",
-            "dbname": "{AUTOBOT_POSTGRES_DB}",
-        },
     ),
 }
 
@@ -171,11 +149,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError):
             self.answer(422, {"detail": "username and password are needed"})
             return
-        where = {key: text.format_map(os.environ) for key, text in self.service.users.items()}
-        connection = psycopg2.connect(**where)
-        with contextlib.closing(connection), connection.cursor() as cursor:
-            cursor.execute(USER, [name])
-            found = cursor.fetchone()
+        found = self.user(name)
         if found is None or not bcrypt.checkpw(password.encode(), found[0].encode()):
             self.answer(401, {"detail": "Invalid username or password"})
             return
@@ -183,6 +157,10 @@ class Handler(BaseHTTPRequestHandler):
         claims = {"sub": name, "admin": found[1], "username": name, "role": role}
         issued = token({**claims, "exp": int(time.time()) + TOKEN_SECONDS}, self.secret)
         self.answer(200, {"access_token": issued, "token": issued, "token_type": "bearer"})
+
+    def user(self, name: str) -> tuple[str, bool] | None:
+        """Somebody's hash, and whether they are an administrator. None who is not known."""
+        raise NotImplementedError
 
     def stream(self) -> None:
         """A piece each second."""
@@ -241,14 +219,3 @@ class Handler(BaseHTTPRequestHandler):
         else:
             length = b"\x7f" + size.to_bytes(8)
         self.wfile.write(bytes([0x80 | kind]) + length + content)
-
-
-def main() -> None:
-    service = SERVICES[sys.argv[1]]
-    Handler.service = service
-    Handler.secret = os.environ[service.secret].encode()
-    ThreadingHTTPServer(("127.0.0.1", service.port), Handler).serve_forever()
-
-
-if __name__ == "__main__":
-    main()
