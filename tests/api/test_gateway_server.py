@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,29 @@ async def fleet(run_site: RunSite, databases: Databases) -> AsyncIterator[Site]:
         yield site
 
 
+RunGateway = Callable[..., AbstractAsyncContextManager[GatewaySite]]
+
+
 @pytest.fixture
-async def gateway(
-    fleet: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[GatewaySite]:
+def run_gateway(fleet: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunGateway:
+    """Serves it, with other settings of nginx where they are given."""
     monkeypatch.setattr(relay, "CHECKED_EVERY", 0.2)
     pages = tmp_path / "dist"
     pages.mkdir()
     (pages / "index.html").write_text("AutoBot's page")
     (pages / "app.js").write_text("AutoBot's script")
     routes = [dict(route) for route in ROUTES]
-    async with gateway_site(
-        fleet, PASSES.check, tmp_path, pages=str(pages), routes=routes, open=OPEN
-    ) as started:
+    given: dict[str, Any] = {"pages": str(pages), "routes": routes, "open": OPEN}
+
+    def run(**settings: Any) -> AbstractAsyncContextManager[GatewaySite]:
+        return gateway_site(fleet, PASSES.check, tmp_path, **given | settings)
+
+    return run
+
+
+@pytest.fixture
+async def gateway(run_gateway: RunGateway) -> AsyncIterator[GatewaySite]:
+    async with run_gateway() as started:
         yield started
 
 
@@ -178,6 +188,53 @@ async def test_a_websocket_of_a_machine_needs_no_session(gateway: GatewaySite) -
     assert await opened.say("one") == "one"
     assert gateway.relay._open == {}
     assert (await gateway.websocket("/api/ws/machine", {})).status == 401
+
+
+async def test_people_come_through_a_proxy_also_where_that_is_a_machine(
+    run_gateway: RunGateway,
+) -> None:
+    """It need not say for whom it asks: AutoBot's frontend does not, of WebSockets."""
+    async with run_gateway(proxies=[MACHINE]) as gateway, gateway.client(MACHINE) as proxy:
+        for headers in ({}, {"X-Forwarded-For": MACHINE}, {"X-Forwarded-For": STRANGER}):
+            assert (await proxy.post(HEARTBEAT, headers=headers)).status_code == 401
+        assert (await gateway.websocket("/api/ws/machine", {}, MACHINE)).status == 401
+        assert gateway.upstream.asked == []
+
+
+async def test_a_browser_of_a_frontend_asks_autobot_what_its_page_may_send(
+    run_gateway: RunGateway,
+) -> None:
+    page = {"Origin": f"https://{MACHINE}"}
+    asks = {"Access-Control-Request-Method": "POST"}
+    async with run_gateway(proxies=[MACHINE]) as gateway, gateway.client() as client:
+        assert (await client.options("/api/nodes", headers=page | asks)).status_code == 200
+        assert asked(gateway)[0] == "OPTIONS"
+        assert not asked(gateway)[2].keys() & {"Authorization", "Cookie", "X-Internal-API-Key"}
+        for method, headers in (
+            ("OPTIONS", page),
+            ("OPTIONS", asks),
+            ("OPTIONS", asks | {"Origin": "https://evil.example"}),
+            ("OPTIONS", asks | {"Origin": f"https://{MACHINE}.evil.example"}),
+            ("OPTIONS", page | {"Access-Control-Request-Method": "POST\tx"}),
+            ("POST", page | asks),
+        ):
+            refused = await client.request(method, "/api/nodes", headers=headers)
+            assert refused.status_code == 401
+            # And may read why it was refused.
+            mine = headers.get("Origin") == page["Origin"]
+            assert refused.headers.get("access-control-allow-origin") == (
+                page["Origin"] if mine else None
+            )
+        assert len(gateway.upstream.asked) == 1
+
+
+async def test_people_do_not_take_the_places_of_machines(run_gateway: RunGateway) -> None:
+    async with run_gateway(passed=2) as gateway:
+        headers = await login(gateway)
+        opened = [await gateway.websocket(WEBSOCKET, headers) for _ in range(3)]
+        assert [each.status for each in opened] == [101, 101, 429]
+        async with gateway.client(MACHINE) as machine:
+            assert (await machine.post(HEARTBEAT, json={})).status_code == 200
 
 
 async def test_our_own_routes_stay_ours(gateway: GatewaySite) -> None:
@@ -364,6 +421,19 @@ async def test_a_websocket_ends_with_its_session(fleet: Site, gateway: GatewaySi
     # Who may no longer pass has a session all the same.
     fleet.databases[SLM].sql("DELETE FROM role_permissions")
     await another.closed()
+
+
+async def test_who_says_something_over_a_websocket_uses_the_session(
+    fleet: Site, gateway: GatewaySite
+) -> None:
+    sql = fleet.databases[SLM].sql
+    opened = await gateway.websocket(WEBSOCKET, await login(gateway))
+    sql("UPDATE auth_sessions SET expires_at = now() + interval '5 minutes'")
+    left = "SELECT extract(epoch FROM expires_at - now()) FROM auth_sessions"
+    await asyncio.sleep(1)
+    assert float(sql(left)) < 300
+    assert await opened.say("one") == "one"
+    await until(lambda: float(sql(left)) > 3000)
 
 
 async def test_a_websocket_outlasts_a_database_that_is_away(

@@ -224,8 +224,16 @@ def _taken_port() -> socket.socket:
     return listener
 
 
-def configuration(directory: Path, port: int, proxies: Iterable[str] = (), **gateway: Any) -> str:
-    """What nginx runs with: the role's template, with paths below a directory."""
+def configuration(
+    directory: Path,
+    port: int,
+    proxies: Iterable[str] = (),
+    passed: int = 2048,
+    **gateway: Any,
+) -> str:
+    """What nginx runs with: the role's template, with paths below a directory. `passed` are the
+    requests that it passes on at once.
+    """
     own = load_filter("gateway").own_locations((ROOT / "docs/openapi.json").read_text())
     variables = {
         **yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text()),
@@ -245,6 +253,7 @@ def configuration(directory: Path, port: int, proxies: Iterable[str] = (), **gat
         "service_upload_paths": [],
         "service_own_paths": own,
         "service_gateway": gateway,
+        "service_passed_requests": passed,
     }
     site = render("service", "etc/nginx/conf.d/site.conf.j2", **variables)
     site = site.replace("/etc/autobot-users/tls/", f"{directory}/")
@@ -288,7 +297,8 @@ async def gateway_site(
         _listening(directory / "slm.sock") as own,
         _listening(directory / "relay.sock") as listener,
     ):
-        relay = Relay(door.resources.databases[door.resources.callers], check)
+        resources = door.resources
+        relay = Relay(resources.databases[resources.callers], resources.policy, check)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve([own]))
             relaying = group.create_task(relay.serve(listener))

@@ -111,6 +111,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self.handle_request()
 
+    def do_OPTIONS(self) -> None:
+        self.handle_request()
+
     def handle_request(self) -> None:
         """Answer by path and token, whatever the method."""
         path = self.path.partition("?")[0]
@@ -121,7 +124,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(404, {"detail": "Not Found"})
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        if self.service.open_paths.fullmatch(path):
+        # A browser asks so whether another origin's page may send a request.
+        if self.command == "OPTIONS" or self.service.open_paths.fullmatch(path):
             self.answer(200, {"status": "ok", "path": path})
         elif (self.command, path) == ("POST", "/api/auth/login"):
             self.login(body)

@@ -7,7 +7,6 @@ that moment, and goes on with a token that is good for a minute; docs/gateway.md
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 from uuid import UUID
@@ -22,8 +21,7 @@ from user_management.middleware.problems import problem
 from user_management.middleware.resources import Gateway, Resources
 from user_management.security.autobot_tokens import Claims
 from user_management.services import AuthenticatedUser, authenticate
-from user_management.services.authentication import NamedSession, SessionOf
-from user_management.services.sessions import prolong_session
+from user_management.services.authentication import NamedSession, SessionOf, prolong_in_use
 
 # Not under /api: nginx has no way here but its own question.
 PATH: Final = "/gateway/caller"
@@ -35,9 +33,6 @@ AUTHORIZATION_HEADER: Final = "X-Gateway-Authorization"
 COOKIE_HEADER: Final = "X-Gateway-Cookie"
 SESSION_HEADER: Final = "X-Gateway-Session"
 USER_HEADER: Final = "X-Gateway-User"
-
-# Use prolongs a session, once in so long: not each of the requests of a page writes a row.
-PROLONGED_EVERY: Final = timedelta(minutes=1)
 
 
 class Question:
@@ -74,7 +69,7 @@ class Question:
             raise NotFound
         user = await _caller(request, resources, gateway)
         self._requirement.check(user)
-        await _prolong(resources, user)
+        await prolong_in_use(resources.databases[resources.callers], resources.policy, user)
         return Response(
             status_code=204,
             headers={
@@ -160,12 +155,3 @@ def _cookies_of_others(request: Request, resources: Resources, gateway: Gateway)
         for pair in header.split(";"):
             if pair.strip(" ").partition("=")[0] not in ours:
                 yield pair.strip(" ")
-
-
-async def _prolong(resources: Resources, user: AuthenticatedUser) -> None:
-    """Move the idle deadline of a session in use: AutoBot's pages do not refresh their token."""
-    now, policy = datetime.now(UTC), resources.policy
-    latest = min(now + policy.session_idle, user.began_at + policy.session_absolute)
-    if latest - user.expires_at >= PROLONGED_EVERY:
-        async with resources.session(resources.callers) as session:
-            await prolong_session(session, policy, user.session_id, now)

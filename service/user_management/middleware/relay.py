@@ -1,8 +1,9 @@
 """What WebSockets pass through on their way to AutoBot: they end when their session does.
 
 nginx asks who is calling when a WebSocket begins, and never again. So it hands it to this program,
-which passes all bytes on in both directions, and asks the database about the session meanwhile. It
-needs no key: nginx says which session it is, in headers that no client can send this far.
+which passes all bytes on in both directions, and asks the database about the session meanwhile:
+who says something over it uses their session, which lasts. It needs no key: nginx says which
+session it is, in headers that no client can send this far.
 """
 
 import asyncio
@@ -21,9 +22,10 @@ from user_management.config import load_settings
 from user_management.database import READERS, Database
 from user_management.errors import DatabaseUnavailable, DomainError, reason
 from user_management.middleware.logs import configure_logging
+from user_management.policy import Policy
 from user_management.population import Population
 from user_management.services import AuthenticatedUser, authenticate
-from user_management.services.authentication import SessionOf
+from user_management.services.authentication import SessionOf, prolong_in_use
 
 # A session that has ended keeps no WebSocket longer than this, and the time of one statement.
 CHECKED_EVERY: Final = 20.0  # seconds
@@ -49,10 +51,15 @@ class Relay:
     `check` raises a DomainError for who may no longer pass.
     """
 
-    def __init__(self, database: Database, check: Callable[[AuthenticatedUser], object]) -> None:
+    def __init__(
+        self, database: Database, policy: Policy, check: Callable[[AuthenticatedUser], object]
+    ) -> None:
         self._database = database
+        self._policy = policy
         self._check = check
         self._open: dict[SessionOf, set[StreamWriter]] = {}
+        # Whose client has said something since their sessions were last looked at.
+        self._heard: set[SessionOf] = set()
 
     async def serve(self, listener: socket.socket) -> None:
         """Take connections from nginx until cancelled."""
@@ -71,7 +78,11 @@ class Relay:
 
     async def _close_if_over(self, session: SessionOf) -> None:
         try:
-            self._check(await authenticate(self._database, session))
+            user = await authenticate(self._database, session)
+            self._check(user)
+            if session in self._heard:
+                await prolong_in_use(self._database, self._policy, user)
+                self._heard.discard(session)
         except DatabaseUnavailable:
             # Nobody knows. It is asked again, and nobody begins anew meanwhile.
             return
@@ -109,11 +120,16 @@ class Relay:
             mine |= {writer, far_writer}
             try:
                 far_writer.write(_SESSION.sub(b"", _TARGET.sub(b"", head)))
-                await _both_ways((reader, writer), (far_reader, far_writer))
+                await _both_ways(
+                    (reader, writer),
+                    (far_reader, far_writer),
+                    lambda: self._heard.add(session),
+                )
             finally:
                 mine -= {writer, far_writer}
                 if not mine and self._open.get(session) is mine:
                     del self._open[session]
+                    self._heard.discard(session)
 
 
 def batched(sessions: list[SessionOf], size: int) -> Iterator[list[SessionOf]]:
@@ -133,12 +149,14 @@ async def _closing(writer: StreamWriter) -> AsyncIterator[None]:
 
 
 async def _both_ways(
-    near: tuple[StreamReader, StreamWriter], far: tuple[StreamReader, StreamWriter]
+    near: tuple[StreamReader, StreamWriter],
+    far: tuple[StreamReader, StreamWriter],
+    heard: Callable[[], object],
 ) -> None:
-    """Until either side has ended: a WebSocket has no half."""
+    """Until either side has ended: a WebSocket has no half. `heard` is told of what comes near."""
     ways = {
-        asyncio.create_task(_one_way(near[0], far[1])),
-        asyncio.create_task(_one_way(far[0], near[1])),
+        asyncio.create_task(_one_way(near[0], far[1], heard)),
+        asyncio.create_task(_one_way(far[0], near[1], lambda: None)),
     }
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -148,8 +166,9 @@ async def _both_ways(
         await asyncio.gather(*ways, return_exceptions=True)
 
 
-async def _one_way(reader: StreamReader, writer: StreamWriter) -> None:
+async def _one_way(reader: StreamReader, writer: StreamWriter, heard: Callable[[], object]) -> None:
     while piece := await reader.read(_PIECE_BYTES):
+        heard()
         writer.write(piece)
         async with asyncio.timeout(_STALLED):
             await writer.drain()
@@ -161,6 +180,7 @@ def run(population: Population, check: Callable[[AuthenticatedUser], object]) ->
     Raises ConfigurationError when a setting is missing or wrong; the database need not be up.
     """
     configure_logging("relay")
-    database = Database(population, load_settings().database(population))
+    settings = load_settings()
+    database = Database(population, settings.database(population))
     with socket.socket(fileno=_SOCKET) as listener, suppress(KeyboardInterrupt):
-        asyncio.run(Relay(database, check).serve(listener))
+        asyncio.run(Relay(database, settings.policy, check).serve(listener))
