@@ -23,7 +23,7 @@ __all__ = ["administrator", "api", "close_connections", "figure", "people", "sit
 
 HERE = Path(__file__).parent
 # A run of the whole directory that collects fewer tests than this proves less than it says.
-FEWEST_TESTS = 311
+FEWEST_TESTS = 312
 
 
 # Before any is left out by its marker.

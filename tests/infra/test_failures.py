@@ -56,13 +56,18 @@ def test_a_wrong_vault_password_changes_nothing(tmp_path: Path) -> None:
         ("postgresql_listen_addresses", "*", ("addresses such as 192.0.2.1",)),
         ("slm_server_access_token_minutes", "soon", ("int",)),
         ("firewall_ssh_sources", ["172.16.168.0/33"], ("172.16.168.0/33",)),
+        (
+            "slm_server_gateway",
+            {"routes": [{"path": "/api", "to": "autobot:8000"}]},
+            ("slm: slm_server_gateway", "The route /api", "a URL with an address"),
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
     variable: str, value: object, allowed: tuple[str, ...]
 ) -> None:
     run = ansible("playbooks/preflight.yml", "--extra-vars", json.dumps({variable: value}))
-    shown = value if isinstance(value, str) else json.dumps(value)[2:-2]
+    shown = {str: value, list: json.dumps(value)[2:-2], dict: ""}[type(value)]
     assert_failed_untouched(run, variable, shown, *allowed)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from role_files import load_filter
 from surveys import (
     BACKEND,
     DEBIAN,
@@ -50,6 +51,7 @@ from autobot_assessment import (
 )
 
 ROOT = Path(__file__).parents[2]
+mistakes = load_filter("gateway").gateway_mistakes
 STRANGER = "172.16.168.77"
 # A name that would be more than a name to each who reads it.
 HOSTILE = '\x1b[2Jx"\n- |`{{ lookup("pipe", "id") }}` #\u202e'
@@ -358,7 +360,9 @@ class TestPorts:
                 passed("^~ /grafana/", "http://127.0.0.1:3000"),
                 passed("~ ^/x", "http://127.0.0.1:9"),
                 passed("/several/", "http://127.0.0.1:8, http://127.0.0.1:9"),
-                passed("/autobot-api/", f"https://{BACKEND}:8443/api/"),
+                passed("/autobot-api/", f"https://{BACKEND}:8443/api/", websocket=True),
+                passed("= /nginx-health", ""),
+                passed("/slm/", ""),
                 passed("/elsewhere/", "https://203.0.113.9/"),
                 passed("/grafana/", "http://127.0.0.1:1"),
                 passed("/api/", "http://127.0.0.1:1"),
@@ -385,7 +389,7 @@ class TestPorts:
             "routes": [
                 {
                     **{"path": "/api/ws/", "to": "http://127.0.0.1:8000"},
-                    **{"token": True, "websocket": True},
+                    **{"token": True, "websocket": True, "body": "10m"},
                 },
                 {"path": "/api/", "to": "http://127.0.0.1:8000", "token": True, "body": "10m"},
                 {"path": "/grafana/", "to": "http://127.0.0.1:3000"},
@@ -395,6 +399,11 @@ class TestPorts:
                 },
             ],
         }
+        assert mistakes(value | {"open": []}, SUBNET) == []
+        said = [it.text for it in notes([wanted("slm", found)]) if "nginx's location" in it.text]
+        assert [text.split()[2] for text in said] == ["~", "/several/", "/slm/", "/elsewhere/"]
+        assert "leads to http://127.0.0.1:9; the proposed slm_server_gateway" in said[0]
+        assert "has files" in said[2]
         # Of somebody else's site on the port, the operator decides.
         wiki = server("/etc/nginx/sites-enabled/wiki", 443, upstream="http://127.0.0.1:8080")
         found["web"]["servers"].append(wiki)
@@ -421,6 +430,38 @@ class TestPorts:
         assert value["open"] == [{"from": [SLM], "requests": ["[A-Z]+ /api/.*"]}]
         assert value["routes"] == [{"path": "/", "to": "http://127.0.0.1:8001", "token": True}]
         assert "pages" not in value
+
+    def test_on_one_machine_the_manager_goes_past_the_backends_site(self) -> None:
+        def site(file: str, port: int, *locations: tuple[str, str]) -> dict[str, Any]:
+            more = {"websocket": False, "body": "1m"}
+            listed = [{"path": path, "upstream": to, **more} for path, to in locations]
+            return server(file, port) | {"locations": listed}
+
+        found = survey(
+            listeners=[listener(443, "nginx"), listener(8443, "nginx")],
+            web={
+                "present": True,
+                "servers": [
+                    site(
+                        *(OLD_SITES["slm"], 443, ("/api/", "http://127.0.0.1:8000")),
+                        ("/autobot-api/", "https://127.0.0.1:8443/api/"),
+                        ("/b/", f"https://{SLM}:8443/api/"),
+                    ),
+                    site(OLD_SITES["auth"], 8443, ("/", "http://127.0.0.1:8001")),
+                ],
+            },
+            secrets_files=["/etc/autobot/slm-secrets.env", "/etc/autobot/backend.env"],
+        )
+        host = wanted("slm", found)
+        slm, backend = (it.value for it in gateways.gateway(host, [443, 8443]))
+        assert [(it["path"], it["to"]) for it in slm["routes"]] == [
+            ("/api/", "http://127.0.0.1:8000"),
+            ("/autobot-api/", "http://127.0.0.1:8001/api/"),
+            ("/b/", "http://127.0.0.1:8001/api/"),
+        ]
+        # People come from its address too, through AutoBot's frontend.
+        assert "open" not in backend
+        assert mistakes(slm | {"open": []}, SUBNET) == mistakes(backend, SUBNET, "", [SLM]) == []
 
     @pytest.mark.parametrize("lacks", ["secret", "service"])
     def test_without_secret_or_service_there_is_no_gateway(self, lacks: str) -> None:

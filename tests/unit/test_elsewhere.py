@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -313,8 +313,8 @@ def test_an_operator_is_told_what_goes_where() -> None:
     assert named == "/state/elsewhere/wsl.tar on wsl, /state/elsewhere/kali.tar on kali"
 
 
-def test_the_readme_speaks_of_this_host() -> None:
-    text = render(
+def readme(**gateway: Any) -> str:
+    return render(
         "autobot_backend",
         "README.md.j2",
         inventory_hostname="wsl",
@@ -322,13 +322,46 @@ def test_the_readme_speaks_of_this_host() -> None:
         autobot_backend_database_host="172.16.168.23",
         autobot_backend_root="/opt/autobot-users/auth",
         autobot_backend_python="3.13",
+        autobot_backend_gateway=gateway,
     )
+
+
+def test_the_readme_speaks_of_this_host() -> None:
+    text = readme()
     assert "tar --extract --file wsl.tar --directory / etc" in text
     assert "python3.13 -m venv" in text
     assert "https://172.16.168.40:8443" in text
+    assert "relay" not in text
+
+
+def test_in_front_of_autobot_its_own_site_goes_and_the_relay_is_started() -> None:
+    site = "/etc/nginx/sites-enabled/autobot-backend"
+    text = readme(replaces=[site], routes=[{"path": "/", "to": "http://127.0.0.1:8001"}])
+    started = (
+        "autobot-auth.socket autobot-auth.service autobot-auth-relay.socket"
+        " autobot-auth-relay.service nginx.service"
+    )
+    assert f"mv {site} /root/\n" in text
+    assert f"systemctl enable {started}\nsystemctl restart {started}\n" in text
+    assert text.index(site) < text.index("nginx -t")
 
 
 def test_a_backend_elsewhere_has_the_variables_of_the_others() -> None:
     directory = ROOT / "playbooks" / "group_vars" / "autobot_backend_elsewhere"
     same = yaml.safe_load((directory / "autobot_backend.yml").read_text())
     assert same == yaml.safe_load((ROOT / "playbooks/group_vars/autobot_backend.yml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("gateway", "secret", "passes"),
+    [({}, "", True), ({"routes": []}, "s", True), ({"routes": []}, "", False)],
+)
+def test_what_autobot_signs_with_is_given_where_it_cannot_be_read(
+    gateway: dict[str, Any], secret: str, *, passes: bool
+) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/preflight/tasks/elsewhere.yml").read_text())
+    (check,) = (it["ansible.builtin.assert"] for it in tasks if "signs its tokens" in it["name"])
+    variables = {"autobot_backend_gateway": gateway, "autobot_backend_gateway_secret": secret}
+    templar = Templar(DataLoader(), variables=variables)
+    condition = trust_as_template(f"{{{{ {check['that']} }}}}")
+    assert templar.template(condition) is passes

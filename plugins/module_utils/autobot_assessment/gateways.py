@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from .hosts import Entry, Host
-from .words import in_order
+from .words import in_order, shown
 
 
 class Service(NamedTuple):
@@ -37,8 +37,8 @@ def everybody(host: Host, port: int) -> list[str]:
 
 
 def manager(host: Host, _port: int) -> list[str]:
-    """The machine of the fleet manager."""
-    return [host.manager]
+    """The machine of the fleet manager. Where it is this one, people come from it too: none."""
+    return [host.manager] if host.manager != host.address else []
 
 
 SERVICES: Final = (
@@ -76,6 +76,9 @@ REASON: Final = (
 # A location that begins with it, and is no regular expression.
 PLAIN: Final = re.compile(r"(?:\^~ )?(/\S*)")
 DEFAULT_BODY: Final = "1m"
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+# What the gateway answers itself.
+ANSWERED: Final = ("= /nginx-health", "/nginx-health")
 
 
 def gateway(host: Host, ports: list[int]) -> tuple[Entry, ...]:
@@ -90,19 +93,53 @@ def gateway(host: Host, ports: list[int]) -> tuple[Entry, ...]:
     )
 
 
-def wanted(host: Host, service: Service) -> dict[str, Any]:
-    """The gateway's variable; empty where there is none.
+def gateway_notes(host: Host) -> list[str]:
+    """What AutoBot's sites of nginx do that the gateway, as it is proposed, would not."""
+    found = []
+    for service in SERVICES:
+        value = wanted(host, service)
+        routes = {it["path"] for it in value.get("routes", ())}
+        for location in locations_of(host, service) if value else ():
+            path = PLAIN.fullmatch(location["path"])
+            pages = location["path"] == "/" and "pages" in value
+            if pages or location["path"] in ANSWERED or (path and path[1] in routes):
+                continue
+            to = f"leads to {shown(location['upstream'])}" if location["upstream"] else "has files"
+            found.append(
+                f"nginx's location {shown(location['path'])} on port {service.port} {to}; "
+                f"the proposed {service.variable} has no route for it. Add one if it is in use: "
+                "docs/gateway.md."
+            )
+    return found
+
+
+def sites_of(host: Host, service: Service) -> list[dict[str, Any]]:
+    """The servers of nginx that have a service of AutoBot's behind them.
 
     A site of somebody else's on the same port stays for the operator to decide.
     """
-    sites = [
+    return [
         server
         for server in host.survey["web"].get("servers") or []
         if any(listen["port"] == service.port for listen in server["listens"])
         and any(it["path"] == service.own and it["upstream"] for it in server["locations"])
     ]
-    locations = [it for site in sites for it in site["locations"]]
-    own = next((it["upstream"] for it in locations if it["path"] == service.own), "")
+
+
+def locations_of(host: Host, service: Service) -> list[dict[str, Any]]:
+    return [it for site in sites_of(host, service) for it in site["locations"]]
+
+
+def upstream_of(host: Host, service: Service) -> str:
+    """Where AutoBot's service itself listens; empty where it is not on this host."""
+    found = (it["upstream"] for it in locations_of(host, service) if it["path"] == service.own)
+    return next(found, "")
+
+
+def wanted(host: Host, service: Service) -> dict[str, Any]:
+    """The gateway's variable; empty where there is none."""
+    sites, locations = sites_of(host, service), locations_of(host, service)
+    own = upstream_of(host, service)
     secret = next((it for it in service.secrets if it[0] in host.survey["secrets_files"]), None)
     if not own or secret is None:
         return {}
@@ -114,20 +151,29 @@ def wanted(host: Host, service: Service) -> dict[str, Any]:
     # Of several with one path, the first: nginx takes one.
     routes: dict[str, dict[str, Any]] = {}
     for it in locations:
-        if passes(it, host.names) and (path := PLAIN.fullmatch(it["path"])):
-            routes.setdefault(path[1], route(it, path[1], own, host.names))
+        to = behind(host, it["upstream"])
+        if passes(to, host.names) and (path := PLAIN.fullmatch(it["path"])):
+            routes.setdefault(path[1], route({**it, "upstream": to}, path[1], own, host.names))
     value["routes"] = list(routes.values())
-    value["open"] = [
-        {"from": service.machines(host, service.port), "requests": list(service.requests)}
-    ]
+    if machines := service.machines(host, service.port):
+        value["open"] = [{"from": machines, "requests": list(service.requests)}]
     return value
 
 
-def passes(location: Mapping[str, Any], names: Mapping[str, str]) -> bool:
-    """Whether a location can be a route: it leads to one server, over TLS to one of the site's."""
-    url = urlsplit(location["upstream"])
+def behind(host: Host, upstream: str) -> str:
+    """The URL, past the backend's own site where that is on this host: nobody is asked twice."""
+    url, backend = urlsplit(upstream), SERVICES[1]
+    own = upstream_of(host, backend)
+    if own and url.port == backend.port and url.hostname in (host.address, *LOOPBACK):
+        return f"{own.rstrip('/')}{url.path}"
+    return upstream
+
+
+def passes(upstream: str, names: Mapping[str, str]) -> bool:
+    """Whether this can be a route's: it leads to one server, over TLS to one of the site's."""
+    url = urlsplit(upstream)
     return (
-        "," not in location["upstream"]
+        "," not in upstream
         and url.hostname is not None
         and (url.scheme == "http" or url.hostname in names)
     )
@@ -141,9 +187,10 @@ def route(
     url = urlsplit(location["upstream"])
     if same_service(location["upstream"], own):
         found["token"] = True
-    if location["websocket"]:
+    # Over TLS the relay passes none on.
+    if location["websocket"] and url.scheme == "http":
         found["websocket"] = True
-    elif location["body"] != DEFAULT_BODY:
+    if location["body"] != DEFAULT_BODY:
         found["body"] = location["body"]
     if url.scheme == "https" and url.hostname in hosts:
         found["name"] = hosts[url.hostname]

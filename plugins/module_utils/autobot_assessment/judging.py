@@ -12,6 +12,7 @@ from .clusters import (
     owner_conflicts,
     store_notes,
 )
+from .gateways import gateway_notes
 from .hosts import Conflict, Host, Note
 from .moves import move_conflicts
 from .network import firewall_conflicts, firewall_notes, listener_conflicts, port_conflicts
@@ -55,7 +56,10 @@ def notes(hosts: list[Host]) -> list[Note]:
     return [
         Note(host.name, text)
         for host in hosts
-        for text in (*cluster_notes(host), *store_notes(host), *firewall_notes(host), *unread(host))
+        for text in (
+            *(*cluster_notes(host), *store_notes(host), *firewall_notes(host)),
+            *(*gateway_notes(host), *unread(host)),
+        )
     ]
 
 
