@@ -50,11 +50,11 @@ def test_a_wrong_vault_password_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "allowed"),
+    ("variable", "value", "said"),
     [
-        ("postgresql_source", "nonsense", ("distribution", "pgdg")),
-        ("postgresql_listen_addresses", "*", ("addresses such as 192.0.2.1",)),
-        ("slm_server_access_token_minutes", "soon", ("int",)),
+        ("postgresql_source", "nonsense", ("nonsense", "distribution", "pgdg")),
+        ("postgresql_listen_addresses", "*", ("*", "addresses such as 192.0.2.1")),
+        ("slm_server_access_token_minutes", "soon", ("soon", "int")),
         ("firewall_ssh_sources", ["172.16.168.0/33"], ("172.16.168.0/33",)),
         (
             "slm_server_gateway",
@@ -64,11 +64,10 @@ def test_a_wrong_vault_password_changes_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
-    variable: str, value: object, allowed: tuple[str, ...]
+    variable: str, value: object, said: tuple[str, ...]
 ) -> None:
     run = ansible("playbooks/preflight.yml", "--extra-vars", json.dumps({variable: value}))
-    shown = {str: value, list: json.dumps(value)[2:-2], dict: ""}[type(value)]
-    assert_failed_untouched(run, variable, shown, *allowed)
+    assert_failed_untouched(run, variable, *said)
 
 
 def test_an_unknown_key_of_the_access_rules_stops_the_run() -> None:
