@@ -110,7 +110,7 @@ lint: ## every static check
 	npm --prefix service/admin_ui run check
 
 check: ## what your changes concern, without the lab, in minutes
-	@scripts/bootstrap unit
+	@scripts/bootstrap check
 	@scripts/check_changes.py
 
 bench: ## figures of this machine, beside their aims and a rival's (half an hour)
@@ -122,3 +122,5 @@ lock: ## resolve the dependencies again, with hashes
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/service.txt
 	uv pip compile pyproject.toml --group controller --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/controller.txt
 	uv pip compile --group pyproject.toml:rival --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/rival.txt
+	uv pip compile --group pyproject.toml:postgresql --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements/postgresql.txt
+	npm --prefix requirements/postgresql install --package-lock-only --silent

@@ -39,6 +39,8 @@ FAST = (
     "wal_level=minimal",
     "max_wal_size=64MB",
 )
+# The newest of the major versions that scripts/bootstrap fetches, with psql and others.
+NEWEST = 17
 MEMORY = Path("/dev/shm")  # noqa: S108
 
 
@@ -58,6 +60,14 @@ def postgresql_binaries() -> Path:
             "(the server in /usr/lib/postgresql/<major>/bin)."
         )
     return found[-1]
+
+
+def fetched_postgresql(name: str) -> Path:
+    """What scripts/bootstrap fetches: servers, by their major versions, and programs."""
+    found = ROOT / ".cache/postgresql" / name
+    if not found.exists():
+        raise ServerError(f"{found} is missing: scripts/bootstrap check")
+    return found
 
 
 def server_identity() -> dict[str, Any]:
@@ -94,11 +104,19 @@ def guarding(owner: str, service: str) -> str:
 
 
 class PostgresServer:
-    """One PostgreSQL server in a directory of its own."""
+    """One PostgreSQL server in a directory of its own: the distribution's, or another `major`."""
 
-    def __init__(self, template: Path | None = None) -> None:
-        self.bin = postgresql_binaries()
+    def __init__(self, template: Path | None = None, *, major: int | None = None) -> None:
+        self.bin = self.programs = postgresql_binaries()
         self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir=roomy_memory()))
+        if major:
+            # The account that runs it may have no way into the checkout.
+            copy = shutil.copytree(
+                fetched_postgresql(str(major)), self.directory / str(major), symlinks=True
+            )
+            self.bin = copy / "bin"
+            if major == NEWEST:
+                self.programs = fetched_postgresql("programs") / "bin"
         self._data = self.directory / "data"
         self._identity = server_identity()
         self._process: subprocess.Popen[bytes] | None = None
@@ -156,7 +174,7 @@ class PostgresServer:
             )
         deadline = time.monotonic() + 300
         while subprocess.run(
-            [self.bin / "pg_isready", "-q", f"-h{self.directory}", f"-p{port}"], check=False
+            [self.programs / "pg_isready", "-q", f"-h{self.directory}", f"-p{port}"], check=False
         ).returncode:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise ServerError(
@@ -267,7 +285,7 @@ class PostgresServer:
         """
         done = subprocess.run(
             [
-                self.bin / "psql",
+                self.programs / "psql",
                 "--no-psqlrc",
                 "--quiet",
                 "--tuples-only",

@@ -48,6 +48,13 @@ def bootstrap(tmp_path: Path) -> Bootstrap:
     for name in ("promtool", "nginx"):
         (checkout / ".cache" / name).touch(mode=0o755)
 
+    locks = checkout / "requirements/postgresql"
+    locks.mkdir()
+    for file in (locks / "package-lock.json", checkout / "requirements/postgresql.txt"):
+        file.touch()
+    (checkout / ".cache/postgresql").mkdir()
+    (checkout / ".cache/postgresql/lock").write_text(hashlib.sha256().hexdigest())
+
     def run(
         purpose: str, *, user: str | None = None, missing: str = ""
     ) -> subprocess.CompletedProcess[str]:
@@ -74,7 +81,7 @@ def asked(directory: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-@pytest.mark.parametrize("purpose", ["lint", "unit"])
+@pytest.mark.parametrize("purpose", ["lint", "unit", "check"])
 def test_where_everything_is_there_it_does_nothing(
     bootstrap: Bootstrap, tmp_path: Path, purpose: str
 ) -> None:

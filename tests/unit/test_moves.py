@@ -10,7 +10,7 @@ import pytest
 import yaml
 from surveys import BACKEND, SLM, lived_in_site
 
-from autobot_assessment import Host, conflicts, proposal
+from autobot_assessment import Conflict, Host, conflicts, proposal
 from autobot_survey import programs
 
 FILE = """\
@@ -116,3 +116,59 @@ def test_where_nobody_is_or_ours_is_in_use_there_is_nothing_to_move() -> None:
             ]
             hosts[1].survey["stores"] = [{**store, "cluster": "17/main", "owners": []}]
         assert of_users(hosts) == []
+
+
+def of_age(hosts: list[Host]) -> list[Conflict]:
+    return [it for it in conflicts(hosts) if "pg_dump" in it.why]
+
+
+def newer(found: list[dict[str, Any]] | None = None, **changes: Any) -> list[Host]:
+    """Its users are on PostgreSQL 18, and ours would be 17, or is what was found."""
+    hosts = site(**changes)
+    (theirs,) = hosts[0].survey["postgresql"]
+    hosts[0].survey["postgresql"] = [{**theirs, "version": "18"}]
+    for store in hosts[0].survey["stores"]:
+        store["cluster"] = "18/main"
+    hosts[1].survey["postgresql"] = found or []
+    return hosts
+
+
+SOURCE = {"address": SLM, "database": "autobot_users"}
+
+
+@pytest.mark.parametrize("answer", [None, SOURCE])
+def test_a_newer_source_is_known_before_ours_is_set_up(answer: dict[str, Any] | None) -> None:
+    hosts = newer(adoption=answer)
+    (said,) = of_age(hosts)
+    assert said.what == (
+        "AutoBot's users are in the cluster 18/main of slm, and PostgreSQL here would be 17."
+    )
+    proposed = yaml.safe_load(proposal(hosts, conflicts(hosts))["host_vars/redis.yml"])
+    assert (proposed["postgresql_source"], proposed["postgresql_version"]) == ("pgdg", 18)
+
+
+def test_a_cluster_that_is_there_is_to_be_upgraded() -> None:
+    (ours,) = site()[0].survey["postgresql"]
+    (said,) = of_age(newer([{**ours, "version": "17", "databases": []}]))
+    assert said.what.endswith("and PostgreSQL here is the cluster 17/main.")
+    assert "Upgrade that to 18 or later with pg_upgradecluster" in said.answer
+    assert said.entries == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {**SOURCE, "port": 5433},
+        # It was moved, and what is kept of it has another name.
+        {**SOURCE, "database": "people"},
+    ],
+)
+def test_a_newer_server_from_which_nobody_comes_is_in_nobodys_way(answer: dict[str, Any]) -> None:
+    assert of_age(newer(adoption=answer)) == []
+
+
+def test_an_older_server_and_one_as_old_can_be_moved() -> None:
+    assert of_age(site()) == []
+    (theirs,) = site()[0].survey["postgresql"]
+    assert of_age(newer([{**theirs, "version": "18", "databases": []}])) == []

@@ -158,10 +158,16 @@ class Move:
             " pg_database_size(current_database()), current_user"
         )[0]
         own = int(self.target.run("postgres", "SHOW server_version_num")[0][0]) // 10000
-        if not OLDEST <= int(version) <= own:
+        if int(version) < OLDEST:
             problems.append(
-                f"The source is PostgreSQL {version}, and this server is {own}: {OLDEST} to {own} "
-                "can be moved here. Upgrade this cluster first (pg_upgradecluster)."
+                f"The source is PostgreSQL {version}: {OLDEST} and later can be moved. Upgrade it "
+                "first (pg_upgradecluster)."
+            )
+        if int(version) > own:
+            problems.append(
+                f"The source is PostgreSQL {version}, newer than this server, which is {own}: its "
+                f"pg_dump cannot read that. Upgrade this server to {version} or later first "
+                "(pg_upgradecluster, postgresql_source, postgresql_version)."
             )
         foreign = session.query(
             "SELECT format('%s %s of %s', kind, name, pg_get_userbyid(owner)) FROM ("

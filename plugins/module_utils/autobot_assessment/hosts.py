@@ -11,7 +11,7 @@ from .words import comment, item, mapping, scalar
 Survey = dict[str, Any]
 # Variables with one value, the last that is wanted; all others are lists.
 SCALARS: Final = (
-    *("firewall_mode", "postgresql_adopt_from"),
+    *("firewall_mode", "postgresql_adopt_from", "postgresql_source", "postgresql_version"),
     *("slm_server_gateway", "autobot_backend_gateway", "adoption_source"),
 )
 

@@ -14,7 +14,7 @@ from .clusters import (
 )
 from .gateways import gateway_notes
 from .hosts import Conflict, Host, Note
-from .moves import move_conflicts
+from .moves import age_conflicts, move_conflicts
 from .network import firewall_conflicts, firewall_notes, listener_conflicts, port_conflicts
 from .words import shown
 
@@ -39,6 +39,7 @@ def conflicts(hosts: list[Host]) -> list[Conflict]:
         of_host = [
             *port_conflicts(host),
             *cluster_conflicts(host),
+            *age_conflicts(host, hosts),
             *configuration_conflicts(host),
             *owner_conflicts(host),
             *directory_conflicts(host),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from .clusters import adopted
+from .clusters import adopted, name_of, our_cluster
 from .hosts import Conflict, Entry, Host
+from .network import DATABASE_PORT
 from .words import counted, is_loopback, shown
 
 DATABASE: Final = "autobot_users"
 KIND: Final = "user_management"
 REASON: Final = "The run moves it, with its passwords: docs/operations.md, The move."
+NEW_ENOUGH: Final = "At least as new as the server from which AutoBot's users come."
 TOLD: Final = "Uses that database, and is told where it is then."
 
 
@@ -23,10 +25,15 @@ def move_conflicts(host: Host, hosts: list[Host]) -> list[Conflict]:
     wanted = host.postgresql
     if wanted is None or DATABASE not in wanted["owners"] or host.adoption is not None:
         return []
+    return [conflict(host, other, store, hosts) for other, store in unanswered(host, hosts)]
+
+
+def unanswered(host: Host, hosts: list[Host]) -> list[tuple[Host, dict[str, Any]]]:
+    """The stores of other hosts from which people may come."""
     if any(it["users"] for it in adopted(host) if it["database"] == DATABASE):
         return []
     return [
-        conflict(host, other, store, hosts)
+        (other, store)
         for other in hosts
         if other is not host
         for store in other.survey["stores"]
@@ -37,10 +44,74 @@ def move_conflicts(host: Host, hosts: list[Host]) -> list[Conflict]:
     ]
 
 
+def cluster_of(other: Host, store: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The cluster that has a store."""
+    clusters = {f"{it['version']}/{it['name']}": it for it in other.survey["postgresql"]}
+    return clusters.get(store["cluster"])
+
+
+def age_conflicts(host: Host, hosts: list[Host]) -> list[Conflict]:
+    """Clusters whose users are to be moved to one that is older."""
+    wanted, source = host.postgresql, host.adoption
+    if wanted is None or DATABASE not in wanted["owners"]:
+        return []
+    cluster = our_cluster(host)
+    own = cluster["version"] if cluster else wanted["version"]
+    found = {}
+    for other, store in unanswered(host, hosts):
+        theirs = cluster_of(other, store)
+        if theirs is None or not is_newer(theirs["version"], own):
+            continue
+        at = (other.address, theirs["port"], store["database"])
+        if source is None or at == (
+            source.get("address"),
+            source.get("port", DATABASE_PORT),
+            source.get("database"),
+        ):
+            found[other.name, theirs["port"]] = age_conflict(host, cluster, own, other, theirs)
+    return list(found.values())
+
+
+def is_newer(version: str, own: str) -> bool:
+    return version.isdecimal() and own.isdecimal() and int(version) > int(own)
+
+
+def age_conflict(
+    host: Host,
+    cluster: Mapping[str, Any] | None,
+    own: str,
+    other: Host,
+    theirs: Mapping[str, Any],
+) -> Conflict:
+    version = int(theirs["version"])
+    what = f"AutoBot's users are in the cluster {name_of(theirs)} of {other.name}, and PostgreSQL "
+    why = "pg_dump reads no server that is newer than itself: the move would refuse that one."
+    if cluster:
+        return Conflict(
+            host.name,
+            "cluster",
+            f"{what}here is the cluster {name_of(cluster)}.",
+            why,
+            f"Upgrade that to {version} or later with pg_upgradecluster, and say so with "
+            "postgresql_source and postgresql_version.",
+        )
+    return Conflict(
+        host.name,
+        "cluster",
+        f"{what}here would be {shown(own)}.",
+        why,
+        f"Let the run set up {version}: host_vars/{host.name}.yml.",
+        entries=(
+            Entry("postgresql_source", "pgdg", NEW_ENOUGH),
+            Entry("postgresql_version", version, NEW_ENOUGH),
+        ),
+    )
+
+
 def conflict(host: Host, other: Host, store: Mapping[str, Any], hosts: list[Host]) -> Conflict:
     name = store["database"]
-    clusters = {f"{it['version']}/{it['name']}": it for it in other.survey["postgresql"]}
-    port = clusters[store["cluster"]]["port"] if store["cluster"] in clusters else 5432
+    cluster = cluster_of(other, store)
+    port = cluster["port"] if cluster else DATABASE_PORT
     owner = next(iter(store["owners"]), "")
     used = list(uses(other, name, port, hosts))
     source: dict[str, Any] = {"address": other.address, "port": port}
