@@ -16,7 +16,7 @@ description:
   - Each step reads off both servers what was done before, can be killed, and can be done again.
   - Runs as root on the host of our server, which it asks over its socket; with V(set_aside), on the
     host of the source's.
-  - Check mode runs V(look) and V(set_aside) alone, and changes nothing.
+  - Check mode runs V(look), V(set_aside) and V(rehearse) alone, and changes nothing.
 options:
   step:
     description:
@@ -30,11 +30,22 @@ options:
       - "V(name_back): the source has its name again."
       - "V(give_back): the source serves again, with all that came since the switch. Before that it
         is V(undo)."
+      - "V(rehearse): whether V(give_back) can be; it is done as a whole, and taken back."
       - "V(give_back_table): the fleet manager's table gets what its people have in C(database)."
     type: str
     required: true
     choices:
-      [look, copy, check, fence, switch, set_aside, undo, name_back, give_back, give_back_table]
+      - look
+      - copy
+      - check
+      - fence
+      - switch
+      - set_aside
+      - undo
+      - name_back
+      - rehearse
+      - give_back
+      - give_back_table
   source:
     description: The database to move.
     type: dict
@@ -83,10 +94,10 @@ SILENT = {
     "log_min_duration_statement": "-1",
     "log_min_error_statement": "panic",
 }
-READING = ("look", "set_aside")
+READING = ("look", "set_aside", "rehearse")
 STEPS = [
     *("look", "copy", "check", "fence", "switch", "set_aside", "undo"),
-    *("name_back", "give_back", "give_back_table"),
+    *("name_back", "rehearse", "give_back", "give_back_table"),
 ]
 
 
@@ -132,6 +143,8 @@ def take(parameters: dict[str, Any], *, check: bool) -> tuple[bool, dict[str, An
     opened = not check and moved.open()
     if step == "look":
         return opened, moved.look()
+    if step == "rehearse":
+        return False, moved.rehearse(parameters["kept"])
     if step == "undo":
         return moved.undo() or opened, {}
     found: dict[str, Any] = getattr(moved, step)()

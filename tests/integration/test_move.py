@@ -21,6 +21,7 @@ from role_files import ROOT
 
 from autobot_adoption import catching_up, moving
 from autobot_adoption.servers import MoveError, Server
+from autobot_adoption.servers import words as complaint
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,9 @@ def test_autobots_role_works_with_its_tables_and_the_services_with_theirs(site: 
     site.database.sql("SELECT count(*) FROM users", user="slm_service")
     owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'users'"
     assert site.database.sql(owner) == "autobot_user_admin"
+    # Functions that it made there would be called by our services.
+    with pytest.raises(AssertionError, match="permission denied for schema public"):
+        site.new.sql("CREATE TABLE later (id int)", **as_autobot)
     # Nothing of the fence came along.
     assert site.database.sql("SELECT to_regnamespace('autobot_fence')") == ""
 
@@ -125,11 +129,11 @@ CHANGES = {
         "INSERT INTO roles (id, name, is_system, priority)"
         " VALUES (gen_random_uuid(), 'pilot', false, 1)",
     ),
-    "a table without a key": (False, "INSERT INTO parts VALUES (2)"),
+    "a table without a key": (True, "INSERT INTO parts VALUES (2)"),
     "a new table": (False, "CREATE TABLE later (id int PRIMARY KEY)"),
     "a new column": (False, "ALTER TABLE own.notes ADD COLUMN more int"),
-    "a value that JSON does not tell": (
-        False,
+    "the null of JSON": (
+        True,
         "UPDATE users SET preferences = 'null' WHERE username = 'ada'",
     ),
 }
@@ -476,6 +480,305 @@ def test_what_came_since_the_move_goes_back_with_it(site: Site) -> None:
     assert site.new.sql(count, database="autobot_users", user="slm_app") == "4"
 
 
+# What people do in an hour, and how AutoBot's own schema has it.
+HOURS = {
+    "deleted, and created again": (
+        "UPDATE users SET is_active = false, deleted_at = now() WHERE username = 'ada';"
+        "INSERT INTO users (email, username) VALUES ('ada@autobot.local', 'ada')",
+        "SELECT deleted_at IS NULL, email LIKE 'ada@autobot.local-%', username LIKE 'ada-%'"
+        " FROM users WHERE username LIKE 'ada%' ORDER BY 1",
+        "f|t|t\nt|f|f",
+    ),
+    "deleted twice": (
+        "INSERT INTO users (email, username, deleted_at) VALUES ('z@x.org', 'zed', now()),"
+        " ('z@x.org', 'zed', now())",
+        "SELECT count(*), count(*) FILTER (WHERE username = 'zed') FROM users"
+        " WHERE username LIKE 'zed%'",
+        "2|1",
+    ),
+    "names that were swapped": (
+        "UPDATE users SET username = 'x' WHERE username = 'ada';"
+        "UPDATE users SET username = 'ada' WHERE username = 'Ben';"
+        "UPDATE users SET username = 'Ben' WHERE username = 'x'",
+        "SELECT username, email FROM users ORDER BY 1",
+        "Ben|ada@autobot.local\nada|Ben@Example.org",
+    ),
+    "a name that another took": (
+        "UPDATE users SET username = 'ada2' WHERE username = 'ada';"
+        "UPDATE users SET username = 'ada' WHERE username = 'Ben'",
+        "SELECT username, email FROM users ORDER BY 1",
+        "ada|Ben@Example.org\nada2|ada@autobot.local",
+    ),
+    "a team that was made again": (
+        "INSERT INTO teams (org_id, name, deleted_at) SELECT id, 'ops', now() FROM organizations;"
+        "INSERT INTO teams (org_id, name) SELECT id, 'ops' FROM organizations",
+        "SELECT name LIKE 'ops-%', deleted_at IS NULL FROM teams ORDER BY 1",
+        "f|t\nt|f",
+    ),
+    "an organization that was made again": (
+        "INSERT INTO organizations (name, slug, deleted_at) VALUES ('o', 'o', now());"
+        "INSERT INTO organizations (name, slug) VALUES ('o', 'o')",
+        "SELECT slug LIKE 'o-%', deleted_at IS NULL FROM organizations WHERE name = 'o' ORDER BY 1",
+        "f|t\nt|f",
+    ),
+    "a role that was deleted": (
+        "UPDATE roles SET description = 'x' WHERE name = 'user';"
+        "DELETE FROM roles WHERE name = 'theirs'",
+        "SELECT name, description FROM roles WHERE name IN ('user', 'theirs')",
+        "user|x",
+    ),
+    "one-time passwords": (
+        "INSERT INTO users (email, username, password_hash) VALUES"
+        " ('o@x.org', 'once', '$2b$12$onetime'), ('k@x.org', 'kept', '$2b$12$kept');"
+        "INSERT INTO user_credentials (user_id, must_change_password, one_time_expires_at)"
+        " SELECT id, username = 'once', now() - interval '30 days' FROM users"
+        " WHERE username IN ('once', 'kept')",
+        "SELECT username, is_active, password_hash FROM users WHERE username IN ('once', 'kept')"
+        " ORDER BY 1",
+        "kept|t|$2b$12$kept\nonce|t|",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", list(HOURS))
+def test_whatever_people_do_goes_back(site: Site, change: str) -> None:
+    statements, query, wanted = HOURS[change]
+    site.old.sql(
+        "INSERT INTO roles (id, name, is_system, priority)"
+        " VALUES (gen_random_uuid(), 'theirs', false, 1)",
+        database="people",
+        user="slm_app",
+    )
+    site.moved(migrated=True)
+    for statement in statements.split(";"):
+        site.database.sql(statement)
+    site.new.hang_up()
+    found = site.move.give_back()
+    assert site.old.sql(query, database="people", user="slm_app") == wanted
+    assert found["unreadable"] == (["once"] if "once" in statements else [])
+
+
+OWN_TABLES = """
+    CREATE TYPE own.mood AS ENUM ('good', 'bad');
+    CREATE TABLE own.kinds (id int PRIMARY KEY, d json, b jsonb, t text, y bytea,
+        half int GENERATED ALWAYS AS (id / 2) STORED, always int GENERATED ALWAYS AS IDENTITY,
+        moods own.mood[], r int4range, "odd "" name" text, n numeric, f float8);
+    CREATE TABLE own.words (word text PRIMARY KEY);
+    CREATE TABLE own.keyless (t text, j json);
+    INSERT INTO own.keyless VALUES ('a', '1'), ('a', '1'), ('b', NULL);
+    CREATE TABLE own.chain (id int PRIMARY KEY, next int REFERENCES own.chain);
+    INSERT INTO own.chain VALUES (1, NULL), (2, 1);
+    CREATE TABLE own.egg (id int PRIMARY KEY, hen int);
+    CREATE TABLE own.hen (id int PRIMARY KEY, egg int REFERENCES own.egg ON DELETE CASCADE);
+    ALTER TABLE own.egg ADD CONSTRAINT of_hen FOREIGN KEY (hen) REFERENCES own.hen
+        ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
+    INSERT INTO own.egg VALUES (1, NULL), (2, NULL); INSERT INTO own.hen VALUES (1, 1), (2, 2);
+    UPDATE own.egg SET hen = id;
+    CREATE FUNCTION own.note() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN NEW.t := concat(NEW.t, ' seen by ', current_user); RETURN NEW; END $$;
+    CREATE TRIGGER note BEFORE INSERT OR UPDATE ON own.kinds
+        FOR EACH ROW EXECUTE FUNCTION own.note();
+"""
+# Of what comes afterwards; the trigger has acted on it.
+OWN_ROWS = r"""
+    INSERT INTO own.kinds (id, d, b, t, y, moods, r, "odd "" name", n, f)
+    VALUES (1, E'{"a":\n 1,\r\n "a" : 2}', 'null', E'\\. \t \x1f \r\n', '\xff00', '{bad,NULL}',
+            '[1,)', E'\\', 'NaN', 0.1 + 0.2),
+        (2, 'null', NULL, '', '', '{}', 'empty', NULL, 1.10, '-Infinity'),
+        (3, NULL, '{"k": "\u00e4"}', '\N', NULL, NULL, NULL, '"', NULL, NULL);
+    INSERT INTO own.kinds (id, t) SELECT 4, repeat('long ', 400000);
+    INSERT INTO own.words VALUES (''), ('\.'), (E'\\'), ('-- the answer ends here --'), (E'a\nb');
+    DELETE FROM own.keyless WHERE t = 'b'; INSERT INTO own.keyless VALUES ('a', '1'), ('', '{}');
+    UPDATE own.chain SET next = 2 WHERE id = 1;
+    UPDATE own.egg SET hen = 3 - hen; UPDATE own.hen SET egg = 3 - egg;
+"""
+OWN = """
+    SELECT * FROM own.kinds ORDER BY 1; SELECT * FROM own.words ORDER BY 1;
+    SELECT t, j::text FROM own.keyless ORDER BY 1, 2; SELECT * FROM own.chain ORDER BY 1;
+    SELECT * FROM own.egg ORDER BY 1; SELECT * FROM own.hen ORDER BY 1;
+    SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f'
+    AND connamespace = 'own'::regnamespace ORDER BY 1;
+    SELECT tgname, tgenabled FROM pg_trigger
+    WHERE NOT tgisinternal AND tgrelid = 'own.kinds'::regclass ORDER BY 1
+"""
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["forwards", "backwards"])
+def test_rows_of_every_kind_come_as_they_are(site: Site, backwards: bool) -> None:
+    theirs = {"database": "people", "user": "slm_app"}
+    here = {"database": "autobot_users", "user": "slm_app"}
+    site.old.sql(OWN_TABLES, **theirs)
+    if backwards:
+        site.moved()
+        site.new.sql(OWN_ROWS, **here)
+        wanted = site.new.sql(OWN, **here)
+        site.new.hang_up()
+        site.move.give_back()
+        assert site.old.sql(OWN, **theirs) == wanted
+        # What acted on rows there does so again.
+        site.old.sql("INSERT INTO own.kinds (id, t) VALUES (9, 'x')", **theirs)
+        acted = "SELECT t FROM own.kinds WHERE id = 9"
+        assert site.old.sql(acted, **theirs) == "x seen by slm_app"
+        return
+    site.copied()
+    site.old.sql(OWN_ROWS, **theirs)
+    wanted = site.old.sql(OWN, **theirs)
+    site.old.hang_up()
+    assert site.move.fence()["same"]
+    site.switched()
+    assert site.new.sql(OWN, **here) == wanted
+
+
+def test_a_user_who_is_brought_takes_nothing_of_theirs_away(site: Site) -> None:
+    """What refers to them has not changed, and stays; what AutoBot's triggers did was done."""
+    site.moved(migrated=True)
+    site.database.sql("UPDATE users SET bio = 'changed' WHERE username = 'ada'")
+    site.new.hang_up()
+    site.move.give_back()
+    count = "SELECT count(*) FROM terminal_activities; SELECT count(user_id) FROM audit_logs"
+    assert site.old.sql(count, database="people") == "1\n1"
+
+
+def returns(site: Site) -> list[Callable[[], dict[str, Any]]]:
+    """The way back, and first whether it is open."""
+    return [lambda: site.move.rehearse("kept"), site.move.give_back]
+
+
+SCHEMAS = {
+    "ALTER TABLE terminal_activities ADD COLUMN extra int DEFAULT 7": (
+        "column extra of public.terminal_activities is new"
+    ),
+    "CREATE TABLE own.later (id int PRIMARY KEY)": "table own.later is new",
+    "DROP TABLE own.notes": "table own.notes is gone",
+    "ALTER TABLE terminal_activities ALTER command TYPE varchar(9)": (
+        "column command of public.terminal_activities is another"
+    ),
+    "CREATE UNIQUE INDEX once ON terminal_activities (command)": "index public.once of",
+}
+
+
+@pytest.mark.parametrize("change", list(SCHEMAS))
+def test_a_schema_that_autobot_has_changed_since_is_found_before_anything_is(
+    site: Site, change: str
+) -> None:
+    site.moved(migrated=True)
+    here = {"database": "autobot_users", "user": "slm_app"}
+    # For as long as AutoBot's migrations run.
+    site.database.sql("GRANT CREATE ON SCHEMA public TO slm_app")
+    site.new.sql(f"{change}; UPDATE alembic_version SET version_num = '20260401_008'", **here)
+    site.database.sql("REVOKE CREATE ON SCHEMA public FROM slm_app")
+    site.new.hang_up()
+    for step in returns(site):
+        with pytest.raises(MoveError, match=SCHEMAS[change]):
+            step()
+    with pytest.raises(AssertionError, match=r"nobody writes here|read-only"):
+        site.write()
+    site.new.sql("UPDATE alembic_version SET version_num = '20260401_009'", **here)
+    # As the message says.
+    site.old.sql(f"SET TRANSACTION READ WRITE; {change}", database="people", user="slm_app")
+    site.old.hang_up()
+    site.new.hang_up()
+    site.move.rehearse("kept")
+    site.move.give_back()
+    assert site.old.sql("SELECT * FROM alembic_version", database="people") == "20260401_009"
+
+
+def test_a_rehearsal_changes_nothing_and_keeps_nobody_from_writing(site: Site) -> None:
+    site.moved(migrated=True)
+    here = replace(site.move.source, user="postgres")
+    assert moving.set_aside(here, "people", "kept")
+    site.new.sql(WRITE, database="autobot_users", user="slm_app")
+    site.new.sql(
+        "INSERT INTO own.notes (at) VALUES (now())", database="autobot_users", user="slm_app"
+    )
+    site.new.hang_up()
+    before = site.old.sql(PEOPLE, database="kept")
+    site.old.hang_up()
+    site.old.sql("CREATE DATABASE people")
+    with pytest.raises(MoveError, match="Both people and kept are there"):
+        site.move.rehearse("kept")
+    site.old.sql("DROP DATABASE people")
+    with pytest.raises(MoveError, match="cannot be reached"):
+        site.move.rehearse("elsewhere")
+    found = site.move.rehearse("kept")
+    assert not found["changed"]
+    assert site.old.sql(PEOPLE, database="kept") == before
+    with pytest.raises(AssertionError, match=r"nobody writes here|read-only"):
+        site.old.sql(WRITE, database="kept", user="slm_app")
+    site.new.sql(WRITE, database="autobot_users", user="slm_app")
+    site.old.hang_up()
+    site.new.hang_up()
+    assert moving.set_aside(here, "kept", "people")
+    assert site.move.give_back()["rows"] == found["rows"] > 2
+    assert not site.move.rehearse("kept")["changed"]
+
+
+def test_what_the_source_would_refuse_is_said_without_the_row(site: Site) -> None:
+    site.moved(migrated=True)
+    site.old.sql(
+        "SET TRANSACTION READ WRITE;"
+        "ALTER TABLE users ADD CONSTRAINT shorty CHECK (length(email) < 40)",
+        database="people",
+    )
+    site.database.sql(
+        "INSERT INTO users (email, username, password_hash)"
+        " VALUES (repeat('x', 60) || E'@x.org\\nERROR', 'zed', '$2b$12$secret')"
+    )
+    site.new.hang_up()
+    for step in returns(site):
+        with pytest.raises(MoveError, match="shorty") as refused:
+            step()
+        for value in ("secret", "xxxx", "zed"):
+            assert value not in str(refused.value)
+
+
+def test_a_complaint_quotes_no_row() -> None:
+    said = """\
+psql:<stdin>:7: ERROR:  null value in column "at" violates not-null constraint
+DETAIL:  Failing row contains (1, $2b$12$one,
+$2b$12$two).
+CONTEXT:  COPY users, line 3: "$2b$12$three"
+HINT:  Look again.
+pg_restore: error: COPY failed for table "users": ERROR:  invalid input
+LINE 1: SELECT '$2b$12$four'
+               ^
+"""
+    assert "$2b" not in complaint(said)
+    for part in ('column "at"', "Look again", "COPY failed", "invalid input"):
+        assert part in complaint(said)
+
+
+def test_a_return_that_was_killed_before_the_names_loses_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.moved(migrated=True)
+    site.new.hang_up()
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(moving, "rename", kill)
+        with pytest.raises(KeyboardInterrupt):
+            site.move.give_back()
+    site.write()
+    site.old.hang_up()
+    site.move.give_back()
+    bio = "SELECT bio FROM users WHERE username = 'ada'"
+    assert site.old.sql(bio, database="people") == "changed"
+    assert "autobot_users_given_back" in site.databases()
+
+
+def test_a_return_needs_nothing_of_what_served_before_the_move(site: Site) -> None:
+    site.moved()
+    site.new.hang_up()
+    site.new.sql("DROP DATABASE autobot_users_before_adoption")
+    site.move.give_back()
+    site.write()
+    assert "autobot_users_given_back" in site.databases()
+    assert "autobot_users" not in site.databases()
+
+
 def test_nobody_writes_to_what_is_given_back(site: Site) -> None:
     site.moved()
     site.move.give_back()
@@ -486,9 +789,9 @@ def test_nobody_writes_to_what_is_given_back(site: Site) -> None:
 
 def test_a_return_that_cannot_be_whole_changes_nothing_of_the_source(site: Site) -> None:
     site.moved()
-    site.new.sql("INSERT INTO parts VALUES (2)", database="autobot_users", user="slm_app")
+    site.new.sql("CREATE TABLE own.later ()", database="autobot_users", user="slm_app")
     site.new.hang_up()
-    with pytest.raises(MoveError, match=r"public\.part without a primary key"):
+    with pytest.raises(MoveError, match=r"table own\.later is new"):
         site.move.give_back()
     with pytest.raises(AssertionError, match=r"nobody writes here|read-only"):
         site.write()

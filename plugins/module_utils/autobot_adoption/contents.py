@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .servers import Rows, identifier, literal
@@ -30,23 +30,38 @@ Contents = dict[str, dict[str, Any]]
 Query = Callable[[str], Rows]
 
 
-def digest_query(table: str, columns: list[str]) -> str:
-    """How many rows, and the sum over hashes of them.
+def row_text(columns: Iterable[str]) -> str:
+    """A row as text.
 
-    Not a cast to text: owners can make one of their own from a row, and it would be called.
+    Not a cast: owners can make one of their own from a row, and it would be called.
     """
-    row = f"textin(record_out(ROW({', '.join(map(identifier, columns))})))"
-    bits = f"encode(sha256(convert_to({row}, 'UTF8')), 'hex')"
+    return f"textin(record_out(ROW({', '.join(map(identifier, columns))})))"
+
+
+def row_digest(columns: Iterable[str]) -> str:
+    return f"encode(sha256(convert_to({row_text(columns)}, 'UTF8')), 'hex')"
+
+
+def rows_of(table: str, seen: Mapping[str, str]) -> str:
+    """Where a table's rows are read: `seen` has queries for those that are to be seen otherwise."""
+    return f"({seen[table]}) AS seen" if table in seen else f"ONLY {table}"
+
+
+def digest_query(table: str, columns: list[str], seen: Mapping[str, str]) -> str:
+    """How many rows, and the sum over hashes of them."""
+    bits = row_digest(columns)
     halves = (f"('x' || substr({bits}, {at}, 16))::bit(64)::bigint::numeric" for at in (1, 17))
     sums = ", ".join(f"coalesce(sum({half}), 0)" for half in halves)
-    return f"SELECT {literal(table)}, count(*), {sums} FROM ONLY {table}"
+    return f"SELECT {literal(table)}, count(*), {sums} FROM {rows_of(table, seen)}"
 
 
-def digests(query: Query, columns: Mapping[str, list[str]]) -> Contents:
+def digests(
+    query: Query, columns: Mapping[str, list[str]], seen: Mapping[str, str] | None = None
+) -> Contents:
     """Digests of tables, over these of their columns."""
     if not columns:
         return {}
-    rows = query(";\n".join(digest_query(*each) for each in columns.items()))
+    rows = query(";\n".join(digest_query(*each, seen or {}) for each in columns.items()))
     return {
         table: {"columns": columns[table], "rows": int(count), "digest": f"{one}/{other}"}
         for table, count, one, other in rows

@@ -13,15 +13,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .catching_up import UnsuitedError, catch_up, replay
-from .contents import FENCE, SEEDED, TABLE_NAMES, TABLES, Contents, differences, digests
+from .catching_up import UnsuitedError, catch_up, follow_sequences, replay
+from .contents import FENCE, TABLE_NAMES, TABLES, Contents, differences, digests
+from .returning import as_autobot_has_it, shape_differences, unreadable
 from .servers import MoveError, Server, Session, identifier, literal, words
 
 OLDEST = 14
@@ -58,11 +58,6 @@ WHERE datname = current_database() AND granted AND pid <> pg_backend_pid()
     AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock',
         'ExclusiveLock', 'AccessExclusiveLock')
 ORDER BY 1
-"""
-# AutoBot reads hashes of bcrypt alone.
-UNREADABLE = """
-SELECT username FROM public.users
-WHERE password_hash LIKE 'bcrypt-sha384$%' AND deleted_at IS NULL ORDER BY 1
 """
 PEOPLE = "SELECT id, lower(username), lower(email) FROM public.users WHERE deleted_at IS NULL"
 
@@ -395,6 +390,36 @@ class Move:
 
     # -- back ------------------------------------------------------------------------------------
 
+    def rehearse(self, kept: str) -> dict[str, Any]:
+        """Give the source back and take that back: raises MoveError for what is in the way.
+
+        The source may have its name still, or the one that it is `kept` by. Nobody is kept from
+        writing to what serves.
+        """
+        if not self.report:
+            return {"changed": False}
+        database = self._name_of_source(kept)
+        if self._is_given_back(database):
+            return {"changed": False}
+        return {"changed": False} | self._given_back(database, rehearsal=True)
+
+    def _name_of_source(self, kept: str) -> str:
+        names = (self.database, kept)
+        refused = {name: why for name in names if (why := self._refusal(name))}
+        if len(refused) == 1:
+            return kept if self.database in refused else self.database
+        if not refused:
+            raise MoveError(f"Both {self.database} and {kept} are there. Rename the younger one.")
+        raise MoveError(f"The source {self.where} cannot be reached: {'; '.join(refused.values())}")
+
+    def _refusal(self, name: str) -> str:
+        """Why the source's server lets nobody into a database."""
+        try:
+            self.source.run(name, "SELECT")
+        except MoveError as error:
+            return str(error)
+        return ""
+
     def give_back(self) -> dict[str, Any]:
         """The source serves again, with all that came to the database since it was moved.
 
@@ -403,46 +428,64 @@ class Move:
         """
         if not self.report:
             return {"changed": self.undo(), "rows": 0, "unreadable": []}
+        if self._is_given_back(self.database):
+            # By a run that was killed then. Somebody may have written to the source since.
+            with Session(self.target, self.name) as session:
+                given = {"rows": 0, "unreadable": unreadable(session)}
+            self._names_back()
+            return {"changed": True} | given
         self.target.run(self.name, RAISE_FENCE)
         try:
-            given = self._given_back()
+            given = self._given_back(self.database)
         except MoveError:
             self.target.run(self.name, f"DROP SCHEMA {FENCE} CASCADE")
             raise
         self._names_back()
         return {"changed": True} | given
 
-    def _given_back(self) -> dict[str, Any]:
-        with Session(self.target, self.name) as new, Session(self.source, self.database) as old:
-            there = {table for table, _ in new.query(TABLES)}
-            columns = {
-                table: json.loads(listed) for table, listed in old.query(TABLES) if table in there
-            }
-            old.query(f"BEGIN; DROP SCHEMA IF EXISTS {FENCE} CASCADE")
-            now, before = digests(new.query, columns), digests(old.query, columns)
-            differing = {table: it for table, it in columns.items() if now[table] != before[table]}
-            try:
-                rows = replay(new, old, differing, sys.maxsize, kept=SEEDED)
-            except UnsuitedError as error:
+    def _is_given_back(self, database: str) -> bool:
+        with Session(self.source, database) as session:
+            return not is_fenced(session)
+
+    def _given_back(self, database: str, *, rehearsal: bool = False) -> dict[str, Any]:
+        with Session(self.target, self.name) as new, Session(self.source, database) as old:
+            new.query("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            if different := shape_differences(new, old, self.source.user):
                 raise MoveError(
-                    f"Rows have changed in {error}. Bring them to {self.where} by hand, and run "
-                    "again."
-                ) from error
-            wanted = {table: it for table, it in now.items() if table not in SEEDED}
-            if left := differences(wanted, digests(old.query, columns), migrated=True):
-                raise MoveError(f"What was brought back is not the same: {'; '.join(left)}.")
-            unreadable = new.query(UNREADABLE)
+                    f"AutoBot's tables are not those of {self.where} any more: "
+                    f"{'; '.join(different[:10])}{' and more' if len(different) > 10 else ''}. "
+                    f"Make the same changes there, as {self.source.user} and after SET "
+                    "default_transaction_read_only = off; their rows then come by themselves."
+                )
+            columns = columns_of(old)
+            seen = as_autobot_has_it(new, columns)
             old.query(
-                f"ALTER DATABASE {identifier(self.database)} RESET default_transaction_read_only;"
-                "COMMIT"
+                f"BEGIN; SET LOCAL lock_timeout = '10s';DROP SCHEMA IF EXISTS {FENCE} CASCADE"
             )
-        return {"rows": sum(rows.values()), "unreadable": [name for (name,) in unreadable]}
+            now, before = digests(new.query, columns, seen), digests(old.query, columns)
+            differing = {table: it for table, it in columns.items() if now[table] != before[table]}
+            rows = replay(new, old, differing, seen=seen)
+            if left := differences(now, digests(old.query, columns), migrated=False):
+                raise MoveError(f"What was brought back is not the same: {'; '.join(left)}.")
+            found = {"rows": rows, "unreadable": unreadable(new)}
+            if rehearsal:
+                old.query("ROLLBACK")
+                return found
+            follow_sequences(new, old)
+            old.query(
+                f"ALTER DATABASE {identifier(database)} RESET default_transaction_read_only; COMMIT"
+            )
+        return found
 
     def _names_back(self) -> None:
         self.target.run(
             "postgres", f"DROP DATABASE IF EXISTS {identifier(self.returned)} WITH (FORCE)"
         )
-        rename(self.target, {self.name: self.returned, self.previous: self.name})
+        names = {self.name: self.returned}
+        # Nobody may have needed it any more.
+        if self.is_there(self.previous):
+            names[self.previous] = self.name
+        rename(self.target, names)
 
     # -- switch ----------------------------------------------------------------------------------
 
@@ -491,10 +534,13 @@ def is_fenced(session: Session) -> bool:
     return bool(session.query(f"SELECT 1 WHERE to_regnamespace('{FENCE}') NOTNULL"))
 
 
+def columns_of(session: Session) -> dict[str, list[str]]:
+    return {table: json.loads(listed) for table, listed in session.query(TABLES)}
+
+
 def contents(session: Session) -> Contents:
     """What a session sees: digests of all tables."""
-    columns = {table: json.loads(listed) for table, listed in session.query(TABLES)}
-    return digests(session.query, columns)
+    return digests(session.query, columns_of(session))
 
 
 def summary(found: Contents) -> dict[str, Any]:

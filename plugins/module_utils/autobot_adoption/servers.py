@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO, Any
 
 CONNECT_SECONDS = "10"
@@ -24,7 +26,9 @@ OPTIONS = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
-END = "-- the answer ends here --"
+# Fields of a complaint that quote rows or statements, and what ends them.
+ROWS_FOLLOW = re.compile(r"(DETAIL|CONTEXT|LINE \d+): ")
+NEXT_FIELD = re.compile(r"(ERROR|FATAL|PANIC|WARNING|HINT): |(psql|pg_dump|pg_restore): ")
 Rows = list[list[str]]
 
 
@@ -43,9 +47,17 @@ def literal(text: str) -> str:
 
 
 def words(output: str) -> str:
-    """What psql, pg_dump or pg_restore complained of, in one line."""
+    """What psql, pg_dump or pg_restore complained of, in one line, without values of rows."""
     lines = [re.sub(r"^psql:<stdin>:\d+: ", "", it.strip()) for it in output.splitlines()]
-    return " ".join(it for it in lines if it and not it.startswith("LINE "))
+    said = []
+    quotes_rows = False
+    for line in lines:
+        # A value may have several lines.
+        if ROWS_FOLLOW.match(line) or NEXT_FIELD.match(line):
+            quotes_rows = bool(ROWS_FOLLOW.match(line))
+        if line and not quotes_rows:
+            said.append(line)
+    return " ".join(said)
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,14 @@ class Server:
         if self.account:
             command = ["runuser", f"--user={self.account}", "--", *command]
         return subprocess.Popen(
-            command, env=self.environment(), text=True, cwd="/", start_new_session=True, **streams
+            command,
+            env=self.environment(),
+            encoding="utf-8",
+            # A database without an encoding has other bytes, too.
+            errors="surrogateescape",
+            cwd="/",
+            start_new_session=True,
+            **streams,
         )
 
     def run(self, database: str, script: str) -> Rows:
@@ -113,6 +132,8 @@ class Session:
             "--tuples-only",
             "--no-align",
             "--set=ON_ERROR_STOP=1",
+            # The rest of a complaint quotes rows.
+            "--set=VERBOSITY=terse",
             "--field-separator=\x1f",
             f"--dbname={database}",
             stdin=subprocess.PIPE,
@@ -134,18 +155,33 @@ class Session:
 
     def query(self, script: str) -> Rows:
         """The rows of statements. Raises MoveError with the server's words."""
+        return [line.split("\x1f") for line in self.lines(script)]
+
+    def lines(self, script: str) -> Iterator[str]:
+        """The rows of statements as psql writes them: those of COPY … TO STDOUT, one a line."""
+        return self._asked([script])
+
+    def load(self, target: str, lines: Iterable[str]) -> None:
+        """Rows for a table, as COPY writes them."""
+        rows = (f"{line}\n" for line in lines)
+        for _ in self._asked(chain([f"COPY {target} FROM STDIN;\n"], rows, ["\\."])):
+            pass
+
+    def _asked(self, script: Iterable[str]) -> Iterator[str]:
+        # No row can be the same.
+        end = f"-- {secrets.token_hex(16)} --"
         requests = self._stream(self._process.stdin)
         answers = self._stream(self._process.stdout)
         try:
-            requests.write(f"{script}\n;\n\\echo '{END}'\n")
+            requests.writelines(script)
+            requests.write(f"\n;\n\\echo '{end}'\n")
             requests.flush()
         except BrokenPipeError:
             pass  # It has said why.
-        rows: Rows = []
         for line in answers:
-            if line.rstrip("\n") == END:
-                return rows
-            rows.append(line.rstrip("\n").split("\x1f"))
+            if line.rstrip("\n") == end:
+                return
+            yield line.rstrip("\n")
         self._process.wait()
         self._said.seek(0)
         raise MoveError(words(self._said.read()) or "psql ended without a word.")
