@@ -779,6 +779,36 @@ def test_a_return_needs_nothing_of_what_served_before_the_move(site: Site) -> No
     assert "autobot_users" not in site.databases()
 
 
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("SUPERUSER PASSWORD 'theirs'", "may do more on this server"),
+        ("CREATEROLE PASSWORD 'theirs'", "may do more on this server"),
+        ("PASSWORD 'another'", "with another password"),
+        ("PASSWORD NULL", "with another password"),
+        ("PASSWORD 'theirs'", ""),
+    ],
+)
+def test_a_role_of_another_keeps_its_password(site: Site, role: str, words: str) -> None:
+    site.new.sql(f"CREATE ROLE slm_app LOGIN {role}")
+    problems = site.move.look()["problems"]
+    assert [words in it for it in problems] == ([True] if words else [])
+
+
+def test_the_servers_own_superuser_is_not_made_autobots(site: Site) -> None:
+    site.old.sql("ALTER DATABASE people OWNER TO postgres")
+    taken = replace(site.move, source=replace(site.move.source, user="postgres"))
+    (problem,) = taken.look()["problems"]
+    assert problem.startswith("postgres, which owns the source, may do more on this server")
+
+
+def test_the_moves_own_role_may_get_another_password(site: Site) -> None:
+    site.move.copy()
+    site.move.undo()
+    later = replace(site.move, source=replace(site.move.source, password="since then"))
+    assert later.look()["problems"] == []
+
+
 def test_nobody_writes_to_what_is_given_back(site: Site) -> None:
     site.moved()
     site.move.give_back()

@@ -10,8 +10,12 @@ What was done is read off the servers: the names of databases, and a note in the
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -30,6 +34,9 @@ CONNECTIONS = 40
 # The copy, one of a rehearsal that is being dropped, and their WAL.
 ROOM = 3
 LOCK_ATTEMPTS = 3
+SCRAM = re.compile(
+    r"SCRAM-SHA-256\$(?P<iterations>\d+):(?P<salt>[^$]+)\$(?P<key>[^:]+):(?P<server>.+)"
+)
 
 # A statement for a partitioned table asks its trigger alone.
 FENCED = TABLE_NAMES.format(kinds="'r', 'p'")
@@ -59,6 +66,13 @@ WHERE datname = current_database() AND granted AND pid <> pg_backend_pid()
         'ExclusiveLock', 'AccessExclusiveLock')
 ORDER BY 1
 """
+MADE = "Owner of AutoBot's database of users, made by its move to this server."
+ROLE = """
+SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
+    coalesce(shobj_description(oid, 'pg_authid'), ''), coalesce(rolpassword, '')
+FROM pg_authid WHERE rolname = {name}
+"""
+OTHER_OWNER = "Give the source another owner (ALTER DATABASE … OWNER TO)."
 PEOPLE = "SELECT id, lower(username), lower(email) FROM public.users WHERE deleted_at IS NULL"
 
 
@@ -133,8 +147,9 @@ class Move:
         if self.source.user in self.ours:
             problems.append(
                 f"{self.source.user}, which owns the source, is a role of this site: its password "
-                "would change. Give the source another owner (ALTER DATABASE … OWNER TO)."
+                f"would change. {OTHER_OWNER}"
             )
+        problems += self._of_another()
         if self.is_there(self.previous):
             problems.append(
                 f"The database {self.previous} is here already, from an earlier move. Rename it, "
@@ -146,6 +161,25 @@ class Move:
         except MoveError as error:
             problems.append(f"The source {self.where} does not let {self.source.user} in: {error}")
         return found | {"problems": problems, "report": {}}
+
+    def _of_another(self) -> list[str]:
+        """Why a role of the owner's name, which is here already, cannot be the owner's."""
+        found = self.target.run("postgres", ROLE.format(name=literal(self.source.user)))
+        if not found:
+            return []
+        ((is_powerful, comment, password),) = found
+        if is_powerful == "t":
+            return [
+                f"{self.source.user}, which owns the source, may do more on this server than use "
+                f"its own databases: AutoBot could, too. {OTHER_OWNER}"
+            ]
+        if comment == MADE or has_password(self.source.user, self.source.password, password):
+            return []
+        return [
+            f"This server has a role {self.source.user} already, with another password than the "
+            "owner of the source, or none: it would change. Give it the same (\\password), drop it "
+            f"if nobody uses it, or: {OTHER_OWNER}"
+        ]
 
     def _source(self, session: Session, problems: list[str]) -> dict[str, Any]:
         version, size, role = session.query(
@@ -237,7 +271,11 @@ class Move:
         owner = identifier(self.source.user)
         role = f"SELECT 1 FROM pg_roles WHERE rolname = {literal(self.source.user)}"
         if not self.target.run("postgres", role):
-            self.target.run("postgres", f"CREATE ROLE {owner} CONNECTION LIMIT {CONNECTIONS}")
+            self.target.run(
+                "postgres",
+                f"BEGIN; CREATE ROLE {owner} CONNECTION LIMIT {CONNECTIONS};"
+                f"COMMENT ON ROLE {owner} IS {literal(MADE)}; COMMIT",
+            )
         self.target.run(
             "postgres",
             # Of its own, for those who read the server's log.
@@ -528,6 +566,20 @@ class Move:
         """Let databases be connected to that a switch which was killed has left shut."""
         names = (self.name, self.incoming, self.previous)
         return allow(self.target, *names)
+
+
+def has_password(user: str, password: str, stored: str) -> bool:
+    """Whether what a server has stored of a user's password is of this one."""
+    if stored.startswith("md5"):
+        digest = hashlib.md5((password + user).encode(), usedforsecurity=False).hexdigest()
+        return stored == f"md5{digest}"
+    parts = SCRAM.fullmatch(stored)
+    if parts is None:
+        return False
+    salt = base64.b64decode(parts["salt"])
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, int(parts["iterations"]))
+    key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    return base64.b64decode(parts["key"]) == key
 
 
 def is_fenced(session: Session) -> bool:
