@@ -265,19 +265,24 @@ def test_people_who_were_here_and_nobody_carried_are_not_lost(site: Site) -> Non
         site.move.switch()
 
 
-def test_a_one_time_password_stays_one(site: Site) -> None:
+def test_one_time_passwords_stay_that(site: Site) -> None:
     site.deployed()
-    key = "00000000-0000-0000-0000-0000000000aa"
-    person = f"INSERT INTO users (id, email, username) VALUES ('{key}', 'c@example.org', 'cleo')"
-    state = f"INSERT INTO user_credentials (user_id, must_change_password) VALUES ('{key}', true)"
-    site.database.sql(f"{person}; {state}")
+    people = (
+        "INSERT INTO users (id, email, username)"
+        " VALUES ('00000000-0000-0000-0000-0000000000aa', 'c@example.org', 'cleo'),"
+        " ('00000000-0000-0000-0000-0000000000bb', 'd@example.org', 'dora')"
+    )
+    state = (
+        "INSERT INTO user_credentials (user_id, must_change_password) SELECT id, true FROM users"
+    )
+    site.database.sql(f"{people}; {state}")
     site.copied()
     # As an import does it.
-    replace(site.database, name=site.move.incoming).sql(person)
+    replace(site.database, name=site.move.incoming).sql(people)
     site.move.fence()
     site.switched()
-    query = "SELECT username FROM users JOIN user_credentials ON user_id = id"
-    assert site.database.sql(query) == "cleo"
+    query = "SELECT username FROM users JOIN user_credentials ON user_id = id ORDER BY 1"
+    assert site.database.sql(query) == "cleo\ndora"
 
 
 @pytest.mark.parametrize(

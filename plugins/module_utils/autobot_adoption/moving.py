@@ -545,17 +545,11 @@ class Move:
         """What is special about the passwords of those who were here: an import leaves it out."""
         if not self._own_people():
             return
-        ((rows,),) = self.target.run(
-            self.name, "SELECT coalesce(json_agg(c), '[]') FROM public.user_credentials c"
-        )
         with Session(self.target, self.incoming) as session:
-            session.query(
-                "INSERT INTO public.user_credentials SELECT c.* FROM json_populate_recordset("
-                f"NULL::public.user_credentials, {literal(rows)}) c JOIN public.users "
-                "ON users.id = c.user_id ON CONFLICT DO NOTHING"
-            )
-            here = {it[0] for it in session.query(PEOPLE)}
-        lost = [name for key, name, _ in self._own_people() if key not in here]
+            with Session(self.target, self.name) as here:
+                carry_credentials(here, session)
+            known = {it[0] for it in session.query(PEOPLE)}
+        lost = [name for key, name, _ in self._own_people() if key not in known]
         if lost:
             raise MoveError(
                 f"{', '.join(lost[:5])}{' and more' if len(lost) > 5 else ''} of those who are "
@@ -566,6 +560,22 @@ class Move:
         """Let databases be connected to that a switch which was killed has left shut."""
         names = (self.name, self.incoming, self.previous)
         return allow(self.target, *names)
+
+
+def carry_credentials(here: Session, there: Session) -> None:
+    """What is special about passwords of people who came, where nothing is yet."""
+    table = "public.user_credentials"
+    one, other = (columns_of(side)[table] for side in (here, there))
+    columns = [it for it in one if it in other]
+    listed = ", ".join(map(identifier, columns))
+    there.query(
+        f"BEGIN; CREATE TEMPORARY TABLE carried AS SELECT {listed} FROM {table} WITH NO DATA"
+    )
+    there.load("pg_temp.carried", here.lines(f"COPY (SELECT {listed} FROM {table}) TO STDOUT"))
+    there.query(
+        f"INSERT INTO {table} ({listed}) SELECT {listed} FROM pg_temp.carried "
+        "WHERE user_id IN (SELECT id FROM public.users) ON CONFLICT DO NOTHING; COMMIT"
+    )
 
 
 def has_password(user: str, password: str, stored: str) -> bool:
