@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible.vars.hostvars import HostVars
-from role_files import ROOT
+from role_files import ROOT, role_vars
 from site_variables import read_site, value_of
 
 SLM, BACKEND, REDIS = "172.16.168.19", "172.16.168.20", "172.16.168.23"
@@ -57,7 +57,10 @@ def test_the_new_home_lets_autobot_in_and_who_prepares_the_copy(
 
 
 def test_the_old_home_lets_the_new_one_read(moving: HostVars, still: HostVars) -> None:
-    assert lines(moving, "slm") - lines(still, "slm") == {("people", "slm_app", REDIS)}
+    assert lines(moving, "slm") - lines(still, "slm") == {
+        ("people", "slm_app", REDIS),
+        (role_vars("adoption")("adoption_kept"), "slm_app", REDIS),
+    }
     assert value_of(still, "slm", "firewall_of_adoption") == []
     (rule,) = value_of(moving, "slm", "firewall_of_adoption")
     assert (rule["ports"], rule["sources"]) == ([5432], [REDIS, BACKEND])
