@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.autobot_adoption.moving import Move, give_back_table, set_aside
+from ansible.module_utils.autobot_adoption.fleet_table import give_back_table
+from ansible.module_utils.autobot_adoption.moving import Move, set_aside
 from ansible.module_utils.autobot_adoption.servers import MoveError, Server
 from ansible.module_utils.basic import AnsibleModule
 

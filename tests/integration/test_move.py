@@ -19,7 +19,7 @@ from database_server import PostgresServer, ProvisionedDatabase
 from moving_site import PEOPLE, WRITE, Site, filled
 from role_files import ROOT
 
-from autobot_adoption import catching_up, moving
+from autobot_adoption import catching_up, fleet_table, moving
 from autobot_adoption.servers import MoveError, Server
 from autobot_adoption.servers import words as complaint
 
@@ -858,7 +858,7 @@ def test_the_fleet_managers_table_gets_what_its_people_have_with_us(
             " ('n@x.org', 'new', '$2b$12$new', false, true)"
         )
         here = Server("postgres", str(server.bin), host=str(server.directory))
-        assert moving.give_back_table(here, slm_database.name, "slm") == ["long"]
+        assert fleet_table.give_back_table(here, slm_database.name, "slm") == ["long"]
         rows = (
             "SELECT username, password_hash, is_active, is_admin FROM users"
             " ORDER BY lower(username)"
