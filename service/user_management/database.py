@@ -37,7 +37,7 @@ SlmSession = NewType("SlmSession", AsyncSession)
 AutobotSession = NewType("AutobotSession", AsyncSession)
 
 # The schema that this release works with: Alembic's head.
-EXPECTED_REVISION: Final = "0011"
+EXPECTED_REVISION: Final = "0012"
 VERSION_TABLE: Final = "user_management_version"
 # What its comment says: the oldest code that the schema suits (migrations/env.py writes it).
 SUITS: Final = "Suits code since revision {}."

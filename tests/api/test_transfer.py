@@ -451,6 +451,132 @@ def test_the_fleets_table(
     ]
 
 
+FLEET_IMPORT = ("import", "--population", "slm", "--from", "slm-table", "--json")
+
+
+@pytest.fixture
+def bring_fleet(slm: Callable[..., Result], fleet: ProvisionedDatabase) -> Callable[..., Any]:
+    """Import the fleet manager's table: what became of each row, by name, and the reasons."""
+
+    def run(*, apply: bool = True) -> tuple[list[tuple[str, str]], list[str | None]]:
+        options = ["--apply"] if apply else []
+        done = slm(*FLEET_IMPORT, *options, url(fleet), SOURCE_DATABASE_PASSWORD="secret")
+        rows, _ = told(done)
+        return outcomes(rows), [row["reason"] for row in rows]
+
+    return run
+
+
+PEOPLE = "SELECT username, email, is_active, deleted_at IS NULL FROM users ORDER BY created_at, id"
+
+
+def test_nobody_comes_back_who_was_renamed_disabled_deleted_or_erased_since(
+    slm: Callable[..., Result],
+    bring_fleet: Callable[..., Any],
+    fleet: ProvisionedDatabase,
+    databases: Databases,
+) -> None:
+    bring_fleet()
+    ours = databases[Population.SLM]
+    ours.sql(
+        "UPDATE users SET username = 'robert', email = 'robert@corp.example', is_active = false"
+        " WHERE username = 'admin'"
+    )
+    for name in ("ops.team", "gone"):
+        assert slm("users", "delete", "-p", "slm", name, "--yes").exit_code == 0
+    assert slm("users", "purge", "-p", "slm", "ops.team", "--yes").exit_code == 0
+    before = ours.sql(PEOPLE)
+    # Who appears in the source later comes in.
+    fleet.sql(f"INSERT INTO users (username, password_hash) VALUES ('later', '{HASH}')")
+    forecast = bring_fleet(apply=False)
+    done = bring_fleet()
+    assert forecast == done
+    assert done[0] == [
+        ("admin", "unchanged"),
+        ("ops.team", "skipped"),
+        ("gone", "skipped"),
+        ("later", "created"),
+    ]
+    assert done[1][1:3] == ["This user was deleted here."] * 2
+    assert ours.sql(PEOPLE) == f"{before}\nlater|later@autobot.local|t|t"
+
+
+def test_a_namesake_who_is_made_later_is_nobody_of_the_source(
+    bring_fleet: Callable[..., Any], databases: Databases
+) -> None:
+    bring_fleet()
+    ours = databases[Population.SLM]
+    ours.sql(
+        "UPDATE users SET username = 'robert', email = 'r@corp.example' WHERE username = 'admin';"
+        "INSERT INTO users (username, email) VALUES ('admin', 'admin@autobot.local')"
+    )
+    assert bring_fleet()[0][0] == ("admin", "unchanged")
+    assert ours.sql("SELECT password_hash FROM users WHERE username = 'admin'") == ""
+
+
+def test_a_row_whose_user_is_gone_for_good_stays_out(
+    bring_fleet: Callable[..., Any], databases: Databases
+) -> None:
+    bring_fleet()
+    ours = databases[Population.SLM]
+    ours.sql("DELETE FROM users WHERE username = 'admin'")
+    done, reasons = bring_fleet()
+    assert (done[0], reasons[0]) == (("admin", "skipped"), "It was imported, and erased here.")
+
+
+def test_what_was_imported_before_there_were_records_gets_one(
+    slm: Callable[..., Result], bring_fleet: Callable[..., Any], databases: Databases
+) -> None:
+    bring_fleet()
+    ours = databases[Population.SLM]
+    ours.sql("DELETE FROM imported_rows")
+    assert slm("users", "delete", "-p", "slm", "ops.team", "--yes").exit_code == 0
+    assert [outcome for _, outcome in bring_fleet()[0]] == ["unchanged", "skipped", "unchanged"]
+    assert slm("users", "purge", "-p", "slm", "ops.team", "--yes").exit_code == 0
+    ours.sql("UPDATE users SET username = 'robert', email = 'r@x.y' WHERE username = 'admin'")
+    assert [outcome for _, outcome in bring_fleet()[0]] == ["unchanged", "skipped", "unchanged"]
+
+
+def test_a_dry_run_and_a_repetition_leave_no_record(
+    bring_fleet: Callable[..., Any], databases: Databases
+) -> None:
+    records = "SELECT json_agg(imported_rows) FROM imported_rows"
+    ours = databases[Population.SLM]
+    bring_fleet(apply=False)
+    assert ours.sql(records) == ""
+    bring_fleet()
+    before = ours.sql(records)
+    assert ours.sql("SELECT count(*) FROM imported_rows WHERE source = 'slm-table'") == "3"
+    bring_fleet()
+    assert ours.sql(records) == before
+    assert "admin" not in before
+
+
+def test_nobody_of_a_configuration_comes_back(
+    slm: Callable[..., Result], autobot: ProvisionedDatabase
+) -> None:
+    users = {name: {"password_hash": HASH, "role": "admin"} for name in ("Ada", "Ben")}
+    typed = json.dumps({"security_config": {"allowed_users": users}})
+    arguments = ["import", "--population", "autobot", "--from", "config", "--json", "--apply", "-"]
+    told(slm(*arguments, typed=typed))
+    autobot.sql("UPDATE users SET username = 'lovelace', email = 'l@x.y' WHERE username = 'ada'")
+    for verb in ("delete", "purge"):
+        assert slm("users", verb, "-p", "autobot", "ben", "--yes").exit_code == 0
+    rows, _ = told(slm(*arguments, typed=typed))
+    assert outcomes(rows) == [("ada", "unchanged"), ("ben", "skipped")]
+    assert autobot.sql(USERS) == "2"
+
+
+def test_who_is_typed_into_a_file_again_is_meant(
+    slm: Callable[..., Result], bring: Callable[..., Any]
+) -> None:
+    bring(person("ada"))
+    for verb in ("delete", "purge"):
+        assert slm("users", verb, "-p", "autobot", "ada", "--yes").exit_code == 0
+    rows, _ = bring(person("ada"))
+    assert outcomes(rows) == [("ada", "created")]
+
+
 @pytest.mark.parametrize(
     ("options", "typed", "environment"),
     [([], None, {"SOURCE_DATABASE_PASSWORD": "secret"}), (["--password-stdin"], "secret\n", {})],
@@ -582,6 +708,18 @@ MEMBERS = (
     "SELECT teams.id, users.username, role, joined_at FROM team_memberships"
     " JOIN users ON users.id = user_id JOIN teams ON teams.id = team_id ORDER BY username"
 )
+
+
+def test_who_was_found_by_name_is_known_by_id_from_then_on(
+    slm: Callable[..., Result], upstream: ProvisionedDatabase, autobot: ProvisionedDatabase
+) -> None:
+    autobot.sql("INSERT INTO users (username, email) VALUES ('bob', 'bob@x.y')")
+    arguments = ["import", "--population", "autobot", "--from", "uuid-tables", "--json"]
+    told(slm(*arguments, "--apply", url(upstream)))
+    autobot.sql("UPDATE users SET username = 'robert', email = 'r@x.y' WHERE username = 'bob'")
+    rows, _ = told(slm(*arguments, "--apply", url(upstream)))
+    assert ("bob", "unchanged") in outcomes(rows)
+    assert autobot.sql(USERS) == "2"
 
 
 def test_autobots_tables(

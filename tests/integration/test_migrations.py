@@ -17,7 +17,7 @@ from user_management.population import Population
 
 ROOT = Path(__file__).parents[2]
 LOCK_KEY = 0x757365725F6D676D
-HEAD = "0011"
+HEAD = "0012"
 TABLES = {
     "api_keys",
     "audit_anchors",
@@ -25,6 +25,7 @@ TABLES = {
     "audit_seals",
     "auth_sessions",
     "idempotency_records",
+    "imported_rows",
     "known_devices",
     "lock_first_administrator",
     "lock_import",

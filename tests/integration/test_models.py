@@ -21,6 +21,7 @@ from user_management.models import (
     AuthSession,
     Base,
     IdempotencyRecord,
+    ImportedRow,
     KnownDevice,
     Organization,
     PasswordHistory,
@@ -86,6 +87,7 @@ def everything() -> list[Base]:
         PasswordHistory(user_id=user.id, password_hash="$2b$12$hash"),
         RateLimit(scope="account", key=HASH, expires_at=LATER),
         IdempotencyRecord(caller_id=user.id, key="k", request_hash=HASH, resource_id=team.id),
+        ImportedRow(source="config", key=HASH),
         AuditSeal(seq=1, audit_id=uuid.uuid4(), hash=HASH),
         AuditAnchor(population="slm", seq=1, hash=HASH),
     ]

@@ -156,6 +156,7 @@ def test_a_tenant_moves_no_row_to_another_organization(database: Any, table: str
         "SELECT FROM user_sso_links",
         "SELECT FROM audit_seals",
         "SELECT FROM audit_anchors",
+        "SELECT FROM imported_rows",
         "INSERT INTO permissions (name, resource, action) VALUES ('a:b', 'a', 'b')",
         "INSERT INTO rate_limits (scope, key, expires_at) VALUES ('global', '', now())",
         "DELETE FROM organizations",

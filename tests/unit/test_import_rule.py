@@ -88,11 +88,32 @@ def test_a_made_up_address_says_nothing_about_who_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["carol", "carol@x.y"])
 def test_nobody_comes_back_who_was_deleted(name: str) -> None:
-    known = Known(deleted_names={name})
+    known = Known(deleted_names={name: number(3)})
     decision = decide(candidate("carol"), known, Seen())
     assert decision.verdict is Verdict.SKIPPED
     assert decision.reason is not None
     assert "was deleted here" in decision.reason
+    assert decision.deleted == number(3)
+
+
+def test_a_row_is_who_it_was_when_it_was_imported() -> None:
+    known = Known.of([existing(4, "robert"), existing(5, "bob"), BOB])
+    known.by_key = {"bob": known.by_id[number(4)]}
+    decision = decide(candidate("bob", key="bob", id=number(2)), known, Seen())
+    assert (decision.verdict, decision.existing) == (Verdict.UNCHANGED, existing(4, "robert"))
+
+
+@pytest.mark.parametrize(
+    ("was", "reason"),
+    [
+        (None, "It was imported, and erased here."),
+        (existing(3, "deleted-3", is_deleted=True), "This user was deleted here."),
+    ],
+)
+def test_a_row_that_was_imported_makes_nobody_again(was: Existing | None, reason: str) -> None:
+    known = Known(by_key={"eve": was})
+    decision = decide(candidate("eve", key="eve"), known, Seen())
+    assert (decision.verdict, decision.reason) == (Verdict.SKIPPED, reason)
 
 
 @pytest.mark.parametrize(

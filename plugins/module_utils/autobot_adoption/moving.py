@@ -536,6 +536,7 @@ class Move:
         if not note.get("agreed"):
             raise MoveError("Somebody has written to the source since the copy. Run again.")
         self._carry()
+        self._carry_imports()
         report = summary(note["contents"]) | {"from": self.where, "at": int(time.time())}
         names = {self.name: self.previous, self.incoming: self.name}
         rename(self.target, names, self.remember(self.name, report))
@@ -555,6 +556,19 @@ class Move:
                 f"{', '.join(lost[:5])}{' and more' if len(lost) > 5 else ''} of those who are "
                 "here would be lost."
             )
+
+    def _carry_imports(self) -> None:
+        """Who was imported before: a repeated import brings nobody back who was erased."""
+        known = "SELECT 1 WHERE to_regclass('public.imported_rows') NOTNULL"
+        if not self.target.run(self.name, known) or not self.target.run(self.incoming, known):
+            return
+        rows = self.target.run(self.name, "SELECT to_json(r) FROM public.imported_rows r")
+        self.target.run(
+            self.incoming,
+            "INSERT INTO public.imported_rows SELECT r.source, r.key, users.id, r.created_at FROM "
+            f"json_populate_recordset(NULL::public.imported_rows, {array_of(rows)}) r "
+            "LEFT JOIN public.users ON users.id = r.user_id ON CONFLICT DO NOTHING",
+        )
 
     def open(self) -> bool:
         """Let databases be connected to that a switch which was killed has left shut."""
@@ -590,6 +604,11 @@ def has_password(user: str, password: str, stored: str) -> bool:
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, int(parts["iterations"]))
     key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     return base64.b64decode(parts["key"]) == key
+
+
+def array_of(rows: list[list[str]]) -> str:
+    """Rows of JSON as a literal of their array."""
+    return literal("[" + ",".join(row for (row,) in rows) + "]")
 
 
 def is_fenced(session: Session) -> bool:

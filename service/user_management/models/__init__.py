@@ -9,6 +9,7 @@ from user_management.models.audit import (
     AuditSeal,
 )
 from user_management.models.base import Base, UtcDateTime
+from user_management.models.imported_row import ImportedRow
 from user_management.models.mfa import MFAMethod, UserMFA
 from user_management.models.organization import Organization
 from user_management.models.request import IdempotencyRecord, RateLimit
@@ -34,6 +35,7 @@ __all__ = [
     "AuthSession",
     "Base",
     "IdempotencyRecord",
+    "ImportedRow",
     "KnownDevice",
     "MFAMethod",
     "Organization",

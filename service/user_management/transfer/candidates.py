@@ -71,6 +71,8 @@ class Candidate:
     username: str
     email: str
     earlier_username: str | None = None
+    # By which the row is known in a source that is imported again and again.
+    key: str | None = None
     # Nobody chose a made-up address: it says nothing about who this is.
     has_made_up_email: bool = False
     id: UUID | None = None
@@ -136,6 +138,7 @@ def read_row(
     place: str,
     values: Mapping[str, Any],
     *,
+    key: str | None = None,
     memberships: tuple[Membership, ...] = (),
     notes: tuple[str, ...] = (),
     remarks: tuple[str, ...] = (),
@@ -145,7 +148,7 @@ def read_row(
     `values` are by column, and of whatever type the source has; an absent column has its default.
     """
     try:
-        return _candidate(place, values, memberships, notes, remarks)
+        return _candidate(place, values, key, memberships, notes, remarks)
     except InvalidValueError as error:
         return InvalidRow(place, str(values.get("username") or "").strip(), str(error))
 
@@ -153,6 +156,7 @@ def read_row(
 def _candidate(
     place: str,
     values: Mapping[str, Any],
+    key: str | None,
     memberships: tuple[Membership, ...],
     notes: tuple[str, ...],
     remarks: tuple[str, ...],
@@ -187,6 +191,7 @@ def _candidate(
         username=username,
         email=email or _make_up_email(username),
         earlier_username=earlier[0] if earlier else None,
+        key=key,
         has_made_up_email=email is None,
         id=fields.get("id"),
         org_id=fields.get("org_id"),

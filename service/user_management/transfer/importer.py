@@ -122,7 +122,7 @@ class Importer:
         """One chunk, in one transaction."""
         target = Target(session, self._context)
         candidates = [row for row in rows if isinstance(row, Candidate)]
-        known = await target.find(candidates)
+        known = await target.find(candidates, self._source.kind)
         items = [_Item(row, self._judge(row, known)) for row in rows]
         await self._prepare(target, items)
         await self._choose_memberships(target, items)
@@ -219,6 +219,8 @@ class Importer:
             for membership in item.joining
             if (user_id := item.user_id) is not None
         ]
+        if imported := [each for item in items if (each := item.imported) is not None]:
+            await target.note(imported, self._source.kind)
         if joining:
             await target.join_teams(joining)
             await target.record(
@@ -314,6 +316,14 @@ class _Item:
         if self.user is not None:
             return self.user.id
         return self.decision.existing.id if self.decision.existing is not None else None
+
+    @property
+    def imported(self) -> tuple[str, UUID] | None:
+        """The key of the row in its source, and the user that it is, or was."""
+        user_id = self.user_id or self.decision.deleted
+        if not isinstance(self.row, Candidate) or self.row.key is None or user_id is None:
+            return None
+        return self.row.key, user_id
 
     def outcome(self) -> Outcome:
         said = self.decision.reason or self._merged_what()

@@ -1,9 +1,10 @@
 """The rule of an import: what becomes of a candidate, given the users that there are.
 
-A candidate is the existing user with its id; else the one with its username; else the one with its
-e-mail address. An existing user keeps what they have: only what is empty there is filled. When
-username and address belong to two users, nothing is done. Nobody comes back who was deleted here.
-Nor is anybody made whose name is another's address, or cannot be told from another's name.
+A candidate is the user that its row was when it was imported before; else the existing user with
+its id; else the one with its username; else the one with its e-mail address. An existing user keeps
+what they have: only what is empty there is filled. When username and address belong to two users,
+nothing is done. Nobody comes back who was deleted here. Nor is anybody made whose name is another's
+address, or cannot be told from another's name.
 """
 
 from collections.abc import Iterable
@@ -50,25 +51,32 @@ class Existing:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with a candidate, with which existing user, and which columns to fill there."""
+    """What to do with a candidate, with which existing user, and which columns to fill there.
+
+    `deleted` is the user that it was, who does not come back.
+    """
 
     verdict: Verdict
     reason: str | None = None
     existing: Existing | None = None
     fill: tuple[str, ...] = ()
+    deleted: UUID | None = None
 
 
 @dataclass(slots=True)
 class Known:
     """The users that some candidates may be. Deleted ones have given their names back.
 
-    They are found by their names as they would be stored today, too.
+    They are found by their names as they would be stored today, too. `by_key` has the rows that
+    were imported before; None is a user of whom nothing is left.
     """
+
+    by_key: dict[str, Existing | None] = field(default_factory=dict)
 
     by_id: dict[UUID, Existing] = field(default_factory=dict)
     by_username: dict[str, Existing] = field(default_factory=dict)
     by_email: dict[str, Existing] = field(default_factory=dict)
-    deleted_names: set[str] = field(default_factory=set)
+    deleted_names: dict[str, UUID] = field(default_factory=dict)
 
     @classmethod
     def of(cls, users: Iterable[Existing]) -> "Known":
@@ -77,7 +85,7 @@ class Known:
         for user in users:
             known.by_id[user.id] = user
             if user.is_deleted:
-                known.deleted_names |= {user.username, user.email}
+                known.deleted_names |= {user.username: user.id, user.email: user.id}
             else:
                 known.by_username[user.username] = user
                 known.by_email[user.email] = user
@@ -108,9 +116,9 @@ def decide(candidate: Candidate, known: Known, seen: Seen) -> Decision:
     """Apply the rule to the next candidate."""
     if repeated := _repeated(candidate, seen):
         return Decision(Verdict.SKIPPED, f"An earlier row has the same {' and '.join(repeated)}.")
-    existing, refusal = _match(candidate, known)
-    if refusal:
-        return Decision(Verdict.SKIPPED, refusal)
+    existing = _match(candidate, known)
+    if isinstance(existing, Decision):
+        return existing
     if existing is None:
         return Decision(Verdict.CREATED)
     if not seen.add("user", existing.id):
@@ -147,28 +155,42 @@ def _repeated(candidate: Candidate, seen: Seen) -> list[str]:
     return [kind for kind, value in values.items() if not seen.add(kind, value)]
 
 
-def _match(candidate: Candidate, known: Known) -> tuple[Existing | None, str | None]:
-    """The user that a candidate is, or why it cannot be told."""
+def _match(candidate: Candidate, known: Known) -> Existing | Decision | None:
+    """The user that a candidate is, or the decision where it cannot be told or is nobody's now."""
+    if candidate.key is not None and candidate.key in known.by_key:
+        same = known.by_key[candidate.key]
+        return _living(same) if same else _skipped("It was imported, and erased here.")
     if candidate.id is not None and (same := known.by_id.get(candidate.id)):
-        return (None, "This user was deleted here.") if same.is_deleted else (same, None)
+        return _living(same)
     named = known.by_username.get(candidate.username)
     addressed = known.by_email.get(candidate.email)
     if candidate.has_made_up_email and addressed is not named:
         if named is None and addressed is not None:
-            return None, f"The address made up for it, {candidate.email}, is another user's."
+            return _skipped(f"The address made up for it, {candidate.email}, is another user's.")
         addressed = None
     if named is not None and addressed is not None and named is not addressed:
-        return None, (
+        return _skipped(
             f"Its username is that of one existing user, its e-mail address that of another, "
             f"{addressed.username}."
         )
     if named is not None and named is not addressed and not _is_named(named, candidate):
-        return None, f"Its username looks like that of an existing user, {named.email}."
-    existing = named or addressed
-    if existing is None and (taken := _crossing(candidate, known)):
-        return None, taken
-    if existing is None and not known.deleted_names.isdisjoint(
-        (candidate.username, candidate.email)
-    ):
-        return None, "A user of this name or e-mail address was deleted here."
-    return existing, None
+        return _skipped(f"Its username looks like that of an existing user, {named.email}.")
+    return named or addressed or _obstacle(candidate, known)
+
+
+def _obstacle(candidate: Candidate, known: Known) -> Decision | None:
+    """What keeps somebody whom nobody is from being created."""
+    if taken := _crossing(candidate, known):
+        return _skipped(taken)
+    for name in (candidate.username, candidate.email):
+        if deleted := known.deleted_names.get(name):
+            return _skipped("A user of this name or e-mail address was deleted here.", deleted)
+    return None
+
+
+def _living(user: Existing) -> Existing | Decision:
+    return _skipped("This user was deleted here.", user.id) if user.is_deleted else user
+
+
+def _skipped(reason: str, deleted: UUID | None = None) -> Decision:
+    return Decision(Verdict.SKIPPED, reason, deleted=deleted)

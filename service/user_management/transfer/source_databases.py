@@ -170,7 +170,14 @@ async def _uuid_rows(connection: asyncpg.Connection) -> AsyncIterator[Row]:
         memberships = tuple(_membership(*each) for each in values.pop("memberships"))
         notes = (_SECOND_FACTOR_LOST,) if values.pop("mfa_enabled") else ()
         remarks = (_JOINED_NOW,) if values.pop("joined_never") else ()
-        yield read_row(place, values, memberships=memberships, notes=notes, remarks=remarks)
+        yield read_row(
+            place,
+            values,
+            key=str(values["id"]),
+            memberships=memberships,
+            notes=notes,
+            remarks=remarks,
+        )
 
 
 def _membership(team_id: UUID, role: str, joined_at: datetime | None) -> Membership:

@@ -144,6 +144,7 @@ def config_rows(stream: BinaryIO) -> Iterator[Row]:
                 "is_platform_admin": role == "admin",
                 "roles": None if role in (None, "admin") else [role],
             },
+            key=username,
         )
 
 
@@ -226,7 +227,9 @@ SLM_QUERY: Final = f"SELECT id, {_SLM_VALUES} FROM users ORDER BY id"  # noqa: S
 
 def slm_row(record: Mapping[str, Any]) -> Row:
     """A row of the fleet manager's table, whose integer ids are left behind."""
-    return read_row(f"id {record['id']}", _renamed(SLM_COLUMNS, record))
+    return read_row(
+        f"id {record['id']}", _renamed(SLM_COLUMNS, record), key=str(record["username"])
+    )
 
 
 def _renamed(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,11 +83,26 @@ _FIND: Final = text(
 )
 _FIND_DELETED: Final = text(
     f"""
-    SELECT given.name FROM {_given({"name": "text"})}
+    SELECT given.name, users.id FROM {_given({"name": "text"})}
     JOIN users ON users.username = given.name AND users.deleted_at IS NOT NULL
     UNION
-    SELECT given.name FROM {_given({"name": "text"})}
+    SELECT given.name, users.id FROM {_given({"name": "text"})}
     JOIN users ON users.email = given.name AND users.deleted_at IS NOT NULL
+    """  # noqa: S608
+)
+_FIND_IMPORTED: Final = text(
+    f"""
+    SELECT given.key, user_id FROM {_given({"key": "text"})}
+    JOIN imported_rows
+    ON source = :source AND imported_rows.key = sha256(convert_to(given.key, 'UTF8'))
+    """  # noqa: S608
+)
+_NOTE_IMPORTED: Final = text(
+    f"""
+    INSERT INTO imported_rows (source, key, user_id)
+    SELECT :source, sha256(convert_to(given.key, 'UTF8')), given.user_id
+    FROM {_given({"key": "text", "user_id": "uuid"})}
+    ON CONFLICT DO NOTHING
     """  # noqa: S608
 )
 # From here to the end of the transaction, `taken_words` stays as it is.
@@ -211,8 +226,9 @@ class Target:
         self._actor_id = id_in(session, context.actor)
         self._foreign_actor = foreign_actor(session, context.actor)
 
-    async def find(self, candidates: Sequence[Candidate]) -> Known:
-        """The users that candidates may be, by id, username or e-mail address."""
+    async def find(self, candidates: Sequence[Candidate], source: str) -> Known:
+        """The users that candidates may be: by what was imported, id, username or address."""
+        imported = await self._imported(candidates, source)
         usernames = [candidate.username for candidate in candidates]
         earlier = [
             candidate.earlier_username
@@ -220,7 +236,10 @@ class Target:
             if candidate.earlier_username is not None
         ]
         emails = [candidate.email for candidate in candidates]
-        ids = [candidate.id for candidate in candidates if candidate.id is not None]
+        ids = [
+            *(candidate.id for candidate in candidates if candidate.id is not None),
+            *(user_id for user_id in imported.values() if user_id is not None),
+        ]
         found = await self._session.execute(
             _FIND,
             {
@@ -234,12 +253,38 @@ class Target:
             Existing(row.id, row.username, row.email, row.is_deleted, frozenset(row.empty))
             for row in found
         )
+        known.by_key = {
+            key: known.by_id.get(user_id) if user_id is not None else None
+            for key, user_id in imported.items()
+        }
         if free := [
             *(name for name in usernames if name not in known.by_username),
             *(email for email in emails if email not in known.by_email),
         ]:
-            known.deleted_names.update(await self._session.scalars(_FIND_DELETED, {"name": free}))
+            deleted = await self._session.execute(_FIND_DELETED, {"name": free})
+            known.deleted_names.update((row.name, row.id) for row in deleted)
         return known
+
+    async def _imported(
+        self, candidates: Sequence[Candidate], source: str
+    ) -> dict[str, UUID | None]:
+        """Whose rows were imported before, by their keys, and which user each is or was."""
+        keys = [candidate.key for candidate in candidates if candidate.key is not None]
+        if not keys:
+            return {}
+        found = await self._session.execute(_FIND_IMPORTED, {"key": keys, "source": source})
+        return {row.key: row.user_id for row in found}
+
+    async def note(self, imported: Sequence[tuple[str, UUID]], source: str) -> None:
+        """Remember rows by their keys, and which user each is or was."""
+        await self._session.execute(
+            _NOTE_IMPORTED,
+            {
+                "source": source,
+                "key": [key for key, _ in imported],
+                "user_id": [user_id for _, user_id in imported],
+            },
+        )
 
     async def create(self, users: Sequence[NewUser]) -> set[UUID]:
         """Create users with their roles; the ids of those whose name nobody took meanwhile."""
