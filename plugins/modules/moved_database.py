@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.autobot_adoption.fleet_table import give_back_table
 from ansible.module_utils.autobot_adoption.moving import Move, set_aside
 from ansible.module_utils.autobot_adoption.servers import MoveError, Server
 from ansible.module_utils.basic import AnsibleModule
@@ -32,21 +31,9 @@ options:
       - "V(give_back): the source serves again, with all that came since the switch. Before that it
         is V(undo)."
       - "V(rehearse): whether V(give_back) can be; it is done as a whole, and taken back."
-      - "V(give_back_table): the fleet manager's table gets what its people have in C(database)."
     type: str
     required: true
-    choices:
-      - look
-      - copy
-      - check
-      - fence
-      - switch
-      - set_aside
-      - undo
-      - name_back
-      - rehearse
-      - give_back
-      - give_back_table
+    choices: [look, copy, check, fence, switch, set_aside, undo, name_back, rehearse, give_back]
   source:
     description: The database to move.
     type: dict
@@ -98,7 +85,7 @@ SILENT = {
 READING = ("look", "set_aside", "rehearse")
 STEPS = [
     *("look", "copy", "check", "fence", "switch", "set_aside", "undo"),
-    *("name_back", "rehearse", "give_back", "give_back_table"),
+    *("name_back", "rehearse", "give_back"),
 ]
 
 
@@ -136,9 +123,6 @@ def take(parameters: dict[str, Any], *, check: bool) -> tuple[bool, dict[str, An
         return set_aside(server, *names, check=check), {}
     if step == "name_back":
         return set_aside(server, *reversed(names)), {}
-    if step == "give_back_table":
-        people = give_back_table(server, parameters["database"], source["database"])
-        return True, {"unreadable": people}
     moved = move(parameters)
     # A switch that was killed.
     opened = not check and moved.open()

@@ -19,7 +19,7 @@ from database_server import PostgresServer, ProvisionedDatabase
 from moving_site import PEOPLE, WRITE, Site, filled
 from role_files import ROOT
 
-from autobot_adoption import catching_up, fleet_table, moving
+from autobot_adoption import catching_up, moving
 from autobot_adoption.servers import MoveError, Server
 from autobot_adoption.servers import words as complaint
 
@@ -265,24 +265,35 @@ def test_people_who_were_here_and_nobody_carried_are_not_lost(site: Site) -> Non
         site.move.switch()
 
 
-def test_one_time_passwords_stay_that(site: Site) -> None:
+def test_what_is_noted_of_people_who_were_here_comes_along(site: Site) -> None:
+    """One-time passwords stay so, and nobody of an import comes back."""
     site.deployed()
-    people = (
-        "INSERT INTO users (id, email, username)"
-        " VALUES ('00000000-0000-0000-0000-0000000000aa', 'c@example.org', 'cleo'),"
-        " ('00000000-0000-0000-0000-0000000000bb', 'd@example.org', 'dora')"
+    keys = [f"00000000-0000-0000-0000-0000000000a{digit}" for digit in "ab"]
+    people = ";".join(
+        f"INSERT INTO users (id, email, username) VALUES ('{key}', '{key}@x.y', 'cleo{number}')"
+        for number, key in enumerate(keys)
     )
-    state = (
-        "INSERT INTO user_credentials (user_id, must_change_password) SELECT id, true FROM users"
+    site.database.sql(
+        f"{people}; INSERT INTO user_credentials (user_id, must_change_password)"
+        " SELECT id, true FROM users;"
+        "INSERT INTO users (id, email, username, deleted_at)"
+        " VALUES (gen_random_uuid(), 'e@x.y', 'erased', now());"
+        "INSERT INTO imported_rows (source, key, user_id)"
+        " SELECT 'config', username::bytea, id FROM users"
     )
-    site.database.sql(f"{people}; {state}")
     site.copied()
     # As an import does it.
     replace(site.database, name=site.move.incoming).sql(people)
     site.move.fence()
     site.switched()
     query = "SELECT username FROM users JOIN user_credentials ON user_id = id ORDER BY 1"
-    assert site.database.sql(query) == "cleo\ndora"
+    assert site.database.sql(query).splitlines() == ["cleo0", "cleo1"]
+    query = "SELECT convert_from(key, 'UTF8'), user_id FROM imported_rows ORDER BY 1"
+    assert site.database.sql(query).splitlines() == [
+        f"cleo0|{keys[0]}",
+        f"cleo1|{keys[1]}",
+        "erased|",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -832,43 +843,3 @@ def test_a_return_that_cannot_be_whole_changes_nothing_of_the_source(site: Site)
         site.write()
     # AutoBot goes on where it is.
     site.new.sql(WRITE, database="autobot_users", user="slm_app")
-
-
-def test_the_fleet_managers_table_gets_what_its_people_have_with_us(
-    slm_database: ProvisionedDatabase,
-) -> None:
-    server = slm_database.server
-    server.sql("CREATE DATABASE slm")
-    try:
-        server.sql(
-            """
-            CREATE TABLE users (id serial PRIMARY KEY, username varchar(64) UNIQUE NOT NULL,
-                password_hash varchar(255) NOT NULL, is_active boolean DEFAULT true,
-                is_admin boolean DEFAULT false);
-            INSERT INTO users (username, password_hash) VALUES ('Ada', '$2b$old'),
-                ('gone', '$2b$old'), ('long', '$2b$old'), ('theirs', '$2b$old')
-            """,
-            database="slm",
-        )
-        slm_database.sql(
-            "INSERT INTO users (email, username, password_hash, is_platform_admin, is_active)"
-            " VALUES ('a@x.org', 'ada', '$2b$12$new', true, true),"
-            " ('g@x.org', 'gone', '$2b$12$gone', false, false),"
-            " ('l@x.org', 'long', 'bcrypt-sha384$x', false, true),"
-            " ('n@x.org', 'new', '$2b$12$new', false, true)"
-        )
-        here = Server("postgres", str(server.bin), host=str(server.directory))
-        assert fleet_table.give_back_table(here, slm_database.name, "slm") == ["long"]
-        rows = (
-            "SELECT username, password_hash, is_active, is_admin FROM users"
-            " ORDER BY lower(username)"
-        )
-        assert server.sql(rows, database="slm").splitlines() == [
-            "Ada|$2b$12$new|t|t",
-            "gone|$2b$12$gone|f|f",
-            "long|$2b$old|t|f",
-            "new|$2b$12$new|t|f",
-            "theirs|$2b$old|t|f",
-        ]
-    finally:
-        server.drop_database("slm")
