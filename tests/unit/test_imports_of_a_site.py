@@ -1,0 +1,91 @@
+"""What a run says of its imports, and which of them go back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from role_files import role_vars
+from role_play import play_roles
+
+FLEET = "postgresql://slm_app@{}/slm"
+SITE = {"address": "172.16.168.19", "inventory_hostname": "slm", "site_domain": "autobot.test"}
+
+
+def imported(kind: str, **values: Any) -> dict[str, Any]:
+    return {"population": "slm", "kind": kind} | values
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [
+        ("127.0.0.1", True),
+        ("localhost:5433", True),
+        ("[::1]:5432", True),
+        ("172.16.168.19", True),
+        ("slm.autobot.test", True),
+        ("172.16.168.190", False),
+        ("172.16.168.23", False),
+        ("slm.autobot.test.org", False),
+    ],
+)
+def test_a_table_of_this_host_goes_back(host: str, is_here: bool) -> None:
+    table = imported("slm-table", url=FLEET.format(host))
+    found = role_vars("adoption", adoption_imports=[table], **SITE)("adoption_tables_here")
+    assert found == ([table] if is_here else [])
+
+
+def test_what_does_not_go_back_is_said() -> None:
+    here = imported("slm-table", url=FLEET.format("localhost"))
+    elsewhere = imported("slm-table", url=FLEET.format("172.16.168.23"))
+    old = imported("slm-table", url="/var/lib/slm/slm.db")
+    configuration = imported("config", host="backend", file="/srv/settings.json")
+    result = {"item": here, "skipped": "", "unreadable": ["ada"], "kept_names": ["bob (eve here)"]}
+    said = role_vars(
+        "adoption",
+        adoption_imports=[here, elsewhere, old, configuration],
+        adoption_tables={"results": [result, {"item": here, "skipped": "There is none."}]},
+        **SITE,
+    )("adoption_of_tables")
+    assert said.strip().splitlines() == [
+        f"{here['url']}: not given back. There is none.",
+        f"{here['url']}: without a password that AutoBot can read, they need a new one: ada",
+        f"{here['url']}: not renamed, because the name is taken or too long: bob (eve here)",
+        f"slm-table {elsewhere['url']}: what its people have changed here does not go back.",
+        "slm-table /var/lib/slm/slm.db: what its people have changed here does not go back.",
+        "config /srv/settings.json: what its people have changed here does not go back.",
+    ]
+
+
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: adoption, tasks_from: %s}
+"""
+
+
+def test_an_import_that_fails_says_why(tmp_path: Path) -> None:
+    given = imported("config", file=str(tmp_path / "settings.json"))
+
+    def said() -> str:
+        done = play_roles(tmp_path, PLAY % "import", ["slm"], {"adoption_import": given})
+        assert done.returncode == 2
+        return done.stdout
+
+    assert f"config {given['file']}: File not found" in said()
+    (tmp_path / "settings.json").write_text("{}")
+    # There is no command slm on this machine.
+    assert f"config {given['file']}: Error executing command." in said()
+
+
+def test_who_ends_a_move_imports_nobody(tmp_path: Path) -> None:
+    (tmp_path / "current").touch()
+    told = {
+        "release_root": str(tmp_path),
+        "adoption_undo": True,
+        "adoption_imports": [imported("config", file="/nowhere")],
+    }
+    done = play_roles(tmp_path, PLAY % "imports", ["slm"], told)
+    assert done.returncode == 0, done.stdout
