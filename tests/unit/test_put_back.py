@@ -325,3 +325,19 @@ class TestLedger:
         for _ in range(2):
             host.write(OURS, "ours\n")
         assert len(host.before.written.read_text().splitlines()) == 1
+
+    @pytest.mark.parametrize("torn", ["e3b0c44298fc", "ab" * 32 + " /etc/ngi", "directory"])
+    def test_a_line_that_a_full_disk_has_torn_is_forgotten(self, host: Host, torn: str) -> None:
+        """Nothing was done that it would have said, and the next line is whole."""
+        with host.before.written.open("a") as written:
+            written.write(torn)
+        assert host.before.known() == {}
+        host.write(OURS, "ours\n")
+        assert host.named(host.way().removed) == {OURS}
+        assert host.way().conflicts == []
+        assert torn not in host.before.written.read_text()
+
+    def test_what_is_no_line_of_a_deployment_is_ignored(self, host: Host) -> None:
+        state = host.known.digest(b"ours\n")
+        host.before.written.write_text(f"e3b0c44298fc{state} {host.root / OURS}\n\n")
+        assert host.before.known() == {}

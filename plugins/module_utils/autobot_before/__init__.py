@@ -4,21 +4,25 @@ Both are below one directory, for root only. `files` has copies of what was ther
 `manifest.json` says what was kept. `written` has a line for each state that a deployment gave to a
 path, `STATE PATH`: the SHA-256 of a file's content, `absent`, or `directory`; and `unit NAME` for
 each unit that it let run. A line is written before what it says is done, so that a deployment that
-is killed leaves nothing that nobody knows of.
+is killed leaves nothing that nobody knows of. What follows the last line break is of a line that was
+not written whole: nothing was done that it would have said.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 BEFORE = Path("/var/lib/autobot-before")
 ABSENT = "absent"
 DIRECTORY = "directory"
 UNIT = "unit"
+LINE = re.compile(rf"([0-9a-f]{{64}}|{ABSENT}|{DIRECTORY}|{UNIT}) (.+)")
 
 
 def digest(content: bytes) -> str:
@@ -86,9 +90,9 @@ class Before:
         """The paths that deployments have written, and names of units, with the states of each."""
         found: dict[str, set[str]] = {}
         if self.written.exists():
-            for line in self.written.read_text().splitlines():
-                state, _, path = line.partition(" ")
-                found.setdefault(path, set()).add(state)
+            for line in self.written.read_text(errors="replace").split("\n")[:-1]:
+                if said := LINE.fullmatch(line):
+                    found.setdefault(said[2], set()).add(said[1])
         return found
 
 
@@ -130,7 +134,14 @@ class Ledger:
         states = self._known.setdefault(path, set())
         if state not in states:
             states.add(state)
-            with self._before.written.open("a") as written:
-                written.write(f"{state} {path}\n")
+            with self._before.written.open("ab+") as written:
+                written.truncate(length_of_lines(written))
+                written.write(f"{state} {path}\n".encode())
                 written.flush()
                 os.fsync(written.fileno())
+
+
+def length_of_lines(file: BinaryIO) -> int:
+    """How much of a file is whole lines."""
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
