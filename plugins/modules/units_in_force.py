@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime
 from typing import Any
 
@@ -54,10 +55,12 @@ actions:
 
 PROPERTIES = (
     "ActiveEnterTimestamp",
+    "ActiveEnterTimestampMonotonic",
     "ActiveState",
     "LoadState",
     "NeedDaemonReload",
     "StateChangeTimestamp",
+    "StateChangeTimestampMonotonic",
     "Triggers",
     "UnitFileState",
 )
@@ -76,8 +79,21 @@ def timestamp(text: str) -> float:
     """Seconds since the epoch of systemd's `Mon 2026-11-23 09:00:00.123456 UTC`; 0.0 for none."""
     if not text:
         return 0.0
-    _, date, time, _ = text.split()
-    return datetime.fromisoformat(f"{date}T{time}+00:00").timestamp()
+    _, date, clock, _ = text.split()
+    return datetime.fromisoformat(f"{date}T{clock}+00:00").timestamp()
+
+
+def moment(state: dict[str, str], name: str) -> float:
+    """When something happened to a unit, in seconds since the epoch; 0.0 for never.
+
+    A clock that has stepped back since said a later time then than it would now, and files get
+    the time that it says now. The kernel's other clock never steps, but stands still while the
+    machine sleeps: the earlier of both is never too late.
+    """
+    if not state[name]:
+        return 0.0
+    ago = time.monotonic() - int(state[f"{name}Monotonic"]) / 10**6
+    return min(timestamp(state[name]), time.time() - ago)
 
 
 def wanted_action(unit: dict[str, Any], state: dict[str, str]) -> str | None:
@@ -86,7 +102,7 @@ def wanted_action(unit: dict[str, Any], state: dict[str, str]) -> str | None:
         return "start"
     # A reload is a change of state too; only a start makes it active.
     since = "StateChangeTimestamp" if unit["reload"] else "ActiveEnterTimestamp"
-    if newest(unit["inputs"]) > timestamp(state[since]):
+    if newest(unit["inputs"]) > moment(state, since):
         return "reload" if unit["reload"] else "restart"
     return None
 

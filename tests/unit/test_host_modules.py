@@ -52,7 +52,9 @@ def unit_state(**changes: str) -> dict[str, str]:
     return {
         "ActiveState": "active",
         "ActiveEnterTimestamp": "",
+        "ActiveEnterTimestampMonotonic": str(10**18),
         "StateChangeTimestamp": "",
+        "StateChangeTimestampMonotonic": str(10**18),
         **changes,
     }
 
@@ -99,6 +101,18 @@ class TestUnitsInForce:
         assert wanted(after, after) is None
         # A reload does not make up for a restart.
         assert wanted(before, after) == (None if reload else "restart")
+
+    @pytest.mark.parametrize(("reload", "action"), [(False, "restart"), (True, "reload")])
+    def test_a_clock_that_steps_back_hides_no_file(
+        self, units: Any, tmp_path: Path, reload: bool, action: str
+    ) -> None:
+        """The unit was started a minute ago, when the clock said a later time than now."""
+        path = tmp_path / "input"
+        path.touch()
+        name = "StateChangeTimestamp" if reload else "ActiveEnterTimestamp"
+        ago = {f"{name}Monotonic": str(int((time.monotonic() - 60) * 10**6))}
+        state = unit_state(**{name: "Fri 2199-01-01 00:01:00.250000 UTC"}, **ago)
+        assert units.wanted_action({"inputs": [str(path)], "reload": reload}, state) == action
 
     @pytest.mark.parametrize(
         ("outdated", "expected"),
