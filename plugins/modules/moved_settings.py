@@ -202,8 +202,8 @@ def rewritten(
             continue
         shown_before[name], shown_after[name] = without_password(value), without_password(new)
         lines.append(known)
-    named = {it.split()[0] for it in problems}
-    problems += [f"{name} is not there" for name in variables if name not in {*shown_before, *named}]
+    found_here = {*shown_before, *(it.split()[0] for it in problems)}
+    problems += [f"{name} is not there" for name in variables if name not in found_here]
     return "".join(lines), problems, shown_before, shown_after
 
 

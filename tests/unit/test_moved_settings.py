@@ -73,21 +73,20 @@ def test_a_variable_that_is_missing_is_said(settings: Any) -> None:
     assert settings.rewritten("", {"HOST": "host"}, SOURCE, TARGET)[1] == ["HOST is not there"]
 
 
+BACK_FROM = {"hosts": ["192.0.2.23"], "port": 5432, "database": "autobot_users"}
+BACK_TO = {"host": "192.0.2.19", "port": 5432, "database": "people"}
+
+
 class TestWayBack:
     """Programs are led to where the database was; the first copy says in which words."""
 
-    FROM = {"hosts": ["192.0.2.23"], "port": 5432, "database": "autobot_users"}
-    TO = {"host": "192.0.2.19", "port": 5432, "database": "people"}
-
     def back(self, settings: Any, text: str, first: str = FILE) -> tuple[str, list[str]]:
-        new, problems, *_ = settings.rewritten(text, VARIABLES, self.FROM, self.TO, first)
+        new, problems, *_ = settings.rewritten(text, VARIABLES, BACK_FROM, BACK_TO, first)
         return new, problems
 
     @pytest.mark.parametrize("host", ["192.0.2.19", "slm.example"])
     @pytest.mark.parametrize("port", ["", ":5432"])
-    def test_the_file_is_as_it_was_byte_for_byte(
-        self, settings: Any, host: str, port: str
-    ) -> None:
+    def test_the_file_is_as_it_was_byte_for_byte(self, settings: Any, host: str, port: str) -> None:
         first = FILE.replace("HOST=192.0.2.19", f"HOST={host} ")
         first = first.replace("@slm.example", f"@{host}{port}").rstrip("\n")
         moved, problems, *_ = settings.rewritten(first, VARIABLES, SOURCE, TARGET)

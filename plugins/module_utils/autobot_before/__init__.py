@@ -4,8 +4,8 @@ Both are below one directory, for root only. `files` has copies of what was ther
 `manifest.json` says what was kept. `written` has a line for each state that a deployment gave to a
 path, `STATE PATH`: the SHA-256 of a file's content, `absent`, or `directory`; and `unit NAME` for
 each unit that it let run. A line is written before what it says is done, so that a deployment that
-is killed leaves nothing that nobody knows of. What follows the last line break is of a line that was
-not written whole: nothing was done that it would have said.
+is killed leaves nothing that nobody knows of. What follows the last line break is of a line that
+was not written whole: nothing was done that it would have said.
 """
 
 from __future__ import annotations
