@@ -23,7 +23,9 @@ description:
     kept is never replaced. C(manifest.json) says of each path whether it was there, and of each
     file its checksum, owner, group and mode. C(running) has what ran and listened, the packages,
     the checksums of C(/etc), and the rules of the firewalls, as they were at the first time;
-    C(databases.json) says who owned what in PostgreSQL, and might do what.
+    C(databases.json) says who owned what in PostgreSQL, and might do what. A cluster that is there
+    and does not answer is refused, for the run would start and take over what nobody has read; but
+    for one that an undo has stopped, as it says in C(stopped) of its own directory.
   - A path that is added later is kept as it is then. Where O(deployed) is there at the first time,
     the host is one that an earlier release has deployed, and nothing of it is a first copy.
 options:
@@ -63,6 +65,7 @@ RUNNING = {
     "packages": ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n"],
 }
 SECONDS = 30
+CLUSTERS = ["pg_lsclusters", "--no-header"]
 PSQL = ["runuser", "-u", "postgres", "--", "psql", "--no-psqlrc", "--quiet", "-At"]
 DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
 # Of a database: it, its schema public and the tables there, and the functions that a deployment
@@ -125,6 +128,50 @@ def asked(database: str, query: str) -> str:
     return done.stdout
 
 
+class UnheardError(Exception):
+    """PostgreSQL is there, and does not say what it has. The message says what to do."""
+
+
+def clusters() -> list[tuple[str, str]]:
+    """Version and name of each cluster that a deployment would take over."""
+    if not shutil.which(CLUSTERS[0]):
+        return []
+    listed = subprocess.run(
+        CLUSTERS, capture_output=True, text=True, timeout=SECONDS, check=True
+    ).stdout
+    every = [line.split() for line in listed.splitlines() if line.strip()]
+    return [(it[0], it[1]) for it in every if it[1] == "main" or it[2] == "5432"]
+
+
+def stopped(directory: Path) -> list[str]:
+    """The units of clusters that the last undo has stopped, because a deployment had made them."""
+    lists = sorted(directory.parent.glob(f"{directory.name}-undone-*/stopped"))
+    return lists[-1].read_text().split() if lists else []
+
+
+def databases(directory: Path) -> dict[str, Any]:
+    """Roles of PostgreSQL, and who owns what; nothing where no server is.
+
+    Raises UnheardError where one does not answer, and CalledProcessError where it does not say it.
+    """
+    try:
+        names = asked("postgres", DATABASES).splitlines()
+    except subprocess.CalledProcessError as error:
+        for version, name in clusters():
+            if f"postgresql@{version}-{name}.service" not in stopped(directory):
+                raise UnheardError(
+                    f"The cluster {version}/{name} of PostgreSQL is there and does not answer: "
+                    f"{error.stderr.strip()} The run would take it over, and no way back would "
+                    f"know what it has. Start it (pg_ctlcluster {version} {name} start), or drop "
+                    f"it if nobody needs it (pg_dropcluster {version} {name}), and run again."
+                ) from error
+        return {}
+    return {
+        "roles": asked("postgres", "SELECT rolname FROM pg_roles ORDER BY 1").splitlines(),
+        "databases": {name: json.loads(asked(name, RIGHTS)) for name in names},
+    }
+
+
 class Copies:
     """The copies of one host, and what is known of them."""
 
@@ -168,16 +215,9 @@ class Copies:
                 (directory / name).write_text(result.stdout + result.stderr)
 
     def note_databases(self) -> None:
-        """Nothing where no server runs. Raises CalledProcessError where one does not say it."""
-        try:
-            names = asked("postgres", DATABASES).splitlines()
-        except subprocess.CalledProcessError:
-            return
-        said = {
-            "roles": asked("postgres", "SELECT rolname FROM pg_roles ORDER BY 1").splitlines(),
-            "databases": {name: json.loads(asked(name, RIGHTS)) for name in names},
-        }
-        (self._directory / "databases.json").write_text(json.dumps(said, indent=1) + "\n")
+        """Nothing where no server is. Raises what `databases` raises."""
+        if said := databases(self._directory):
+            (self._directory / "databases.json").write_text(json.dumps(said, indent=1) + "\n")
 
     def write(self) -> None:
         """Say what is kept. Until this is written, nothing is."""
@@ -190,12 +230,13 @@ class Copies:
 def bring(directory: Path, paths: list[Path], deployed: list[Path]) -> list[str]:
     """Keep what is not kept yet; the paths of which there is a new copy.
 
-    Raises OSError or CalledProcessError where it cannot be copied, for example on a full disk.
+    Raises OSError or CalledProcessError where it cannot be copied, for example on a full disk, and
+    UnheardError.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     copies = Copies(directory)
-    ours = copies.is_first and any(map(os.path.lexists, deployed))
+    ours = copies.is_first and is_deployed(deployed)
     if copies.is_first and not ours:
         copies.note_what_runs()
         copies.note_databases()
@@ -210,6 +251,10 @@ def bring(directory: Path, paths: list[Path], deployed: list[Path]) -> list[str]
             kept.append(str(path))
     copies.write()
     return kept
+
+
+def is_deployed(marks: list[Path]) -> bool:
+    return any(map(os.path.lexists, marks))
 
 
 def new_of(copies: Copies, paths: list[Path]) -> list[Path]:
@@ -228,12 +273,18 @@ def main() -> None:
     )
     directory = Path(module.params["directory"])
     paths = [Path(path) for path in module.params["paths"]]
-    if not new_of(Copies(directory), paths):
+    deployed = [Path(path) for path in module.params["deployed"]]
+    copies = Copies(directory)
+    if not new_of(copies, paths):
         module.exit_json(changed=False, kept=[])
-    if module.check_mode:
-        module.exit_json(changed=True, kept=[])
     try:
-        kept = bring(directory, paths, [Path(path) for path in module.params["deployed"]])
+        if module.check_mode:
+            if copies.is_first and not is_deployed(deployed):
+                databases(directory)
+            module.exit_json(changed=True, kept=[])
+        kept = bring(directory, paths, deployed)
+    except UnheardError as error:
+        module.fail_json(msg=f"{error} Nothing was changed.")
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or error
         module.fail_json(

@@ -9,6 +9,7 @@ import os
 import pwd
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def running(copies: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         copies, "RUNNING", {"rules": ["sh", "-c", counted], "gone": ["no-such-program"]}
     )
+    monkeypatch.setattr(copies, "CLUSTERS", ["no-such-program"])
+    monkeypatch.setattr(copies, "PSQL", ["false"])
 
 
 def bring(copies: Any, host: Path, *names: str, deployed: str = "ours") -> list[str]:
@@ -138,3 +141,72 @@ def test_what_cannot_be_copied_is_not_said_to_be_kept(
         bring(copies, host, "secret")
     assert "No space left" in raised.value.stderr
     assert not (host / "before/manifest.json").exists()
+
+
+class TestSilentCluster:
+    """PostgreSQL that somebody has stopped for the evening has databases all the same."""
+
+    @pytest.fixture
+    def listed(self, copies: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        monkeypatch.setattr(
+            copies, "PSQL", ["sh", "-c", "echo 'psql: error: no such file' >&2; exit 2"]
+        )
+
+        def listed(*lines: str) -> None:
+            monkeypatch.setattr(copies, "CLUSTERS", ["printf", "%s\\n", *lines])
+
+        return listed
+
+    @pytest.mark.parametrize(
+        ("name", "port", "is_taken_over"),
+        [("main", 5432, True), ("main", 5433, True), ("old", 5432, True), ("old", 5433, False)],
+    )
+    def test_what_the_run_would_take_over_must_say_what_it_has(
+        self,
+        copies: Any,
+        host: Path,
+        listed: Callable[..., None],
+        name: str,
+        port: int,
+        is_taken_over: bool,
+    ) -> None:
+        listed(f"17  {name}  {port} down postgres /data/17 /log")
+        if not is_taken_over:
+            bring(copies, host, "secret")
+            return
+        with pytest.raises(copies.UnheardError) as raised:
+            bring(copies, host, "secret")
+        assert f"The cluster 17/{name} " in str(raised.value)
+        assert "psql: error: no such file The run" in str(raised.value)
+        assert f"pg_ctlcluster 17 {name} start" in str(raised.value)
+        assert not (host / "before/manifest.json").exists()
+
+    def test_only_the_first_run_asks(
+        self, copies: Any, host: Path, listed: Callable[..., None]
+    ) -> None:
+        listed()
+        bring(copies, host, "secret")
+        listed("17 main 5432 down postgres /data /log")
+        assert bring(copies, host, "nginx") == [f"{host}/nginx"]
+
+    def test_a_host_that_an_earlier_release_has_deployed_is_not_asked(
+        self, copies: Any, host: Path, listed: Callable[..., None]
+    ) -> None:
+        listed("17 main 5432 down postgres /data /log")
+        (host / "ours").touch()
+        assert bring(copies, host, "secret") == []
+
+    @pytest.mark.parametrize("version", ["17", "15"])
+    def test_what_an_undo_has_stopped_was_made_by_a_deployment(
+        self, copies: Any, host: Path, listed: Callable[..., None], version: str
+    ) -> None:
+        for at, unit in (("20261130_1", "gone"), ("20261130_2", "postgresql@17-main.service")):
+            done = host / f"before-undone-{at}"
+            done.mkdir()
+            (done / "stopped").write_text(f"{unit}\n")
+        listed(f"{version} main 5432 down postgres /data /log")
+        if version == "17":
+            assert bring(copies, host, "secret") == [f"{host}/secret"]
+        else:
+            with pytest.raises(copies.UnheardError):
+                bring(copies, host, "secret")
