@@ -785,6 +785,11 @@ class TestClusters:
         assert [it.lines for it in said] == [""] * (1 if adopt_from else 2)
         assert all("OWNER TO autobot_app" in it.answer for it in said)
 
+    @pytest.mark.parametrize("running", [True, False])
+    def test_a_cluster_that_does_not_run_is_noted(self, running: bool) -> None:
+        host = with_clusters(cluster("17", {}, [], [], running=running))
+        assert any("17/main does not run" in it.text for it in notes([host])) is not running
+
     @pytest.mark.parametrize("error", ["", "it does not answer"])
     def test_a_file_that_the_run_extends_is_noted(self, error: str) -> None:
         host = with_clusters(cluster("17", {}, [], [], include_dir=False, error=error))

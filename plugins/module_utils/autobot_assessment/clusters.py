@@ -222,6 +222,11 @@ def cluster_notes(host: Host) -> list[str]:
         return []
     name = name_of(cluster)
     found = []
+    if not cluster["running"]:
+        found.append(
+            f"The cluster {name} does not run: what it has is not in this report. Start it, and ask "
+            "again."
+        )
     if cluster["config_file"] and not cluster["error"] and not cluster["include_dir"]:
         found.append(
             f"{shown(cluster['config_file'])} does not read conf.d: the run appends "
