@@ -224,8 +224,8 @@ def cluster_notes(host: Host) -> list[str]:
     found = []
     if not cluster["running"]:
         found.append(
-            f"The cluster {name} does not run: what it has is not in this report. Start it, and ask "
-            "again."
+            f"The cluster {name} does not run: what it has is not in this report. Start it, and "
+            "ask again."
         )
     if cluster["config_file"] and not cluster["error"] and not cluster["include_dir"]:
         found.append(
