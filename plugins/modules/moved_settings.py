@@ -31,7 +31,9 @@ options:
     type: dict
     required: true
   first_copy:
-    description: The file as it was before its database was moved, if it is led back; where it is.
+    description: >-
+      Where the file is as it was before its database was moved, on the way back. Without it the
+      move has not come to the file, which stays.
     type: path
   source:
     description: Where the database was.
@@ -239,10 +241,11 @@ def main() -> None:
     )
     asked = module.params
     path = Path(asked["path"])
+    if asked["first_copy"] and not Path(asked["first_copy"]).exists():
+        module.exit_json(changed=False, problems=[])
     try:
         text = path.read_text()
-        copied = asked["first_copy"] and Path(asked["first_copy"])
-        first = copied.read_text() if copied and copied.exists() else ""
+        first = Path(asked["first_copy"]).read_text() if asked["first_copy"] else ""
         new, problems, before, after = rewritten(
             text, asked["variables"], asked["source"], asked["target"], first
         )

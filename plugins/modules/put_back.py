@@ -50,8 +50,8 @@ options:
     default: []
   trial:
     description: >-
-      Command that must accept the files before they are put back. It sees them in place of those of
-      the one path of O(below), and nobody else does.
+      Command that must accept the files before they are put back, and in check mode too. It sees
+      them in place of those of the one path of O(below), and nobody else does.
     type: list
     elements: str
     default: []
@@ -366,7 +366,7 @@ def main() -> None:
     below = [Path(path) for path in parameters["below"]]
     way = Way(before, below, [Path(path) for path in parameters["trees"]])
     said = way.said()
-    if (way.put_back or way.removed) and not module.check_mode:
+    if way.put_back or way.removed:
         try:
             if parameters["trial"] and (wrong := tried(way, below[0], parameters["trial"])):
                 module.fail_json(
@@ -374,7 +374,8 @@ def main() -> None:
                     f"it was put back: correct the copies in {before.copy_of(below[0])}, and run "
                     "again."
                 )
-            way.go()
+            if not module.check_mode:
+                way.go()
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", "") or error
             module.fail_json(msg=f"Not all was put back: {reason} Remove the cause, and run again.")

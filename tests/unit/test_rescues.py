@@ -234,3 +234,86 @@ def test_no_rescue_lets_a_host_go_on() -> None:
     assert ends.pop("playbooks/proof.yml: Prove it") is False
     assert ends
     assert [where for where, is_sure in ends.items() if not is_sure] == []
+
+
+STEP = """#!/usr/bin/python
+import json
+import sys
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule(argument_spec={
+    "step": {"type": "str"}, "source": {"type": "dict"}, "database": {"type": "str"},
+    "verifier": {"type": "str", "no_log": True}, "roles": {"type": "list", "elements": "str"},
+    "programs": {"type": "path"}, "kept": {"type": "str"}, "log": {"type": "path"},
+})
+step = module.params["step"]
+with Path("LOG").open("a") as log:
+    log.write(step + "\\n")
+module.exit_json(changed=True, found={"same": SAME})
+"""
+MOVE = """
+- name: Move the rows
+  hosts: all
+  gather_facts: false
+  any_errors_fatal: true
+  vars:
+    # From the moment at which nobody writes any more.
+    is_lost: "{{ LOST }}"
+    ansible_connection: "{{ 'ssh' if is_lost else 'local' }}"
+    ansible_host: 127.0.0.1
+    ansible_port: 1
+  tasks:
+    - name: Move the rows
+      ansible.builtin.include_role: {name: adoption, tasks_from: rows}
+      vars:
+        adoption_run: [sh, -c, "cat >/dev/null"]
+        adoption_patience: 2
+        adoption_manager: here
+        adoption_manager_root: /nowhere
+        adoption_verifiers: {app: SCRAM}
+        adoption_current: {stat: {exists: true}}
+        adoption_look: {here: 1}
+"""
+LOST_AFTER = "adoption_begin is defined and '{step}' in lookup('ansible.builtin.file', steps)"
+
+
+@pytest.mark.parametrize(
+    ("step", "same", "comes_back"),
+    # Those who are here are to be brought along, or all that has changed is to be copied.
+    [("", True, True), ("fence", True, True), ("fence", False, True), ("fence", True, False)],
+)
+def test_who_is_lost_behind_the_fence_lets_autobot_write_again(
+    tmp_path: Path, step: str, same: bool, comes_back: bool
+) -> None:
+    """A host may be lost at any step from the fence to the switch."""
+    log = tmp_path / "steps"
+    (tmp_path / "library").mkdir()
+    text = STEP.replace("LOG", str(log)).replace("SAME", str(same))
+    (tmp_path / "library/moved_database.py").write_text(text)
+    given = {
+        "steps": str(log),
+        "release_id": "1.0.0",
+        "address": "192.0.2.23",
+        "adoption_source": {"address": "192.0.2.99", "database": "people", "user": "app"},
+        "postgresql_databases": [],
+        "postgresql_passwords": {"slm_service": "x", "autobot_user_admin": "x"},
+        "postgresql_role_names": [],
+        "postgresql_programs": "/usr/bin",
+        "postgresql_adopt_from": "",
+        "site_domain": "example",
+    }
+    lost = LOST_AFTER.format(step=step)
+    lost += " and adoption_failure is not defined" if comes_back else ""
+    done = play_roles(tmp_path, MOVE.replace("LOST", lost), ["here"], given)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, said
+    steps = ["copy", "check", *step.split(), *(["undo"] if comes_back else [])]
+    assert log.read_text().split() == steps, said
+    assert "The connection to here was lost." in said
+    if comes_back:
+        assert "AutoBot works with 192.0.2.99:5432/people as before." in said
+    else:
+        assert "AutoBot cannot be let write to 192.0.2.99:5432/people again" in said
+        assert "playbooks/adopt.yml -e adoption_undo=true" in said
