@@ -22,6 +22,7 @@ CLEAN = {
     "slm old databases": ("ok", "none"),
     "slm other roles": ("ok", "none is connected"),
     "autobot old databases": ("ok", "none"),
+    "autobot former database": ("ok", "none was moved here"),
     "autobot other roles": ("ok", "none is connected"),
 }
 
@@ -109,13 +110,39 @@ async def test_an_old_database_is_kept_and_must_not_be_in_use(
     status, checks = await examine()
     assert status == 0
     assert differing(checks).keys() == {"slm old databases", "autobot old databases"}
-    assert checks["slm old databases"]["found"] == f"kept, not in use: {old}"
+    assert checks["slm old databases"]["found"] == f"kept, without a session: {old}"
     async with session(postgres, old):
         status, checks = await examine()
     assert status == 1
     assert checks["slm old databases"]["state"] == "failed"
     assert checks["slm old databases"]["found"] == f"in use: {old} (slm_app)"
     assert "playbooks/adopt.yml" in checks["slm old databases"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("note", "found"),
+    [
+        (
+            '{"from": "192.0.2.19:5432/people", "at": 1796000000, "users": 7}',
+            "192.0.2.19:5432/people, until 2026-11-30; who is refused there since, "
+            "playbooks/takeover_confirm.yml says",
+        ),
+        *((note, "none was moved here") for note in ("AutoBot's users", "[1]", '{"from": "x"}')),
+    ],
+)
+async def test_where_the_database_was_is_named_though_nobody_can_have_a_session_there(
+    postgres: PostgresServer, environment: Databases, note: str, found: str
+) -> None:
+    """A service with the old address is refused, because the source has another name by now."""
+    database = environment[Population.AUTOBOT].name
+    quoted = note.replace("'", "''")
+    postgres.sql(f"COMMENT ON DATABASE {database} IS '{quoted}'")
+    try:
+        status, checks = await examine()
+    finally:
+        postgres.sql(f"COMMENT ON DATABASE {database} IS NULL")
+    assert status == 0
+    assert checks["autobot former database"]["found"] == found
 
 
 async def test_autobots_own_role_in_a_database_of_ours(

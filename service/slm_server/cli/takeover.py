@@ -1,7 +1,12 @@
-"""`slm doctor --takeover`: does anything still use what AutoBot had for its users before."""
+"""`slm doctor --takeover`: does anything still use what AutoBot had for its users before.
 
+It sees sessions. Whoever still asks for a database that was moved is refused and has none: that is
+in the log of the server that had it, which playbooks/takeover_confirm.yml reads.
+"""
+
+import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -38,6 +43,13 @@ _DATABASES: Final = text(
     WHERE datname ~ '^(slm|autobot)_users' AND datname <> ALL(:ours) ORDER BY 1
     """
 )
+# What a move has noted of itself: plugins/module_utils/autobot_adoption/moving.py.
+_MOVE: Final = text(
+    """
+    SELECT shobj_description(oid, 'pg_database') FROM pg_database
+    WHERE datname = current_database()
+    """
+)
 # Roles of the site are its owner, those that the owner lets into the schema as its services, and
 # the operator of the cluster; AutoBot's own role is none of them.
 _STRANGERS: Final = text(
@@ -63,6 +75,8 @@ async def check_takeover(settings: Settings, population: Population) -> AsyncIte
                 yield _check_logins((await session.execute(_LOGINS, values)).all())
             ours = {"ours": _of_the_same_cluster(settings, population)}
             yield _check_databases(population, (await session.execute(_DATABASES, ours)).all())
+            if population is Population.AUTOBOT:
+                yield _check_move(await session.scalar(_MOVE))
             yield _check_strangers(population, (await session.scalars(_STRANGERS)).all())
     except ConfigurationError as error:
         yield failed(name, "not configured", str(error))
@@ -105,8 +119,22 @@ def _check_databases(population: Population, databases: Sequence[Any]) -> Check:
             "ansible-playbook playbooks/adopt.yml.",
         )
     if databases:
-        return ok(name, f"kept, not in use: {', '.join(it.name for it in databases)}")
+        return ok(name, f"kept, without a session: {', '.join(it.name for it in databases)}")
     return ok(name, "none")
+
+
+def _check_move(note: str | None) -> Check:
+    name = "autobot former database"
+    try:
+        said = json.loads(note or "{}")
+        where, when = said["from"], datetime.fromtimestamp(said["at"], UTC)
+    except (ValueError, KeyError, TypeError):
+        return ok(name, "none was moved here")
+    return ok(
+        name,
+        f"{where}, until {when:%Y-%m-%d}; who is refused there since, "
+        "playbooks/takeover_confirm.yml says",
+    )
 
 
 def _check_strangers(population: Population, roles: Sequence[str]) -> Check:
