@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from database_server import PostgresServer, ProvisionedDatabase
+from database_server import PostgresServer
 from moving_site import PEOPLE, WRITE, Site, filled
 from role_files import ROOT
 
 from autobot_adoption import catching_up, moving
-from autobot_adoption.servers import MoveError, Server
+from autobot_adoption.servers import MoveError
 from autobot_adoption.servers import words as complaint
 
 

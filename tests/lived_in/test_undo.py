@@ -39,6 +39,10 @@ CONFIRM = "ansible-playbook playbooks/takeover_confirm.yml"
 BEFORE = "/var/lib/autobot-before"
 # Nginx serves AutoBot's sites, ours have stopped, and PostgreSQL goes on with what it has.
 KILLED_AT = "TASK [takeover : Let PostgreSQL take it over]"
+# Of one host: changed by somebody, it keeps all from going back.
+HBA = "$(echo /etc/postgresql/*/main/pg_hba.conf)"
+# Of AutoBot's backend, which the move has led to the new home of its users.
+ENVIRONMENT = "/etc/autobot/backend.env"
 # Somebody changes what the deployment wrote, and adds what it did not.
 EDITED = "/etc/systemd/system/autobot-metrics.timer"
 THEIRS = "/etc/systemd/system/somebody.service"
@@ -56,6 +60,7 @@ class Undone:
     """The way back while AutoBot's programs work."""
 
     shown: Run
+    refused: Run
     killed: list[str]
     hindered: Run
     run: Run
@@ -101,11 +106,14 @@ def people_change() -> None:
 
 @pytest.fixture(scope="module")
 def undone(deployment: Deployment) -> Undone:
-    """Shown, killed, hindered by what somebody has changed, and completed."""
+    """Shown, refused, killed, hindered by what somebody has changed, and completed."""
     assert deployment.run.status == 0, deployment.run.tail()
     people_change()
     since = time.time()
     shown = typed(f"{UNDO} --check")
+    must("redis", "sh", "-c", f"cp --archive {HBA} /root/kept && echo '# mine' >>{HBA}")
+    refused = typed(UNDO)
+    must("redis", "sh", "-c", f"cp --archive /root/kept {HBA} && rm /root/kept")
     kept = must("backend", "cat", EDITED)
     must("backend", "sh", "-c", f"echo '# edited' >>{EDITED}; echo '[Unit]' >{THEIRS}")
     killed = []
@@ -123,7 +131,7 @@ def undone(deployment: Deployment) -> Undone:
     asked = wait_for_answers(since, time.time())
     after = {name: state(name) for name in HOSTS}
     must("backend", "rm", THEIRS)
-    return Undone(shown, killed, hindered, run, asked, after)
+    return Undone(shown, refused, killed, hindered, run, asked, after)
 
 
 def test_what_would_be_put_back_is_shown_and_nothing_is_done(undone: Undone) -> None:
@@ -132,8 +140,17 @@ def test_what_would_be_put_back_is_shown_and_nothing_is_done(undone: Undone) -> 
     for what in (
         *("/etc/nginx/sites-enabled/autobot-slm", "/etc/nginx/sites-enabled/autobot-backend"),
         *("/etc/nginx/conf.d/autobot-slm.conf", "autobot-slm-users.service", "main/pg_hba.conf"),
+        *(ENVIRONMENT, "autobot-backend.service", "the rows of autobot_users: to "),
     ):
         assert what in undone.shown.output
+
+
+def test_one_host_that_cannot_go_back_keeps_all_as_they_are(undone: Undone) -> None:
+    assert undone.refused.status != 0
+    assert set(undone.refused.changed.values()) == {0}
+    said = " ".join(undone.refused.output.split())
+    assert "No host was changed, and what serves goes on. redis: changed by somebody else" in said
+    assert re.search(r"/etc/postgresql/\d+/main/pg_hba[.]conf \(", said)
 
 
 def test_what_somebody_has_changed_is_named_and_all_else_is_put_back(undone: Undone) -> None:
@@ -242,8 +259,10 @@ def test_what_came_to_the_new_home_went_back(undone: Undone, deployment: Deploym
     written = [it for it in undone.answers if it.kind == "activity"]
     assert int(rows) > len(written)
     assert written[-1].target == f"activity:{deployment.addresses['slm']}/autobot_users"
-    environment = must("backend", "cat", "/etc/autobot/backend.env")
-    assert f"AUTOBOT_POSTGRES_HOST={deployment.addresses['slm']}\n" in environment
+    (found,) = [
+        line for line in deployment.before["backend"].checksums.splitlines() if ENVIRONMENT in line
+    ]
+    assert must("backend", "sha256sum", ENVIRONMENT).strip() == found
 
 
 def test_the_next_way_back_has_nothing_to_do(undone: Undone) -> None:
@@ -277,12 +296,16 @@ def test_the_site_is_taken_over_again(undone: Undone, figure: Figure) -> None:
         assert not any("autobot-users" in path for path in said["files"])
 
 
-def test_a_confirmation_says_what_goes_and_ends_the_way_back(undone: Undone) -> None:
+def test_a_confirmation_says_what_goes_and_ends_the_way_back(
+    undone: Undone, deployment: Deployment
+) -> None:
     asked = typed(CONFIRM)
     assert asked.status != 0
     said = " ".join(asked.output.split())
     assert "the take-over cannot be undone any more" in said
     assert f"{BEFORE}/files" in said
+    # Nobody, or who has the former address.
+    assert f"efused at {deployment.addresses['slm']}:5432/autobot_users" in said
     assert re.search(r"the database autobot_users_undone_\d{8}_\d{6}", said)
     assert on("slm", "ls", f"{BEFORE}/files").status == 0
 
