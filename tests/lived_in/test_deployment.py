@@ -138,6 +138,10 @@ def test_the_fleet_manager_goes_on_for_who_is_logged_in(deployment: Deployment) 
 
 def test_autobots_people_log_in_with_the_passwords_that_they_had(deployment: Deployment) -> None:
     assert deployment.run.status == 0, deployment.run.tail()
+    with Site.load().client() as client:
+        # Of the fleet manager's own table, and nowhere else.
+        given = {"username": "admin", "password": KEEPER["password"]}
+        assert client.post("/api/auth/login", json=given).status_code == 200
     with Site.load().backend_client() as client:
         for name, password, role in (
             (KEEPER["username"], KEEPER["password"], "admin"),

@@ -79,7 +79,12 @@ def people_change() -> None:
             for name in names:
                 made = client.post(
                     f"/api/{where}-users",
-                    json={"username": name, "email": f"{name}@example.org", "password": GIVEN},
+                    json={
+                        "username": name,
+                        "email": f"{name}@example.org",
+                        "password": GIVEN,
+                        "is_admin": where == "slm",
+                    },
                     headers=headers,
                 )
                 assert made.status_code == 201, made.text

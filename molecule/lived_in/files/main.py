@@ -2,7 +2,7 @@
 
     main.py slm | backend
 
-Whoever logs in is looked up in its database of users.
+Whoever logs in is looked up in its own users: those of the fleet manager are in its own database.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from http.server import ThreadingHTTPServer
 import autobot
 import psycopg2
 
-USER = "SELECT password_hash, is_platform_admin FROM users WHERE username = %s AND is_active"
+USER = "SELECT password_hash, {admin} FROM users WHERE username = %s AND is_active"
+ADMIN = {"slm": "is_admin", "backend": "is_platform_admin"}
 # Where users are; what is in braces is of the service's environment.
 DATABASES = {
     "slm": {
         "host": "127.0.0.1",
         "user": "{SLM_DB_USER}",
         "password": "{SLM_DB_PASSWORD}",
-        "dbname": "slm_users",
+        "dbname": "slm",
     },
     "backend": {
         "host": "{AUTOBOT_POSTGRES_HOST}",
@@ -35,6 +36,7 @@ DATABASES = {
 
 def main() -> None:
     name = sys.argv[1]
+    query = USER.format(admin=ADMIN[name])
     where = {key: text.format_map(os.environ) for key, text in DATABASES[name].items()}
 
     class Handler(autobot.Handler):
@@ -44,7 +46,7 @@ def main() -> None:
         def user(self, name: str) -> tuple[str, bool] | None:
             connection = psycopg2.connect(**where)
             with contextlib.closing(connection), connection.cursor() as cursor:
-                cursor.execute(USER, [name])
+                cursor.execute(query, [name])
                 found: tuple[str, bool] | None = cursor.fetchone()
             return found
 

@@ -1,4 +1,5 @@
--- The fleet manager's own database, with the administrators that AutoBot's playbooks log in as.
+-- The fleet manager's own database, with the administrators that AutoBot's pages and playbooks log in as. All have
+-- the password Fleet-keeper-1.
 CREATE TABLE users (
     id serial PRIMARY KEY,
     username varchar(64) NOT NULL UNIQUE,
@@ -9,7 +10,8 @@ CREATE TABLE users (
     last_login timestamp
 );
 INSERT INTO users (username, password_hash, is_admin)
-VALUES ('admin', '$2b$12$ivc4ufRxmcSbztad061hJuiaFQoNp0N8anveoj5yiCpdzHGUIEnAG', true);
+SELECT name, '$2b$12$ivc4ufRxmcSbztad061hJuiaFQoNp0N8anveoj5yiCpdzHGUIEnAG', true
+FROM unnest(ARRAY['admin', 'ada', 'kira']) AS name;
 
 CREATE TABLE nodes (
     id serial PRIMARY KEY,
