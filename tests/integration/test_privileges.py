@@ -129,8 +129,8 @@ def test_the_service_takes_no_anchor_away(database: Any) -> None:
 def test_the_service_works_with_all_other_tables(database: Any) -> None:
     tables = database.sql(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN"
-        " ('audit_logs', 'audit_seals', 'audit_anchors', 'taken_words', 'user_management_version')"
-        " AND tablename NOT LIKE 'lock%'"
+        " ('audit_logs', 'audit_seals', 'audit_anchors', 'imported_rows', 'taken_words',"
+        " 'user_management_version') AND tablename NOT LIKE 'lock%'"
     ).splitlines()
     assert len(tables) == 19
     for table in tables:
@@ -141,6 +141,18 @@ def test_the_service_works_with_all_other_tables(database: Any) -> None:
         )
         assert rights == "DELETE,INSERT,SELECT,UPDATE", table
     database.sql("UPDATE users SET bio = 'x'; DELETE FROM users", user="slm_service")
+
+
+def test_the_service_adds_and_reads_what_was_imported_only(database: Any) -> None:
+    statements = [
+        "INSERT INTO imported_rows (source, key, user_id) SELECT 'config', '\\x01', id FROM users",
+        "SELECT source, key, user_id FROM imported_rows",
+    ]
+    assert allowed(database, "slm_service", statements) == statements
+    edits = ["UPDATE imported_rows SET key = '\\x02'", "DELETE FROM imported_rows"]
+    assert allowed(database, "slm_service", edits) == []
+    database.sql("DELETE FROM users", user="slm_service")
+    assert database.sql("SELECT source, user_id FROM imported_rows") == "config|"
 
 
 def test_the_service_reads_the_version_and_cannot_write_it(database: Any) -> None:

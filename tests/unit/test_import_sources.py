@@ -360,6 +360,7 @@ def test_autobots_configuration() -> None:
     assert ada == Candidate(
         place="allowed_users.Ada",
         username="ada",
+        key="Ada",
         email="ada@example.org",
         password_hash=HASH,
         display_name="Ada",
@@ -425,6 +426,7 @@ def test_the_fleets_table_in_sqlite(tmp_path: Path) -> None:
     assert admin == Candidate(
         place="id 1",
         username="admin",
+        key="admin",
         email="admin@autobot.local",
         has_made_up_email=True,
         password_hash=HASH,

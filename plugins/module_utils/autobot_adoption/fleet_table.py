@@ -144,7 +144,8 @@ def plan(rows: list[Row], people: list[Person], imported: dict[str, str]) -> Ret
             if person["active"] and person["hash"]:
                 done.unreadable.append(person["username"])
         done.changes.append(change)
-    taken = {comparable(names.get(row["id"], row["username"])) for row in rows}
+    taken = {comparable(it) for it in names.values()}
+    taken |= {comparable(row["username"]) for row in rows if row["id"] not in names}
     known = {person["id"] for person in whose.values() if person}
     for person in people:
         if person["id"] in known or not (person["active"] and person["passes"]):
@@ -153,7 +154,7 @@ def plan(rows: list[Row], people: list[Person], imported: dict[str, str]) -> Ret
         if not is_readable(person):
             done.unreadable.append(name)
         elif comparable(name) in taken or len(name) > NAME_LENGTH:
-            done.kept_names.append(f"({name} here)")
+            done.kept_names.append(f"nobody ({name} here)")
         else:
             done.added.append({"username": name, "hash": person["hash"], "admin": person["admin"]})
     done.unreadable.sort()
