@@ -129,6 +129,78 @@ def test_what_is_in_the_way_of_one_host_keeps_all_from_going_back() -> None:
     assert not any("when" in task for task in decide)
 
 
+def noted(role: str, path: str, fact: str, **variables: Any) -> Any:
+    """What a task of a role notes as a fact."""
+    tasks = yaml.safe_load((ROOT / "roles" / role / "tasks" / path).read_text())
+    (task,) = [it for it in tasks if fact in it.get("ansible.builtin.set_fact", {})]
+    own = yaml.safe_load((ROOT / "roles" / role / "vars/main.yml").read_text())
+    template = task["ansible.builtin.set_fact"][fact]
+    known = trusted({**own, **task.get("vars", {})}) | variables
+    return Templar(DataLoader(), variables=known).template(trust_as_template(template))
+
+
+def trusted(value: Any) -> Any:
+    """Templates in a file of the project."""
+    if isinstance(value, dict):
+        return {key: trusted(it) for key, it in value.items()}
+    if isinstance(value, list):
+        return [trusted(it) for it in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+@pytest.mark.parametrize("path", ["/etc/nginx/nginx.conf", "/etc/systemd/system/a.service"])
+def test_a_host_notes_what_is_in_its_way(path: str, is_refused: bool) -> None:
+    conflict = {"path": path, "kept": f"/kept{path}", "was": "there"}
+    refused = {"failed": False, "msg": "What was there before is refused: line 3."}
+    blocks = noted(
+        *("takeover", "plan.yml", "takeover_blocks"),
+        inventory_hostname="slm",
+        takeover_plan=plan(conflicts=[conflict]),
+        takeover_judged_nginx=refused if is_refused else plan(),
+        takeover_judged_postgresql={"skipped": True, "changed": False},
+    )
+    expected = []
+    if "nginx" in path:
+        expected.append(f"slm: changed by somebody else since the last deployment: {path} (")
+    if is_refused:
+        expected.append("slm: What was there before is refused: line 3.")
+    assert len(blocks) == len(expected)
+    assert all(said.startswith(start) for said, start in zip(blocks, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("reached", "problems", "expected"),
+    [
+        ({"state": "started"}, [], []),
+        ({"skipped": True}, [], []),
+        (
+            {"failed": False, "msg": "Timeout"},
+            ["URL leads to elsewhere"],
+            [
+                "AutoBot's database goes back to 192.0.2.99:5432/people, which redis cannot reach."
+                " Let it answer, and run again.",
+                "backend /etc/a.env URL leads to elsewhere. Undo that change, and run again.",
+            ],
+        ),
+    ],
+)
+def test_where_autobots_database_goes_back_to_must_answer(
+    reached: dict[str, Any], problems: list[str], expected: list[str]
+) -> None:
+    item = {"host": "backend", "file": "/etc/a.env"}
+    blocks = noted(
+        *("adoption", "undo_look.yml", "adoption_blocks"),
+        inventory_hostname="redis",
+        adoption_source={"address": "192.0.2.99", "database": "people"},
+        adoption_source_hosts=[],
+        adoption_reached=reached,
+        adoption_settings={"results": [{"item": item, "problems": problems}]},
+        site_domain="example",
+    )
+    assert blocks == expected
+
+
 def test_a_conflict_is_named_with_its_first_copy() -> None:
     listed = [
         {"path": "/etc/nginx/a", "kept": "/kept/a", "was": "there"},
