@@ -62,6 +62,7 @@ class Undone:
     shown: Run
     refused: Run
     killed: list[str]
+    left_out: Run
     hindered: Run
     run: Run
     answers: list[Answer]
@@ -111,7 +112,7 @@ def people_change() -> None:
 
 @pytest.fixture(scope="module")
 def undone(deployment: Deployment) -> Undone:
-    """Shown, refused, killed, hindered by what somebody has changed, and completed."""
+    """Shown, refused, killed, without a host, hindered by what somebody changed, completed."""
     assert deployment.run.status == 0, deployment.run.tail()
     people_change()
     since = time.time()
@@ -128,6 +129,7 @@ def undone(deployment: Deployment) -> Undone:
             killed.append(line)
             if line.startswith(KILLED_AT):
                 break
+    left_out = typed(f"{UNDO} -e takeover_without=backend")
     hindered = typed(UNDO)
     # As the message says: it was not there before, so it goes; theirs stays theirs.
     assert kept != must("backend", "cat", EDITED)
@@ -136,7 +138,7 @@ def undone(deployment: Deployment) -> Undone:
     asked = wait_for_answers(since, time.time())
     after = {name: state(name) for name in HOSTS}
     must("backend", "rm", THEIRS)
-    return Undone(shown, refused, killed, hindered, run, asked, after)
+    return Undone(shown, refused, killed, left_out, hindered, run, asked, after)
 
 
 def test_what_would_be_put_back_is_shown_and_nothing_is_done(undone: Undone) -> None:
@@ -168,6 +170,14 @@ def test_what_somebody_has_changed_is_named_and_all_else_is_put_back(undone: Und
     assert undone.run.status == 0, undone.run.tail()
 
 
+def test_a_host_that_is_left_out_by_name_stays_as_it_is(undone: Undone) -> None:
+    assert undone.left_out.status == 0, undone.left_out.tail()
+    assert undone.left_out.changed["backend"] == 0
+    assert min(undone.left_out.changed[name] for name in ("slm", "redis")) > 0
+    # The next run finds the others as they are to be.
+    assert undone.hindered.changed["redis"] == 0
+
+
 def test_a_run_that_was_killed_is_completed_by_the_next(undone: Undone) -> None:
     """The tests below judge what they have come to."""
     assert undone.killed[-1].startswith(KILLED_AT), "".join(undone.killed[-60:])
@@ -181,7 +191,7 @@ def test_nobody_loses_an_answer_but_while_autobots_service_restarts(
     cut = cuts(undone.answers)
     figure(
         "way back",
-        f"{undone.hindered.seconds:.0f} s, {len(undone.answers)} questions, machines lost"
+        f"{undone.left_out.seconds:.0f} s, {len(undone.answers)} questions, machines lost"
         f" {len(machines)}, people {len(people)} within {span(people):.1f} s, cuts {dict(cut)}",
     )
     assert len(undone.answers) > 100
@@ -205,7 +215,7 @@ def test_only_what_is_listed_differs_from_before(
     assert after.rules == before.rules
     assert after.listeners == before.listeners
     # What was completed by a run is in its report.
-    reports = undone.hindered.output + undone.run.output
+    reports = undone.left_out.output + undone.hindered.output + undone.run.output
     changed = changed_paths(before, after)
     assert {path for path in changed if f'"{path}"' not in reports} == set()
     # What deployments write is not among it, and packages stay.

@@ -70,7 +70,9 @@ class Host(NamedTuple):
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     copies, module = load_module("first_copies"), load_module("put_back")
     known = importlib.import_module("ansible.module_utils.autobot_before")
+    # What this machine has is of no interest.
     monkeypatch.setattr(copies, "RUNNING", {})
+    monkeypatch.setattr(copies, "CLUSTERS", ["no-such-program"])
     monkeypatch.setattr(module, "SYSTEMD", tmp_path / "systemd")
     for name in ("nginx/available", "nginx/enabled", "nginx/conf.d", "systemd/some.wants"):
         (tmp_path / name).mkdir(parents=True)
