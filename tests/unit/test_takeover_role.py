@@ -69,10 +69,11 @@ def test_who_asks_is_answered_by_others_before_ours_stop() -> None:
     ]
     assert included == [
         ("adoption", "undo_look"),
+        ("takeover", "rehearse"),
         ("takeover", "serve"),
         ("takeover", "give_back"),
         ("adoption", "undo_services"),
-        ("adoption", "undo_imports"),
+        ("takeover", "give_back_table"),
         ("takeover", "undo"),
         ("takeover", "report"),
     ]
