@@ -352,7 +352,8 @@ def store_notes(host: Host) -> list[str]:
         if store["users"] and store not in used:
             found.append(
                 f"{of} has {counted(store['users'], 'user')} and is not the one that the run uses. "
-                "It stays as it is; see docs/import.md for taking them over."
+                "Its people cannot log in unless adoption_source or adoption_imports names it: "
+                'docs/operations.md, "The move".'
             )
         found += [f"{of}: {shown(it['user'])}: {shown(it['reason'])}" for it in store["problems"]]
     return found
