@@ -159,11 +159,12 @@ class Session:
 
     def lines(self, script: str) -> Iterator[str]:
         """The rows of statements as psql writes them: those of COPY … TO STDOUT, one a line."""
-        return self._asked([script])
+        return self._asked([script, "\n;"])
 
     def load(self, target: str, lines: Iterable[str]) -> None:
         """Rows for a table, as COPY writes them."""
         rows = (f"{line}\n" for line in lines)
+        # No semicolon behind the rows: psql of 17.12 would ignore all that follows it.
         for _ in self._asked(chain([f"COPY {target} FROM STDIN;\n"], rows, ["\\."])):
             pass
 
@@ -174,7 +175,7 @@ class Session:
         answers = self._stream(self._process.stdout)
         try:
             requests.writelines(script)
-            requests.write(f"\n;\n\\echo '{end}'\n")
+            requests.write(f"\n\\echo '{end}'\n")
             requests.flush()
         except BrokenPipeError:
             pass  # It has said why.
