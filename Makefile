@@ -52,7 +52,7 @@ stages: alone $(OTHER_SITES)
 	molecule destroy
 
 services:
-	@scripts/stage.py --give-way $@ 900 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
+	@scripts/stage.py --give-way $@ 1500 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
 	@scripts/stage.py --give-way $@ 450 $(MAKE) --no-print-directory BESIDE=1 lint unit
