@@ -2,8 +2,11 @@
 
 import json
 import re
+import shlex
+import subprocess
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,3 +273,22 @@ def test_each_error_of_nginx_is_a_problem_in_json(pages: str) -> None:
         inherited = LOCATIONS["location ^~ /.problem/"]["add_header"]
         more = MORE.get(status)
         assert says == ({"add_header": [*inherited, more]} if more else {})
+
+
+def test_a_site_is_checked_as_the_user_that_serves(tmp_path: Path) -> None:
+    """Else nginx gives its directories of uploads to another, and uploads fail until it reloads."""
+    files = yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text())["service_site_files"]
+    (command,) = (each["validate"] for each in files if "validate" in each)
+    whole, nginx = tmp_path / "nginx.conf", tmp_path / "nginx"
+    whole.write_text("# user nobody;\nuser www-data;\nworker_processes auto;\n")
+    nginx.write_text('#!/bin/sh\ncat "$4"\nexit 3\n')
+    nginx.chmod(0o755)
+    run = subprocess.run(
+        shlex.split(command.replace("/etc/nginx/nginx.conf", str(whole)) % "/x/site.conf"),
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 3, run.stderr
+    assert run.stdout == "user www-data;\nevents {} http { include /x/site.conf; }\n"

@@ -45,7 +45,8 @@ JUDGES = {
         " {{ postgresql_tls_certificate }} {{ postgresql_tls_key }}"
     ),
     "/etc/nginx/conf.d/autobot-{{ service_name }}.conf": (
-        'sh -c \'whole=$(mktemp) && echo "events {} http { include $0; }" >"$whole" &&'
+        'sh -c \'whole=$(mktemp) && { sed -n "/^ *user /p" /etc/nginx/nginx.conf;'
+        ' echo "events {} http { include $0; }"; } >"$whole" &&'
         ' nginx -t -q -c "$whole"; status=$?; rm -f "$whole"; exit $status\' %s'
     ),
 }
