@@ -151,6 +151,8 @@ def test_autobots_people_log_in_with_the_passwords_that_they_had(deployment: Dep
             headers = {"Authorization": f"Bearer {login.json()['token']}"}
             claims = client.get("/api/chats", headers=headers).json()["claims"]
             assert (claims["username"], claims["role"]) == (name, role)
+        # Whoever sends neither a header nor the cookie.
+        client.cookies.clear()
         assert client.get("/api/chats").status_code == 401
         assert client.get("/nginx-health").text == "healthy\n"
 
@@ -159,8 +161,8 @@ def test_who_still_uses_autobots_old_ways_is_listed(deployment: Deployment) -> N
     assert deployment.run.status == 0, deployment.run.tail()
     said = typed_on("slm", "sudo slm doctor --takeover")
     assert said.status == 0, said.text
-    assert re.search(r"slm logins .*kira", said.stdout), said.stdout
-    assert re.search(r"autobot other roles .*slm_app", said.stdout), said.stdout
+    assert re.search(r"slm logins\s.*kira", said.stdout), said.stdout
+    assert re.search(r"autobot other roles\s.*slm_app", said.stdout), said.stdout
 
 
 def fenced(deployment: Deployment) -> float:
