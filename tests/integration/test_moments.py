@@ -18,7 +18,7 @@ UNWRITTEN = {
     "user_sso_links",
 }
 # Written as the server's own time only.
-NOW_ONLY = {("auth_sessions", "authenticated_at")}
+NOW_ONLY = {("auth_sessions", "authenticated_at"), ("imported_rows", "created_at")}
 ADA = "INSERT INTO users (username, email{}) VALUES ('ada', 'ada@x'{})"
 ORGANIZATION = "00000000-0000-4000-8000-000000000001"
 REFUSED = "A moment before 1970"

@@ -51,7 +51,7 @@ KEEPERS, OTHERS = "Fleet-keeper-1", "Everyday-robot-2"
 # What people chose on our pages; who was disabled, and who is new, with what they were given.
 CHOSEN = "copper-lantern-meadow-84"
 DISABLED = ("fay", "gus", "hana")
-NEW_KEEPERS, NEW = ("nina", "nora"), tuple(f"new-{number}" for number in range(8))
+NEW_KEEPERS, NEW = ("nina", "nora"), tuple(f"new_{number}" for number in range(8))
 GIVEN = "granite-otter-quilt-52"
 
 

@@ -16,7 +16,8 @@ SELECT json_build_object(
         ) AS refused (message)
     ),
     'behind', EXISTS (SELECT FROM pg_settings WHERE pending_restart) OR pg_conf_load_time() < (
-        SELECT max((pg_stat_file(file)).modification)
+        -- What a run in check mode has not written is missing.
+        SELECT coalesce(max((pg_stat_file(file, true)).modification), 'infinity')
         FROM unnest(ARRAY[:files]) AS file
     )
 );
