@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import role_vars
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from role_files import ROOT, role_vars
 from role_play import play_roles
 
 FLEET = "postgresql://slm_app@{}/slm"
@@ -56,6 +59,17 @@ def test_what_does_not_go_back_is_said() -> None:
         "slm-table /var/lib/slm/slm.db: what its people have changed here does not go back.",
         "config /srv/settings.json: what its people have changed here does not go back.",
     ]
+
+
+def test_where_all_goes_back_nothing_is_said() -> None:
+    """Of such a template Ansible makes no text at all, which no filter of text takes."""
+    tasks = yaml.safe_load((ROOT / "roles/adoption/tasks/undo_imports.yml").read_text())
+    (condition,) = [task["when"] for task in tasks if "debug" in "".join(task)]
+    given = {"adoption_imports": [], "adoption_tables": {"results": []}, **SITE}
+    own = yaml.safe_load((ROOT / "roles/adoption/vars/main.yml").read_text())
+    known = {"adoption_of_tables": trust_as_template(own["adoption_of_tables"])}
+    templar = Templar(DataLoader(), variables=given | known | {"adoption_tables_here": []})
+    assert templar.template(trust_as_template(f"{{{{ {condition} }}}}")) is False
 
 
 PLAY = """
