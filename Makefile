@@ -55,7 +55,7 @@ services:
 	@scripts/stage.py --give-way $@ 1500 pytest $(COVERAGE) --numprocesses auto -m "not alone" tests/integration tests/api
 
 checks:
-	@scripts/stage.py --give-way $@ 450 $(MAKE) --no-print-directory BESIDE=1 lint unit
+	@scripts/stage.py --give-way $@ 600 $(MAKE) --no-print-directory BESIDE=1 lint unit
 
 deploy:
 	@scripts/stage.py $@ 500 sh -c 'molecule destroy && molecule check && molecule converge && molecule idempotence'
