@@ -548,7 +548,7 @@ class Move:
             return
         with Session(self.target, self.incoming) as session:
             with Session(self.target, self.name) as here:
-                carry_credentials(here, session)
+                carry(here, session, "public.user_credentials", "DELETE FROM {rows}")
             known = {it[0] for it in session.query(PEOPLE)}
         lost = [name for key, name, _ in self._own_people() if key not in known]
         if lost:
@@ -562,13 +562,8 @@ class Move:
         known = "SELECT 1 WHERE to_regclass('public.imported_rows') NOTNULL"
         if not self.target.run(self.name, known) or not self.target.run(self.incoming, known):
             return
-        rows = self.target.run(self.name, "SELECT to_json(r) FROM public.imported_rows r")
-        self.target.run(
-            self.incoming,
-            "INSERT INTO public.imported_rows SELECT r.source, r.key, users.id, r.created_at FROM "
-            f"json_populate_recordset(NULL::public.imported_rows, {array_of(rows)}) r "
-            "LEFT JOIN public.users ON users.id = r.user_id ON CONFLICT DO NOTHING",
-        )
+        with Session(self.target, self.incoming) as there, Session(self.target, self.name) as here:
+            carry(here, there, "public.imported_rows", "UPDATE {rows} SET user_id = NULL")
 
     def open(self) -> bool:
         """Let databases be connected to that a switch which was killed has left shut."""
@@ -576,19 +571,21 @@ class Move:
         return allow(self.target, *names)
 
 
-def carry_credentials(here: Session, there: Session) -> None:
-    """What is special about passwords of people who came, where nothing is yet."""
-    table = "public.user_credentials"
+def carry(here: Session, there: Session, table: str, without_user: str) -> None:
+    """Rows of a table about people, where nothing is yet; what becomes of those of nobody there is
+    said by the beginning of a statement.
+    """
     one, other = (columns_of(side)[table] for side in (here, there))
-    columns = [it for it in one if it in other]
-    listed = ", ".join(map(identifier, columns))
+    listed = ", ".join(identifier(it) for it in one if it in other)
+    rows = "pg_temp.carried"
     there.query(
-        f"BEGIN; CREATE TEMPORARY TABLE carried AS SELECT {listed} FROM {table} WITH NO DATA"
+        f"BEGIN; CREATE TEMPORARY TABLE carried ON COMMIT DROP AS SELECT {listed} FROM {table} "
+        "WITH NO DATA"
     )
-    there.load("pg_temp.carried", here.lines(f"COPY (SELECT {listed} FROM {table}) TO STDOUT"))
+    there.load(rows, here.lines(f"COPY (SELECT {listed} FROM {table}) TO STDOUT"))
     there.query(
-        f"INSERT INTO {table} ({listed}) SELECT {listed} FROM pg_temp.carried "
-        "WHERE user_id IN (SELECT id FROM public.users) ON CONFLICT DO NOTHING; COMMIT"
+        f"{without_user.format(rows=rows)} WHERE user_id NOT IN (SELECT id FROM public.users);"
+        f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {rows} ON CONFLICT DO NOTHING; COMMIT"
     )
 
 
@@ -604,11 +601,6 @@ def has_password(user: str, password: str, stored: str) -> bool:
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, int(parts["iterations"]))
     key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     return base64.b64decode(parts["key"]) == key
-
-
-def array_of(rows: list[list[str]]) -> str:
-    """Rows of JSON as a literal of their array."""
-    return literal("[" + ",".join(row for (row,) in rows) + "]")
 
 
 def is_fenced(session: Session) -> bool:
