@@ -113,11 +113,10 @@ def _of_route(route: Mapping[str, Any], subnet: IPv4Network) -> Iterator[str]:
         return
     if url.scheme == "https" and not route.get("name"):
         yield "`name` is missing: the name in the certificate of an https URL."
-    if route.get("websocket") and not (
-        url.scheme == "http"
-        and (host == "localhost" or _is(IPv4Address, host))
-        and (host == "localhost" or IPv4Address(host).is_loopback or IPv4Address(host) in subnet)
-    ):
+    is_near = host == "localhost" or (
+        _is(IPv4Address, host) and (IPv4Address(host).is_loopback or IPv4Address(host) in subnet)
+    )
+    if route.get("websocket") and not (url.scheme == "http" and is_near):
         yield (
             f"WebSockets go over http to an IPv4 address of this host or of {subnet}, and "
             f"`to` is {route['to']}. Leave `websocket` out, or give another URL."
