@@ -6,12 +6,14 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from moving_site import PEOPLE, WRITE, Site, filled
 from role_files import ROOT
 
 from autobot_adoption import catching_up, moving
-from autobot_adoption.servers import MoveError
+from autobot_adoption.servers import MoveError, Session, identifier
 from autobot_adoption.servers import words as complaint
 
 
@@ -746,6 +748,44 @@ def test_what_the_source_would_refuse_is_said_without_the_row(site: Site) -> Non
             step()
         for value in ("secret", "xxxx", "zed"):
             assert value not in str(refused.value)
+
+
+def test_who_holds_a_lock_makes_nobody_wait_for_ever(site: Site) -> None:
+    assert site.move.source.run("people", "SHOW lock_timeout") == [["1min"]]
+    hurried = replace(site.move.source, options={"lock_timeout": "1s"})
+    with Session(site.move.source, "people") as other:
+        other.query("BEGIN; LOCK TABLE public.users")
+        (problem,) = replace(site.move, source=hurried).look()["problems"]
+    assert "lock timeout" in problem
+
+
+def test_the_name_of_a_database_can_have_quotes(site: Site) -> None:
+    name = r"o'dd \ name"
+    site.move.target.run("postgres", f"CREATE DATABASE {identifier(name)}")
+    assert site.move.target.run(name, "SELECT current_database()") == [[name]]
+    site.move.target.run("postgres", f"DROP DATABASE {identifier(name)} WITH (FORCE)")
+
+
+def test_a_host_that_is_gone_is_noticed(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        away = replace(site.move.source, host="127.0.0.1", port=port)
+        with Session(away, "people"):
+            connection, _ = silent.accept()
+            with connection:
+                # /proc/net/tcp: the peer's port, and the timer that is active; 02 is keepalive.
+                peer = f":{port:04X} 01"
+                begin = time.monotonic()
+                while "02:" not in (line := connected(peer)):
+                    assert time.monotonic() - begin < 30, line
+                    time.sleep(0.05)
+                remaining = int(line.split(" 02:")[1].split()[0], 16)
+    assert remaining <= 15 * os.sysconf("SC_CLK_TCK")
+
+
+def connected(peer: str) -> str:
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    return next((line for line in lines if peer in line), "")
 
 
 def test_a_complaint_quotes_no_row() -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from .catching_up import UnsuitedError, catch_up, follow_sequences, replay
 from .contents import FENCE, TABLE_NAMES, TABLES, Contents, differences, digests
 from .returning import as_autobot_has_it, shape_differences, unreadable
-from .servers import MoveError, Server, Session, identifier, literal, words
+from .servers import LOCK_TIMEOUT, MoveError, Server, Session, identifier, literal, words
 
 OLDEST = 14
 # AutoBot's processes, with their pools; the firewall counts with as many.
@@ -318,7 +318,8 @@ class Move:
                 "--no-subscriptions",
                 "--no-tablespaces",
                 f"--snapshot={snapshot}",
-                f"--dbname={self.database}",
+                f"--lock-wait-timeout={LOCK_TIMEOUT}",
+                f"--dbname={self.source.connection(self.database)}",
                 stdout=subprocess.PIPE,
                 stderr=said,
             )
@@ -329,7 +330,7 @@ class Move:
                 "--no-privileges",
                 f"--role={self.source.user}",
                 "--exit-on-error",
-                f"--dbname={self.incoming}",
+                f"--dbname={self.target.connection(self.incoming)}",
                 stdin=dump.stdout,
                 stderr=said,
             )

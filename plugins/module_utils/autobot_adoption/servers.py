@@ -12,6 +12,9 @@ from itertools import chain
 from typing import IO, Any
 
 CONNECT_SECONDS = "10"
+LOCK_TIMEOUT = "60s"
+# A host that is gone ends what waits for it after half a minute, not after the kernel's two hours.
+KEEPALIVES = "keepalives_idle=15 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000"
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # Rows read alike on both servers, names mean what the catalog calls so; the fence is for others.
 OPTIONS = {
@@ -24,6 +27,7 @@ OPTIONS = {
     "search_path": "pg_catalog",
     "default_transaction_read_only": "off",
     "statement_timeout": "0",
+    "lock_timeout": LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": "0",
 }
 # Fields of a complaint that quote rows or statements, and what ends them.
@@ -97,6 +101,12 @@ class Server:
         }
         return {name: value for name, value in told.items() if value}
 
+    @staticmethod
+    def connection(database: str) -> str:
+        """A database as the programs' option --dbname has it."""
+        quoted = database.replace("\\", "\\\\").replace("'", "\\'")
+        return f"dbname='{quoted}' {KEEPALIVES}"
+
     def start(self, program: str, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
         """One of PostgreSQL's programs, as the account. It can reach no terminal for a password."""
         command = [f"{self.programs}/{program}", *arguments]
@@ -135,7 +145,7 @@ class Session:
             # The rest of a complaint quotes rows.
             "--set=VERBOSITY=terse",
             "--field-separator=\x1f",
-            f"--dbname={database}",
+            f"--dbname={server.connection(database)}",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
