@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI
 
-from user_management.middleware.verification import (
+from user_management_web.verification import (
     AuthenticatedUser,
     CurrentUserDep,
     Permission,

@@ -6,11 +6,11 @@ from autobot_backend import auth
 from autobot_backend.openapi import DESCRIPTION, EXAMPLES
 from autobot_backend.origins import FrontendOrigins
 from user_management.config import Settings
-from user_management.middleware.application import create_application
-from user_management.middleware.caller import get_current_user
-from user_management.middleware.gateway import Question
-from user_management.middleware.openapi import describe
 from user_management.population import Population
+from user_management_web.application import create_application
+from user_management_web.caller import get_current_user
+from user_management_web.gateway import Question
+from user_management_web.openapi import describe
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -18,22 +18,25 @@ from autobot_backend.schemas import (
 )
 from user_management.autobot_roles import AutobotRole
 from user_management.errors import NotAuthenticated, TooManyAttempts
-from user_management.middleware.caller import (
+from user_management.schemas.auth import LoginRequest, PasswordChange, RefreshRequest
+from user_management.security.autobot_tokens import Claims
+from user_management.services import AuthenticatedUser, Grant
+from user_management_web.caller import (
     BearerClaimsDep,
     CurrentUserDep,
     OriginDep,
     SessionUserDep,
     get_session_user,
 )
-from user_management.middleware.gateway import keep_gateway_cookie
-from user_management.middleware.login import (
+from user_management_web.gateway import keep_gateway_cookie
+from user_management_web.login import (
     DeviceDep,
     LoginServiceDep,
     OwnServiceDep,
     keep_device,
     log_out,
 )
-from user_management.middleware.problems import (
+from user_management_web.problems import (
     BODY,
     LOGIN,
     PASSWORD_CHANGE,
@@ -41,11 +44,8 @@ from user_management.middleware.problems import (
     SESSION,
     problem_responses,
 )
-from user_management.middleware.rbac import public
-from user_management.middleware.resources import IssuedToken, Resources, ResourcesDep
-from user_management.schemas.auth import LoginRequest, PasswordChange, RefreshRequest
-from user_management.security.autobot_tokens import Claims
-from user_management.services import AuthenticatedUser, Grant
+from user_management_web.rbac import public
+from user_management_web.resources import IssuedToken, Resources, ResourcesDep
 
 router = APIRouter(
     prefix="/auth", tags=["authentication"], responses=problem_responses("internal_error")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from user_management.middleware.openapi import write
+from user_management_web.openapi import write
 
 DESCRIPTION: Final = (
     "Lets application users in, and manages nobody. "

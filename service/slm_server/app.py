@@ -24,10 +24,10 @@ from slm_server.passing import PASSES
 from slm_server.sealing import sealing
 from slm_server.unblocking import unblocking
 from user_management.config import Settings
-from user_management.middleware.application import create_application
-from user_management.middleware.gateway import Question
-from user_management.middleware.openapi import describe
 from user_management.population import Population
+from user_management_web.application import create_application
+from user_management_web.gateway import Question
+from user_management_web.openapi import describe
 
 
 @asynccontextmanager

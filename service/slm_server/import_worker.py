@@ -19,8 +19,6 @@ from sqlalchemy import text
 from user_management.config import DatabaseSettings
 from user_management.database import Database
 from user_management.errors import DomainError, ImportRunning, UnusableFile
-from user_management.middleware.logs import configure_logging
-from user_management.middleware.problems import problem_body
 from user_management.population import Population
 from user_management.services import RequestContext
 from user_management.services.locks import Lock, try_hold
@@ -28,6 +26,8 @@ from user_management.transfer.importer import Importer
 from user_management.transfer.lines import SourceError
 from user_management.transfer.report import line, outcome_line, summary_line
 from user_management.transfer.sources import SourceKind, file_source
+from user_management_web.logs import configure_logging
+from user_management_web.problems import problem_body
 
 _NICENESS: Final = 10
 # Bytes. The largest file takes a quarter; one that is made to take more ends this process only.

@@ -20,8 +20,8 @@ import slm_server
 from slm_server import import_worker
 from slm_server.import_worker import Job
 from user_management.errors import StorageFull, UnusableFile
-from user_management.middleware.problems import problem, problem_body
 from user_management.transfer.report import line
+from user_management_web.problems import problem, problem_body
 
 _PIECE: Final = 2**16  # bytes
 _PATIENCE: Final = 1.0  # seconds between two looks whether the client is still there

@@ -12,9 +12,9 @@ from fastapi import APIRouter
 
 from slm_server.api.matrix import HOLDERS, Row, contexts, rows
 from slm_server.app import create_app
-from user_management.middleware.rbac import LEAVING, LOGGED_IN, ONE_TIME, PUBLIC, access_of
 from user_management.permissions import SYSTEM_ROLES
 from user_management.population import Population
+from user_management_web.rbac import LEAVING, LOGGED_IN, ONE_TIME, PUBLIC, access_of
 
 ROOT = Path(__file__).parents[2]
 # What a caller is told who may not come in.

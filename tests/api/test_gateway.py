@@ -14,8 +14,8 @@ from applications import Backend, Databases, Door, RunBackend, RunDoor, RunSite,
 from jose import jwt
 
 from user_management.database import Database
-from user_management.middleware import gateway
 from user_management.population import Population
+from user_management_web import gateway
 
 SLM, AUTOBOT = Population
 # What AutoBot signs its tokens with; and where browsers send the gateway's cookie.

@@ -16,8 +16,8 @@ from jose import jwt
 
 from slm_server.passing import PASSES
 from user_management.errors import DatabaseUnavailable
-from user_management.middleware import relay
 from user_management.population import Population
+from user_management_web import relay
 
 SLM = Population.SLM
 SESSION = "e2d4f6a8-0b1c-4d3e-9f5a-6b7c8d9e0f65"

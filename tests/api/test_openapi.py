@@ -21,8 +21,8 @@ from autobot_backend.app import create_app as create_backend
 from autobot_backend.openapi import EXAMPLES as BACKEND_EXAMPLES
 from slm_server.api.examples import EXAMPLES as SLM_EXAMPLES
 from slm_server.app import create_app
-from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
 from user_management.population import Population
+from user_management_web.problems import MEDIA_TYPE, PROBLEMS
 
 ROOT = Path(__file__).parents[2]
 FUZZING = ROOT / "tests/support/fuzzing"

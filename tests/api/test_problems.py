@@ -12,9 +12,9 @@ from applications import Site
 from fastapi import APIRouter
 
 from user_management.errors import DomainError
-from user_management.middleware.logs import configure_logging
-from user_management.middleware.problems import MEDIA_TYPE, PROBLEMS
 from user_management.population import Population
+from user_management_web.logs import configure_logging
+from user_management_web.problems import MEDIA_TYPE, PROBLEMS
 
 
 def problem_of(response: httpx2.Response, code: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 
 from slm_server.api.matrix import contexts
 from slm_server.app import create_app
-from user_management.middleware.rbac import asks_for_recent_authentication
 from user_management.population import Population
 from user_management.services import UserService
+from user_management_web.rbac import asks_for_recent_authentication
 
 WRONG = "not-the-password-11"
 NEW_PASSWORD = "granite-otter-quilt-52"

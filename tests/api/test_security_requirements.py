@@ -19,8 +19,8 @@ import pytest
 from applications import Site
 
 from slm_server.app import create_app
-from user_management.middleware.logs import configure_logging
 from user_management.population import Population
+from user_management_web.logs import configure_logging
 
 NEW_PASSWORD = "granite-otter-quilt-52"
 SOMEBODYS_PASSWORD = "amber-lantern-41-harbour"

@@ -151,7 +151,7 @@ def test_a_release_judges_its_settings_itself(site: Site, before: dict[str, str]
         ),
         (
             MIGRATION,
-            {"backend": ("user_management/middleware/health.py", "/ready", "/never")},
+            {"backend": ("user_management_web/health.py", "/ready", "/never")},
             "Ask from outside whether the release serves",
         ),
     ],

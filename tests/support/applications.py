@@ -24,10 +24,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from autobot_backend.app import create_app as create_backend
 from slm_server.app import create_app
 from user_management.config import Settings
-from user_management.middleware.resources import Resources
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
 from user_management.services import OPERATOR, RequestContext, UserService
+from user_management_web.resources import Resources
 
 # The lowest that bcrypt takes: what is tested here are rules, not hashes.
 BCRYPT_COST = 4
@@ -408,7 +408,7 @@ async def started(create: Callable[[], FastAPI], settings: Settings) -> AsyncIte
     next. What a test does to it ends with its settings and resources, which each start makes anew.
     """
     app = _idle[create].pop() if _idle[create] else create()
-    with patch("user_management.middleware.application.load_settings", lambda: settings):
+    with patch("user_management_web.application.load_settings", lambda: settings):
         async with app.router.lifespan_context(app):
             yield app
     _idle[create].append(app)

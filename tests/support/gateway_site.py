@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from role_files import ROOT, load_file, load_filter, render
 
-from user_management.middleware.protocol import ProxiedProtocol
-from user_management.middleware.relay import Relay
+from user_management_web.protocol import ProxiedProtocol
+from user_management_web.relay import Relay
 
 SECRET = "an-old-secret-of-autobot"
 MACHINE, STRANGER = "127.0.0.1", "127.0.0.2"

@@ -415,7 +415,9 @@ def test_the_projects_wheel_is_reproducible_and_whole(builder: Any, tmp_path: Pa
     assert wheels[0].read_bytes() == wheels[1].read_bytes()
     with zipfile.ZipFile(wheels[0]) as wheel:
         packages = {name.split("/")[0] for name in wheel.namelist() if name.endswith(".py")}
-    assert packages == {"autobot_backend", "slm_server", "user_management"}
+    assert packages == {
+        *("autobot_backend", "slm_server", "user_management", "user_management_web")
+    }
 
 
 def test_main_prints_one_json_object(

@@ -8,7 +8,7 @@ from mypy import api
 ROOT = Path(__file__).parents[2]
 SOURCE = """
 from user_management.database import SlmSession
-from user_management.middleware.resources import Resources
+from user_management_web.resources import Resources
 from user_management.population import Population
 
 async def of_fleet_administrators(session: SlmSession) -> None: ...

@@ -8,7 +8,7 @@ import tomllib
 import pytest
 from role_files import ROOT
 
-from user_management.middleware.openapi import version
+from user_management_web.openapi import version
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 SECTION = re.compile(r"^## (.+)\n((?:(?!## ).*\n)*)", re.MULTILINE)

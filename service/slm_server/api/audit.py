@@ -13,10 +13,6 @@ from slm_server.api.downloads import DownloadDep
 from slm_server.api.paging import CursorPageDep, next_cursor
 from slm_server.api.routes import CONFIRMED, RECENTLY
 from slm_server.audit_export import MEDIA_TYPES, chain, export, shaped
-from user_management.middleware.caller import OriginDep, context_of
-from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import require_permission
-from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -24,6 +20,10 @@ from user_management.schemas.audit import AuditLogListResponse, AuditLogResponse
 from user_management.schemas.fields import TEXT_PATTERN, Moment
 from user_management.services import AuditService, AuthenticatedUser, RequestContext
 from user_management.services.audit_reading import AuditFilter, AuditReader
+from user_management_web.caller import OriginDep, context_of
+from user_management_web.problems import problem_responses
+from user_management_web.rbac import require_permission
+from user_management_web.resources import Resources, ResourcesDep
 
 # More actions than there are.
 _MAX_ACTIONS = 100

@@ -3,27 +3,6 @@
 from fastapi import APIRouter, Depends, Request, Response
 
 from user_management.errors import NotAuthenticated
-from user_management.middleware.caller import (
-    ClaimsDep,
-    CurrentUserDep,
-    OriginDep,
-    SessionUserDep,
-    get_bearer_user,
-    get_session_user,
-)
-from user_management.middleware.gateway import keep_gateway_cookie
-from user_management.middleware.login import LoginServiceDep, OwnServiceDep, log_out
-from user_management.middleware.problems import (
-    BODY,
-    CURRENT_PASSWORD,
-    LOGIN,
-    PASSWORD_CHANGE,
-    REFRESH,
-    SESSION,
-    problem_responses,
-)
-from user_management.middleware.rbac import leaving, public
-from user_management.middleware.resources import IssuedToken, Resources, ResourcesDep
 from user_management.schemas.auth import (
     CurrentUserResponse,
     LoginRequest,
@@ -36,6 +15,27 @@ from user_management.schemas.auth import (
 from user_management.security.autobot_tokens import Claims
 from user_management.services import AuthenticatedUser, Grant
 from user_management.services.authentication import AUTOBOTS_WAY
+from user_management_web.caller import (
+    ClaimsDep,
+    CurrentUserDep,
+    OriginDep,
+    SessionUserDep,
+    get_bearer_user,
+    get_session_user,
+)
+from user_management_web.gateway import keep_gateway_cookie
+from user_management_web.login import LoginServiceDep, OwnServiceDep, log_out
+from user_management_web.problems import (
+    BODY,
+    CURRENT_PASSWORD,
+    LOGIN,
+    PASSWORD_CHANGE,
+    REFRESH,
+    SESSION,
+    problem_responses,
+)
+from user_management_web.rbac import leaving, public
+from user_management_web.resources import IssuedToken, Resources, ResourcesDep
 
 router = APIRouter(tags=["authentication"], responses=problem_responses("internal_error"))
 

@@ -8,7 +8,10 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from slm_server.api.auth import issue
 from user_management.errors import NotAuthenticated, TooManyAttempts
-from user_management.middleware.browser import (
+from user_management.schemas.auth import BrowserSessionResponse, LoginRequest
+from user_management.security.tokens import AccessClaims
+from user_management.services import AuthenticationService, Grant
+from user_management_web.browser import (
     BrowserCookies,
     clear_cookies,
     cookie_of,
@@ -16,14 +19,11 @@ from user_management.middleware.browser import (
     same_origin,
     set_cookie,
 )
-from user_management.middleware.caller import CookieClaimsDep
-from user_management.middleware.login import DeviceDep, LoginServiceDep, keep_device
-from user_management.middleware.problems import LOGIN, SESSION, problem, problem_responses
-from user_management.middleware.rbac import public
-from user_management.middleware.resources import Resources, ResourcesDep
-from user_management.schemas.auth import BrowserSessionResponse, LoginRequest
-from user_management.security.tokens import AccessClaims
-from user_management.services import AuthenticationService, Grant
+from user_management_web.caller import CookieClaimsDep
+from user_management_web.login import DeviceDep, LoginServiceDep, keep_device
+from user_management_web.problems import LOGIN, SESSION, problem, problem_responses
+from user_management_web.rbac import public
+from user_management_web.resources import Resources, ResourcesDep
 
 COOKIES: Final = BrowserCookies(access="__Host-slm-access", refresh="__Host-slm-refresh")
 

@@ -6,11 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from user_management.errors import Duplicate
-from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
-from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.problems import BODY, problem_responses
-from user_management.middleware.rbac import require_permission
-from user_management.middleware.resources import ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.auth import (
@@ -20,6 +15,11 @@ from user_management.schemas.auth import (
 )
 from user_management.schemas.users import UserCreate
 from user_management.services import UserService
+from user_management_web.caller import CurrentUserDep, OriginDep, context_of
+from user_management_web.idempotency import OnceDep
+from user_management_web.problems import BODY, problem_responses
+from user_management_web.rbac import require_permission
+from user_management_web.resources import ResourcesDep
 
 router = APIRouter(
     prefix="/auth",

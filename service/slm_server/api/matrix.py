@@ -9,13 +9,13 @@ from uuid import UUID
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
-from user_management.middleware.rbac import (
+from user_management.permissions import ALL_PERMISSIONS, SYSTEM_ROLES
+from user_management.services import OPERATOR, Authority
+from user_management_web.rbac import (
     Access,
     access_of,
     asks_for_recent_authentication,
 )
-from user_management.permissions import ALL_PERMISSIONS, SYSTEM_ROLES
-from user_management.services import OPERATOR, Authority
 
 # The columns; whoever is limited to an organization may have any permission.
 HOLDERS: Final[Mapping[str, Authority]] = {

@@ -4,10 +4,10 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 
-from user_management.middleware.openapi import write
-from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import require_permission
 from user_management.permissions import Permission
+from user_management_web.openapi import write
+from user_management_web.problems import problem_responses
+from user_management_web.rbac import require_permission
 
 DESCRIPTION: Final = (
     "Manages fleet administrators (`slm`) and application users (`autobot`). "

@@ -7,10 +7,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
 from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
-from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.preconditions import IfMatchDep, etag_of
-from user_management.middleware.problems import BODY, problem_responses
-from user_management.middleware.resources import ResourcesDep
 from user_management.models import Organization
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -25,6 +21,10 @@ from user_management.schemas.organizations import (
     UserStatistics,
 )
 from user_management.services.organizations import OrganizationFilter, OrganizationService
+from user_management_web.idempotency import OnceDep
+from user_management_web.preconditions import IfMatchDep, etag_of
+from user_management_web.problems import BODY, problem_responses
+from user_management_web.resources import ResourcesDep
 
 _CREATED = created("organization")
 _READ = needs(Permission.TEAMS_READ, Population.AUTOBOT)

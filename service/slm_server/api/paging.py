@@ -5,11 +5,11 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Query
 
 from user_management.errors import InvalidValue
-from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.schemas.fields import TEXT_LENGTH, TEXT_PATTERN
 from user_management.security.cursors import CURSOR_LENGTH, NEWEST_FIRST, Position
 from user_management.services.pages import PageRequest
 from user_management.services.user_orders import UserSort
+from user_management_web.resources import Resources, ResourcesDep
 
 # PostgreSQL counts rows in 64 bits; nobody turns pages for that long.
 _MAX_SKIP = 1_000_000_000

@@ -15,11 +15,6 @@ from slm_server.api.routes import (
     needs,
     service_of,
 )
-from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.preconditions import ETAG_HEADER, IfMatchDep, etag_of
-from user_management.middleware.problems import BODY, problem_responses
-from user_management.middleware.rbac import require_permission
-from user_management.middleware.resources import ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.roles import (
@@ -34,6 +29,11 @@ from user_management.schemas.roles import (
 )
 from user_management.services import RoleService
 from user_management.services.roles import DescribedRole, list_permissions
+from user_management_web.idempotency import OnceDep
+from user_management_web.preconditions import ETAG_HEADER, IfMatchDep, etag_of
+from user_management_web.problems import BODY, problem_responses
+from user_management_web.rbac import require_permission
+from user_management_web.resources import ResourcesDep
 
 _CREATED = created("role")
 _ASSIGNED: dict[int | str, dict[str, Any]] = {201: {"headers": ETAG_HEADER}}

@@ -6,14 +6,14 @@ from typing import Any, Final, TypeVar
 from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_management.middleware.caller import CurrentUserDep, OriginDep, context_of
-from user_management.middleware.preconditions import ETAG_HEADER
-from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import recently_authenticated, require_permission
-from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.services import RequestContext
+from user_management_web.caller import CurrentUserDep, OriginDep, context_of
+from user_management_web.preconditions import ETAG_HEADER
+from user_management_web.problems import problem_responses
+from user_management_web.rbac import recently_authenticated, require_permission
+from user_management_web.resources import Resources, ResourcesDep
 
 T = TypeVar("T")
 Answers = dict[int | str, dict[str, Any]]

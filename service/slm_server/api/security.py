@@ -6,9 +6,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from slm_server.api.audit import PROBLEMS, Word
-from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import require_permission
-from user_management.middleware.resources import ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.audit import (
@@ -20,6 +17,9 @@ from user_management.schemas.fields import Moment
 from user_management.services.audit import FAILURE, SUCCESS
 from user_management.services.audit_reading import AuditFilter, AuditReader
 from user_management.services.pages import PageRequest
+from user_management_web.problems import problem_responses
+from user_management_web.rbac import require_permission
+from user_management_web.resources import ResourcesDep
 
 _MAX_PAGE = 1_000_000
 

@@ -6,9 +6,6 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from slm_server.api.routes import CALLER, CONFIRMED, RECENTLY, needs, service_of
-from user_management.middleware.caller import CurrentUserDep
-from user_management.middleware.login import OwnServiceDep
-from user_management.middleware.problems import problem_responses
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.sessions import (
@@ -18,6 +15,9 @@ from user_management.schemas.sessions import (
     SessionResponse,
 )
 from user_management.services import AccountService
+from user_management_web.caller import CurrentUserDep
+from user_management_web.login import OwnServiceDep
+from user_management_web.problems import problem_responses
 
 own = APIRouter(
     prefix="/slm-auth/sessions",

@@ -7,10 +7,6 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from slm_server.api.paging import PageDep, Search, next_cursor
 from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
-from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.preconditions import IfMatchDep, etag_of
-from user_management.middleware.problems import BODY, problem_responses
-from user_management.middleware.resources import ResourcesDep
 from user_management.models import TeamRole
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -29,6 +25,10 @@ from user_management.schemas.teams import (
     TeamUpdate,
 )
 from user_management.services.teams import CountedTeam, TeamFilter, TeamService
+from user_management_web.idempotency import OnceDep
+from user_management_web.preconditions import IfMatchDep, etag_of
+from user_management_web.problems import BODY, problem_responses
+from user_management_web.resources import ResourcesDep
 
 _CREATED = created("team")
 

@@ -16,11 +16,6 @@ from slm_server.api.users import get_filter
 from slm_server.audit_export import MEDIA_TYPES, chain
 from slm_server.import_worker import Job
 from slm_server.importing import import_report, spool
-from user_management.middleware.asgi import Body
-from user_management.middleware.caller import OriginDep, context_of
-from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import require_permission, require_platform_administrator
-from user_management.middleware.resources import ResourcesDep
 from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -28,6 +23,11 @@ from user_management.services import AuditService, AuthenticatedUser
 from user_management.services.user_search import UserFilter
 from user_management.transfer.exporter import exported
 from user_management.transfer.sources import SourceKind
+from user_management_web.asgi import Body
+from user_management_web.caller import OriginDep, context_of
+from user_management_web.problems import problem_responses
+from user_management_web.rbac import require_permission, require_platform_administrator
+from user_management_web.resources import ResourcesDep
 
 _FILE: Final = Body(
     64 * 1024,

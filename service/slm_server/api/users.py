@@ -7,12 +7,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from slm_server.api.paging import Search, SortedPageDep, next_cursor
 from slm_server.api.routes import CALLER, CONFIRMED, SHOWN, created, needs, service_of
-from user_management.middleware.caller import CurrentUserDep
-from user_management.middleware.idempotency import OnceDep
-from user_management.middleware.preconditions import IfMatchDep, etag_of
-from user_management.middleware.problems import BODY, CURRENT_PASSWORD, problem_responses
-from user_management.middleware.rbac import require_permission
-from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.fields import Moment
@@ -23,6 +17,12 @@ from user_management.services.current_password import CurrentPassword
 from user_management.services.organizations import check_organization
 from user_management.services.user_search import UserFilter
 from user_management.services.users import PROTECTED_BY_PASSWORD
+from user_management_web.caller import CurrentUserDep
+from user_management_web.idempotency import OnceDep
+from user_management_web.preconditions import IfMatchDep, etag_of
+from user_management_web.problems import BODY, CURRENT_PASSWORD, problem_responses
+from user_management_web.rbac import require_permission
+from user_management_web.resources import Resources, ResourcesDep
 
 _CREATED = created("user")
 # What lets somebody into an account, or decides what they may do.

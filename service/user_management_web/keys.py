@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
-from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import public
-from user_management.middleware.resources import ResourcesDep
+from user_management_web.problems import problem_responses
+from user_management_web.rbac import public
+from user_management_web.resources import ResourcesDep
 
 router = APIRouter(tags=["keys"], responses=problem_responses("internal_error"))
 

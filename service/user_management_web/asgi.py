@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from user_management.middleware.problems import problem, problem_of_status
+from user_management_web.problems import problem, problem_of_status
 
 _access = logging.getLogger("user_management.access")
 _errors = logging.getLogger("user_management.errors")

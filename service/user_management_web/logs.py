@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from user_management.middleware.asgi import describe_error
+from user_management_web.asgi import describe_error
 
 _KNOWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 

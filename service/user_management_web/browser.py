@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 
 from user_management.errors import CrossSiteRequest
-from user_management.middleware.problems import problem_responses
+from user_management_web.problems import problem_responses
 
 CSRF_HEADER: Final = "X-CSRF"
 CSRF_VALUE: Final = "1"

@@ -13,10 +13,10 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from user_management.errors import NotAuthenticated, PasswordChangeRequired
-from user_management.middleware.browser import cookie_of, same_origin
-from user_management.middleware.resources import get_verification_of
 from user_management.security.tokens import AccessClaims
 from user_management.services import AuthenticatedUser, RequestContext, authenticate
+from user_management_web.browser import cookie_of, same_origin
+from user_management_web.resources import get_verification_of
 
 _USER_AGENT_LENGTH = 500
 # Where a request remembers whose it is.

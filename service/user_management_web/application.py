@@ -7,13 +7,13 @@ from types import MappingProxyType
 from fastapi import APIRouter, FastAPI
 
 from user_management.config import Settings, load_settings
-from user_management.middleware import health, keys
-from user_management.middleware.asgi import Body, surround
-from user_management.middleware.browser import BrowserCookies
-from user_management.middleware.logs import configure_logging
-from user_management.middleware.problems import add_problem_handlers
-from user_management.middleware.resources import open_resources
 from user_management.population import Population
+from user_management_web import health, keys
+from user_management_web.asgi import Body, surround
+from user_management_web.browser import BrowserCookies
+from user_management_web.logs import configure_logging
+from user_management_web.problems import add_problem_handlers
+from user_management_web.resources import open_resources
 
 
 def create_application(

@@ -13,20 +13,20 @@ from fastapi import FastAPI
 
 from user_management.config import load_settings
 from user_management.database import Database
-from user_management.middleware.caller import CurrentUserDep, get_current_user
-from user_management.middleware.problems import add_problem_handlers
-from user_management.middleware.rbac import (
+from user_management.permissions import Permission
+from user_management.population import Population
+from user_management.security.tokens import REALMS, TokenVerifier
+from user_management.services import AuthenticatedUser
+from user_management_web.caller import CurrentUserDep, get_current_user
+from user_management_web.problems import add_problem_handlers
+from user_management_web.rbac import (
     Access,
     Requirement,
     require_all_permissions,
     require_any_permission,
     require_permission,
 )
-from user_management.middleware.resources import Verification
-from user_management.permissions import Permission
-from user_management.population import Population
-from user_management.security.tokens import REALMS, TokenVerifier
-from user_management.services import AuthenticatedUser
+from user_management_web.resources import Verification
 
 __all__ = [
     "AuthenticatedUser",

@@ -11,14 +11,14 @@ from typing import Final
 from fastapi.dependencies.models import Dependant
 
 from user_management.errors import PermissionDenied
-from user_management.middleware.caller import (
+from user_management.permissions import Permission
+from user_management.population import Population
+from user_management.services import AuthenticatedUser, Authority
+from user_management_web.caller import (
     CurrentUser,
     get_current_user,
     get_session_user,
 )
-from user_management.permissions import Permission
-from user_management.population import Population
-from user_management.services import AuthenticatedUser, Authority
 
 
 @dataclass(frozen=True, slots=True)

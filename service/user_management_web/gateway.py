@@ -15,13 +15,13 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from user_management.errors import CrossSiteRequest, DomainError, NotAuthenticated, NotFound
-from user_management.middleware.browser import SAFE_METHODS, cookie_of
-from user_management.middleware.caller import CurrentUser, get_bearer_user
-from user_management.middleware.problems import problem
-from user_management.middleware.resources import Gateway, Resources
 from user_management.security.autobot_tokens import Claims
 from user_management.services import AuthenticatedUser, authenticate
 from user_management.services.authentication import NamedSession, SessionOf, prolong_in_use
+from user_management_web.browser import SAFE_METHODS, cookie_of
+from user_management_web.caller import CurrentUser, get_bearer_user
+from user_management_web.problems import problem
+from user_management_web.resources import Gateway, Resources
 
 # Not under /api: nginx has no way here but its own question.
 PATH: Final = "/gateway/caller"

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.config import Settings
 from user_management.database import AutobotSession, Database, SlmSession
-from user_management.middleware.browser import BrowserCookies
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.security.autobot_tokens import AutobotTokens, Claims
@@ -28,6 +27,7 @@ from user_management.security.tokens import (
     TokenVerifier,
 )
 from user_management.services import AuthenticationService, Grant, RequestContext
+from user_management_web.browser import BrowserCookies
 
 # Of the ids of a session and of its user.
 SESSION_BYTES: Final = 32

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from user_management.database import EXPECTED_REVISION, Database
 from user_management.errors import DatabaseUnavailable
-from user_management.middleware.problems import problem_responses
-from user_management.middleware.rbac import public
-from user_management.middleware.resources import ResourcesDep
 from user_management.population import Population
+from user_management_web.problems import problem_responses
+from user_management_web.rbac import public
+from user_management_web.resources import ResourcesDep
 
 router = APIRouter(prefix="/health", tags=["health"], responses=problem_responses("internal_error"))
 # Where AutoBot's clients look.

@@ -7,13 +7,13 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 
 from user_management.errors import NotAuthenticated
-from user_management.middleware.browser import cookie_of, set_cookie
-from user_management.middleware.caller import OriginDep, SessionUserDep, context_of
-from user_management.middleware.resources import Resources, ResourcesDep
 from user_management.security.devices import new_device
 from user_management.security.tokens import AccessClaims
 from user_management.services import AuthenticationService, RequestContext
 from user_management.services.limits import MEMORY
+from user_management_web.browser import cookie_of, set_cookie
+from user_management_web.caller import OriginDep, SessionUserDep, context_of
+from user_management_web.resources import Resources, ResourcesDep
 
 
 async def get_login_service(

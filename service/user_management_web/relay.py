@@ -21,11 +21,11 @@ import asyncpg
 from user_management.config import load_settings
 from user_management.database import READERS, Database
 from user_management.errors import DatabaseUnavailable, DomainError, reason
-from user_management.middleware.logs import configure_logging
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.services import AuthenticatedUser, authenticate
 from user_management.services.authentication import SessionOf, prolong_in_use
+from user_management_web.logs import configure_logging
 
 # A session that has ended keeps no WebSocket longer than this, and the time of one statement.
 CHECKED_EVERY: Final = 20.0  # seconds
@@ -42,7 +42,7 @@ _SESSION: Final = re.compile(
 )
 _REFUSED: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("user_management.relay")
 
 
 class Relay:

@@ -11,9 +11,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from user_management.middleware.browser import BrowserCookies, describe_cookies
-from user_management.middleware.problems import PROBLEM_SCHEMA
 from user_management.schemas.fields import JSON_VALUE_SCHEMA
+from user_management_web.browser import BrowserCookies, describe_cookies
+from user_management_web.problems import PROBLEM_SCHEMA
 
 
 def version() -> str:
@@ -21,7 +21,7 @@ def version() -> str:
     try:
         return importlib.metadata.version("autobot-user-management")
     except importlib.metadata.PackageNotFoundError:
-        project = Path(__file__).parents[3] / "pyproject.toml"
+        project = Path(__file__).parents[2] / "pyproject.toml"
         return str(tomllib.loads(project.read_text())["project"]["version"])
 
 

@@ -1,1 +1,0 @@
-"""Where the domain meets the web framework: problems, the caller, what surrounds a request."""

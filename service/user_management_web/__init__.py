@@ -1,0 +1,1 @@
+"""Where the domain meets the web framework: problems, the caller, ASGI middlewares."""
