@@ -6,6 +6,7 @@ stands in no rule here stands in no unit.
 
 import importlib
 import re
+import subprocess
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -46,6 +47,7 @@ VARIABLES: dict[str, Any] = {
     "service_subnet": "192.0.2.0/24",
     "service_title": "people's server",
     "service_unit": "people",
+    "service_web_package": "user_management_web",
     "slm_server_root": "/opt/people",
 }
 JOBS = ("full", "diff", "incr", "check", "dump", "drill")
@@ -374,6 +376,38 @@ def test_the_service_is_started_by_whoever_asks_and_comes_back() -> None:
     assert hasattr(importlib.import_module(module), protocol)
     # Requests have ended before systemd ends them.
     assert 5 <= int(values["--timeout-graceful-shutdown"]) < 15
+
+
+@pytest.mark.parametrize(
+    ("has_middleware", "package"),
+    [(False, "user_management_web"), (True, "user_management.middleware")],
+)
+def test_the_unit_names_the_protocol_where_the_release_has_it(
+    tmp_path: Path, has_middleware: bool, package: str
+) -> None:
+    """Also of a release of before `user_management_web`, to which a site goes back."""
+    packages = tmp_path / "releases/1.0.0-1/lib/python3.13/site-packages"
+    (packages / "user_management").mkdir(parents=True)
+    if has_middleware:
+        (packages / "user_management/middleware").mkdir()
+    tasks = yaml.safe_load((ROOT / "roles/service/tasks/install.yml").read_text())
+    (looks,) = re.findall(
+        r"^for path in .+?^done\n",
+        tasks[0]["ansible.builtin.shell"]["cmd"],
+        re.MULTILINE | re.DOTALL,
+    )
+    command = looks.replace("{{ service_root }}", str(tmp_path)).replace(
+        "{{ release_id }}", "1.0.0-1"
+    )
+    found = subprocess.run(["bash", "-euc", command], capture_output=True, text=True, check=True)
+    values = role_vars("service", service_found={"stdout_lines": found.stdout.splitlines()})
+    assert values("service_web_package") == package
+    (start,) = unit("unit.service", service_web_package=package)["Service"]["ExecStart"]
+    assert f" --http {package}.protocol:ProxiedProtocol " in start
+
+
+def test_the_unit_of_a_host_that_nobody_has_seen_names_the_checkouts_package() -> None:
+    assert role_vars("service")("service_web_package") == VARIABLES["service_web_package"]
 
 
 def assert_nginx_asks(socket: dict[str, Settings], path: str) -> None:
