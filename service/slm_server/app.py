@@ -9,20 +9,20 @@ from slm_server.api import (
     audit,
     auth,
     browser,
-    legacy,
-    openapi,
+    legacy_audit,
+    legacy_auth,
     organizations,
     roles,
-    security,
     sessions,
     teams,
     transfer,
     users,
 )
-from slm_server.api.examples import EXAMPLES
-from slm_server.passing import PASSES
-from slm_server.sealing import sealing
-from slm_server.unblocking import unblocking
+from slm_server.background.audit_sealer import sealing
+from slm_server.background.blocking_transactions import unblocking
+from slm_server.describe import openapi
+from slm_server.examples import EXAMPLES
+from slm_server.gateway import PASSES
 from user_management.config import Settings
 from user_management.population import Population
 from user_management_web.application import create_application
@@ -38,7 +38,7 @@ async def _background(settings: Settings) -> AsyncIterator[None]:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; see create_application."""
-    routers = [auth.router, browser.router, legacy.router, sessions.own]
+    routers = [auth.router, browser.router, legacy_auth.router, sessions.own]
     for population in Population:
         routers += [
             # Before those of one user, whose id takes any word.
@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         organizations.router,
         teams.router,
         audit.router,
-        security.router,
+        legacy_audit.router,
         openapi.router,
     ]
     app = create_application(

@@ -1,6 +1,6 @@
 """Passes WebSockets on to AutoBot's fleet manager: `python -m slm_server.relay`."""
 
-from slm_server.passing import PASSES
+from slm_server.gateway import PASSES
 from user_management.population import Population
 from user_management_web.relay import run
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from user_management.config import Settings, load_settings
 from user_management.population import Population
-from user_management_web import health, keys
+from user_management_web import health, jwks
 from user_management_web.asgi import Body, surround
 from user_management_web.browser import BrowserCookies
 from user_management_web.logs import configure_logging
@@ -64,6 +64,6 @@ def create_application(
         app.include_router(router, prefix="/api")
     app.include_router(health.autobot_router, prefix="/api")
     app.include_router(health.router)
-    app.include_router(keys.router)
+    app.include_router(jwks.router)
     surround(app, files)
     return app

@@ -10,8 +10,8 @@ import pytest
 from applications import Databases, Site
 from fastapi import APIRouter
 
-from slm_server.api.matrix import HOLDERS, Row, contexts, rows
 from slm_server.app import create_app
+from slm_server.describe.matrix import HOLDERS, Row, contexts, rows
 from user_management.permissions import SYSTEM_ROLES
 from user_management.population import Population
 from user_management_web.rbac import LEAVING, LOGGED_IN, ONE_TIME, PUBLIC, access_of
@@ -23,7 +23,7 @@ REFUSALS = {"not_authenticated", "permission_denied", "password_change_required"
 
 def test_the_published_matrix_is_that_of_the_application() -> None:
     written = subprocess.run(
-        [sys.executable, "-m", "slm_server.api.matrix"],
+        [sys.executable, "-m", "slm_server.describe.matrix"],
         cwd=ROOT,
         env={"PYTHONPATH": "service"},
         capture_output=True,
@@ -31,7 +31,7 @@ def test_the_published_matrix_is_that_of_the_application() -> None:
         check=True,
     )
     assert (ROOT / "docs/permissions.md").read_text() == written.stdout, (
-        "run: PYTHONPATH=service python -m slm_server.api.matrix > docs/permissions.md"
+        "run: PYTHONPATH=service python -m slm_server.describe.matrix > docs/permissions.md"
     )
 
 

@@ -14,7 +14,7 @@ from applications import Databases, RunSite, Site
 from gateway_site import HEARTBEAT, MACHINE, SECRET, STRANGER, GatewaySite, gateway_site
 from jose import jwt
 
-from slm_server.passing import PASSES
+from slm_server.gateway import PASSES
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
 from user_management_web import relay

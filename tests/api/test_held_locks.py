@@ -15,7 +15,7 @@ import pytest
 from applications import Databases, RunSite, Site
 from database_server import ProvisionedDatabase
 
-from slm_server import sealing
+from slm_server.background import audit_sealer
 from user_management.population import Population
 from user_management.services.locks import Lock, hold
 
@@ -149,9 +149,9 @@ async def test_transactions_of_the_backend_that_keep_nobody_waiting_go_on(
 async def test_a_sealer_that_is_locked_out_says_so(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sealing, "LOCKED_OUT", 0)
+    monkeypatch.setattr(audit_sealer, "LOCKED_OUT", 0)
     database, other = (site.resources.databases[each] for each in Population)
-    sealer = sealing.Sealer(database, other)
+    sealer = audit_sealer.Sealer(database, other)
     async with database.session() as holder:
         await hold(holder, Lock.SEALING)
         await sealer.seal()

@@ -19,8 +19,8 @@ from web_server import served
 
 from autobot_backend.app import create_app as create_backend
 from autobot_backend.openapi import EXAMPLES as BACKEND_EXAMPLES
-from slm_server.api.examples import EXAMPLES as SLM_EXAMPLES
 from slm_server.app import create_app
+from slm_server.examples import EXAMPLES as SLM_EXAMPLES
 from user_management.population import Population
 from user_management_web.problems import MEDIA_TYPE, PROBLEMS
 
@@ -48,7 +48,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 @pytest.mark.parametrize(
     ("module", "file"),
     [
-        ("slm_server.api.openapi", "docs/openapi.json"),
+        ("slm_server.describe.openapi", "docs/openapi.json"),
         ("autobot_backend.openapi", "docs/openapi-backend.json"),
     ],
 )

@@ -9,8 +9,8 @@ import pytest
 from applications import Site
 from fastapi.routing import APIRoute
 
-from slm_server.api.matrix import contexts
 from slm_server.app import create_app
+from slm_server.describe.matrix import contexts
 from user_management.population import Population
 from user_management.services import UserService
 from user_management_web.rbac import asks_for_recent_authentication

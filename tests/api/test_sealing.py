@@ -14,7 +14,7 @@ from database_server import ProvisionedDatabase
 from sqlalchemy.ext.asyncio import AsyncSession
 from typer.testing import CliRunner, Result
 
-from slm_server import repeating, sealing
+from slm_server.background import audit_sealer, periodic
 from slm_server.cli import app
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
@@ -24,8 +24,8 @@ from user_management.services import audit_chain
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become a hundredth."""
-    monkeypatch.setattr(sealing, "INTERVAL", 0.01)
-    monkeypatch.setattr(repeating, "MAX_INTERVAL", 0.1)
+    monkeypatch.setattr(audit_sealer, "INTERVAL", 0.01)
+    monkeypatch.setattr(periodic, "MAX_INTERVAL", 0.1)
 
 
 @pytest.fixture
@@ -224,12 +224,12 @@ async def test_a_backlog_is_sealed_at_once(site: Site, databases: Databases) -> 
         " SELECT 'logout', 'session' FROM generate_series(1, 2500)"
     )
     database, other = (site.resources.databases[each] for each in Population)
-    await sealing.Sealer(database, other).seal()
+    await audit_sealer.Sealer(database, other).seal()
     assert sealed(databases, Population.SLM) == 2500
 
 
 async def test_failures_are_repeated_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeating, "MAX_INTERVAL", 60.0)
+    monkeypatch.setattr(periodic, "MAX_INTERVAL", 60.0)
     pauses: list[float] = []
     outcomes = [DatabaseUnavailable(Population.SLM)] * 8 + [None, ValueError("?"), None]
 
@@ -245,7 +245,7 @@ async def test_failures_are_repeated_ever_more_rarely(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
-        await repeating.repeat("It", 1.0, action)
+        await periodic.repeat("It", 1.0, action)
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 1, 60, 1]
 
 

@@ -22,9 +22,9 @@ from database_server import ProvisionedDatabase
 from typer.testing import CliRunner
 from web_server import served
 
-from slm_server import importing
 from slm_server.api.transfer import FILES
 from slm_server.cli import app as command
+from slm_server.imports import process
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.services.user_search import UserFilter
@@ -418,14 +418,14 @@ async def test_an_import_ends_when_its_client_goes_away(
 def started(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.subprocess.Process]:
     """The processes that import."""
     noted = []
-    start = importing._Worker.start
+    start = process._Worker.start
 
     async def noting(job: Any) -> Any:
         worker = await start(job)
         noted.append(worker._process)
         return worker
 
-    monkeypatch.setattr(importing._Worker, "start", noting)
+    monkeypatch.setattr(process._Worker, "start", noting)
     return noted
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from slm_server import import_worker
+from slm_server.imports import worker
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 10), (15, 15)])
@@ -17,5 +17,5 @@ def test_it_gives_way_and_takes_nothing_back(
     asked = []
     monkeypatch.setattr(os, "getpriority", lambda *_: before)
     monkeypatch.setattr(os, "setpriority", lambda *given: asked.append(given))
-    import_worker.give_way()
+    worker.give_way()
     assert asked == [(os.PRIO_PROCESS, 0, after)]

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from slm_server.api.dependencies import CONFIRMED, RECENTLY
 from slm_server.api.downloads import DownloadDep
 from slm_server.api.paging import CursorPageDep, next_cursor
-from slm_server.api.routes import CONFIRMED, RECENTLY
 from slm_server.audit_export import MEDIA_TYPES, chain, export, shaped
 from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission

@@ -5,8 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from slm_server.api.paging import PageDep, Search, next_cursor
-from slm_server.api.routes import (
+from slm_server.api.dependencies import (
     CALLER,
     CONFIRMED,
     RECENTLY,
@@ -15,6 +14,7 @@ from slm_server.api.routes import (
     needs,
     service_of,
 )
+from slm_server.api.paging import PageDep, Search, next_cursor
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.roles import (

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from slm_server.api.routes import CALLER, CONFIRMED, RECENTLY, needs, service_of
+from slm_server.api.dependencies import CALLER, CONFIRMED, RECENTLY, needs, service_of
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.sessions import (

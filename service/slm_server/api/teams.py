@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from slm_server.api.dependencies import CALLER, SHOWN, created, needs, service_of
 from slm_server.api.paging import PageDep, Search, next_cursor
-from slm_server.api.routes import CALLER, SHOWN, created, needs, service_of
 from user_management.models import TeamRole
 from user_management.permissions import Permission
 from user_management.population import Population

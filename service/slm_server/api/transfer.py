@@ -10,12 +10,12 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
+from slm_server.api.dependencies import CALLER, CONFIRMED, RECENTLY
 from slm_server.api.downloads import DownloadDep
-from slm_server.api.routes import CALLER, CONFIRMED, RECENTLY
 from slm_server.api.users import get_filter
 from slm_server.audit_export import MEDIA_TYPES, chain
-from slm_server.import_worker import Job
-from slm_server.importing import import_report, spool
+from slm_server.imports.process import import_report, spool
+from slm_server.imports.worker import Job
 from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission
 from user_management.population import Population

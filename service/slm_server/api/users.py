@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from slm_server.api.dependencies import CALLER, CONFIRMED, SHOWN, created, needs, service_of
 from slm_server.api.paging import Search, SortedPageDep, next_cursor
-from slm_server.api.routes import CALLER, CONFIRMED, SHOWN, created, needs, service_of
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.fields import Moment

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
-from slm_server.repeating import repeat
+from slm_server.background.periodic import repeat
 from user_management.config import Settings
 from user_management.database import Database
 from user_management.population import Population

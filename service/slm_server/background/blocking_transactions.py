@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from slm_server.repeating import repeat
+from slm_server.background.periodic import repeat
 from user_management.config import Settings
 from user_management.database import Database
 from user_management.population import Population

@@ -17,8 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 import slm_server
-from slm_server import import_worker
-from slm_server.import_worker import Job
+from slm_server.imports.worker import Job
 from user_management.errors import StorageFull, UnusableFile
 from user_management.transfer.report import line
 from user_management_web.problems import problem, problem_body
@@ -93,7 +92,7 @@ class _Worker:
     async def start(cls, job: Job) -> "_Worker":
         """Start one on a job, whose file it takes over."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", import_worker.__name__),
+            *(sys.executable, "-m", Job.__module__),
             cwd=_HOME,
             stdin=PIPE,
             stdout=PIPE,

@@ -1,4 +1,4 @@
-"""Who may call which route: `python -m slm_server.api.matrix > docs/permissions.md`."""
+"""Who may call which route: `python -m slm_server.describe.matrix > docs/permissions.md`."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,10 +27,11 @@ HOLDERS: Final[Mapping[str, Authority]] = {
 _INTRODUCTION: Final = """\
 # Who may call what
 
-Written by `python -m slm_server.api.matrix` from the routes themselves, and compared with them by
-the tests, which also call each route as each of these. [Authorization](authorization.md) explains
-the columns. A limited administrator is one who has all permissions, within one organization.
-"recently" is for those who [have just confirmed](security.md#confirm-that-it-is-you) who they are.
+Written by `python -m slm_server.describe.matrix` from the routes themselves, and compared with them
+by the tests, which also call each route as each of these. [Authorization](authorization.md)
+explains the columns. A limited administrator is one who has all permissions, within one
+organization. "recently" is for those who [have just confirmed](security.md#confirm-that-it-is-you)
+who they are.
 """
 
 

@@ -1,4 +1,4 @@
-"""The API's description of itself: `python -m slm_server.api.openapi > docs/openapi.json`."""
+"""The API's description of itself: `python -m slm_server.describe.openapi > docs/openapi.json`."""
 
 from typing import Any, Final
 

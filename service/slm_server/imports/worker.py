@@ -1,6 +1,6 @@
 """An import for the API, as a process of its own: what it computes must not keep logins waiting.
 
-`python -m slm_server.import_worker` reads a Job from standard input, the file from a descriptor
+`python -m slm_server.imports.worker` reads a Job from standard input, the file from a descriptor
 that the job names, and writes the report to standard output. What goes wrong is the report's last
 line. It ends with status 0 if that line is there.
 """
@@ -40,7 +40,7 @@ _FAILED: Final = (
     "Send the file again: an import that is repeated goes on."
 )
 
-_logger = logging.getLogger("slm_server.import_worker")
+_logger = logging.getLogger("slm_server.imports.worker")
 
 
 class Job(BaseModel):

@@ -1,0 +1,1 @@
+"""Imports through the API: the upload, and the process that imports it."""
