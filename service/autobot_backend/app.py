@@ -1,9 +1,11 @@
 """The application. Run it with `uvicorn --factory autobot_backend.app:create_app`."""
 
+from typing import Final
+
 from fastapi import FastAPI
 
 from autobot_backend import auth
-from autobot_backend.openapi import DESCRIPTION, EXAMPLES
+from autobot_backend.examples import EXAMPLES
 from autobot_backend.origins import FrontendOrigins
 from user_management.config import Settings
 from user_management.population import Population
@@ -11,6 +13,11 @@ from user_management_web.application import create_application
 from user_management_web.caller import get_current_user
 from user_management_web.gateway import Question
 from user_management_web.openapi import describe
+
+_DESCRIPTION: Final = (
+    "Lets application users in, and manages nobody. "
+    "Every error is a problem (RFC 9457); docs/api-problems.md lists them."
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -23,7 +30,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         populations=[Population.AUTOBOT],
         logger="autobot_backend",
     )
-    describe(app, DESCRIPTION, EXAMPLES)
+    describe(app, _DESCRIPTION, EXAMPLES)
     app.add_middleware(FrontendOrigins)
     app.add_middleware(Question, requirement=get_current_user, claims_of=auth.claims_of)
     return app

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -9,6 +10,7 @@ from slm_server.api import (
     audit,
     auth,
     browser,
+    description,
     legacy_audit,
     legacy_auth,
     organizations,
@@ -18,9 +20,8 @@ from slm_server.api import (
     transfer,
     users,
 )
-from slm_server.background.audit_sealer import sealing
-from slm_server.background.blocking_transactions import unblocking
-from slm_server.describe import openapi
+from slm_server.background.audit_sealer import seal_audit_logs
+from slm_server.background.blocking_transactions import end_blocking_transactions
 from slm_server.examples import EXAMPLES
 from slm_server.gateway import PASSES
 from user_management.config import Settings
@@ -29,10 +30,15 @@ from user_management_web.application import create_application
 from user_management_web.gateway import Question
 from user_management_web.openapi import describe
 
+_DESCRIPTION: Final = (
+    "Manages fleet administrators (`slm`) and application users (`autobot`). "
+    "Every error is a problem (RFC 9457); docs/api-problems.md lists them."
+)
+
 
 @asynccontextmanager
 async def _background(settings: Settings) -> AsyncIterator[None]:
-    async with sealing(settings), unblocking(settings):
+    async with seal_audit_logs(settings), end_blocking_transactions(settings):
         yield
 
 
@@ -53,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         teams.router,
         audit.router,
         legacy_audit.router,
-        openapi.router,
+        description.router,
     ]
     app = create_application(
         "SLM user management",
@@ -64,8 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logger="slm_server",
         cookies=browser.COOKIES,
         files=transfer.FILES,
-        meanwhile=_background,
+        background=_background,
     )
-    describe(app, openapi.DESCRIPTION, EXAMPLES, browser.COOKIES)
+    describe(app, _DESCRIPTION, EXAMPLES, browser.COOKIES)
     app.add_middleware(Question, requirement=PASSES, claims_of=auth.claims_of)
     return app

@@ -1,4 +1,4 @@
-"""What the applications have in common: how they start, and what surrounds them."""
+"""What the applications have in common: how they start, and their middlewares."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from user_management.config import Settings, load_settings
 from user_management.population import Population
 from user_management_web import health, jwks
-from user_management_web.asgi import Body, surround
+from user_management_web.asgi import Body, add_middlewares
 from user_management_web.browser import BrowserCookies
 from user_management_web.logs import configure_logging
 from user_management_web.problems import add_problem_handlers
@@ -26,13 +26,13 @@ def create_application(
     logger: str,
     cookies: BrowserCookies | None = None,
     files: Mapping[str, Body] = MappingProxyType({}),
-    meanwhile: Callable[[Settings], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
+    background: Callable[[Settings], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
 ) -> FastAPI:
     """An application with `routers` under /api; `settings` are read when it starts, unless given.
 
     It lets `callers` in, by `cookies` too if it has some, and works with the databases of
-    `populations`; `files` are the bodies that are no JSON, by path; `meanwhile` goes on as long as
-    it serves. Starting raises ConfigurationError when a setting is missing or wrong. No database
+    `populations`; `files` are the bodies that are no JSON, by path; `background` goes on as long
+    as it serves. Starting raises ConfigurationError when a setting is missing or wrong. No database
     need be up.
     """
 
@@ -44,7 +44,7 @@ def create_application(
             open_resources(
                 configured, callers=callers, populations=populations, cookies=cookies
             ) as resources,
-            meanwhile(configured),
+            background(configured),
         ):
             app.state.settings = configured
             app.state.resources = resources
@@ -65,5 +65,5 @@ def create_application(
     app.include_router(health.autobot_router, prefix="/api")
     app.include_router(health.router)
     app.include_router(jwks.router)
-    surround(app, files)
+    add_middlewares(app, files)
     return app

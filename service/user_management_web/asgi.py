@@ -1,4 +1,4 @@
-"""What surrounds every request, as plain ASGI: no request is buffered or wrapped for it."""
+"""The middlewares of every request, as plain ASGI: none of them buffers or wraps it."""
 
 import logging
 import re
@@ -53,8 +53,8 @@ class Body:
 JSON: Final = Body(64, ("application/json",))
 
 
-def surround(app: FastAPI, files: Mapping[str, Body]) -> None:
-    """Give an application all of what stands here; by path, `files` are bodies that are no JSON."""
+def add_middlewares(app: FastAPI, files: Mapping[str, Body]) -> None:
+    """Give an application them all; by path, `files` are bodies that are no JSON."""
     # The last one added is the outermost.
     app.add_middleware(BodyType, files=files)
     app.add_middleware(BodyLimit, files=files)

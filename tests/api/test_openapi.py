@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from web_server import served
 
 from autobot_backend.app import create_app as create_backend
-from autobot_backend.openapi import EXAMPLES as BACKEND_EXAMPLES
+from autobot_backend.examples import EXAMPLES as BACKEND_EXAMPLES
 from slm_server.app import create_app
 from slm_server.examples import EXAMPLES as SLM_EXAMPLES
 from user_management.population import Population

@@ -14,7 +14,8 @@ from slm_server.api.dependencies import CALLER, CONFIRMED, RECENTLY
 from slm_server.api.downloads import DownloadDep
 from slm_server.api.users import get_filter
 from slm_server.audit_export import MEDIA_TYPES, chain
-from slm_server.imports.process import import_report, spool
+from slm_server.imports.process import import_report
+from slm_server.imports.upload import spool
 from slm_server.imports.worker import Job
 from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission

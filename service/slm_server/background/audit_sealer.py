@@ -21,11 +21,10 @@ INTERVAL: Final = 1.0  # seconds
 # Then somebody else holds the lock of the sealer, who does not seal.
 LOCKED_OUT: Final = 60.0  # seconds
 
-# What is looked back each time is short, so that a busy log costs little; the whole LOOKBACK
-# comes once in so many times.
-_GLANCE: Final = timedelta(minutes=1)
-_GLANCES: Final = 60
-# One that seals, and one that holds the other database's anchor meanwhile.
+# A busy log costs little that way: the whole LOOKBACK comes once in so many rounds.
+_SHORT_LOOKBACK: Final = timedelta(minutes=1)
+_FULL_LOOKBACK_EVERY: Final = 60
+# One that seals, and one that holds the other database's anchor.
 _CONNECTIONS: Final = 2
 
 _OTHER: Final = {
@@ -37,8 +36,8 @@ _audit = logging.getLogger("user_management.audit")
 
 
 @asynccontextmanager
-async def sealing(settings: Settings) -> AsyncIterator[None]:
-    """Seal and anchor both audit logs meanwhile.
+async def seal_audit_logs(settings: Settings) -> AsyncIterator[None]:
+    """Seal and anchor both audit logs as long as the context is open.
 
     The databases are reached past the pools and circuits of the requests: neither waits for the
     other.
@@ -72,17 +71,17 @@ class Sealer:
         self._head: Head | None = None
         self._anchored: Head | None = None
         self._state = Anchoring.UNCHANGED
-        self._glances = 0
+        self._rounds = 0
         self._locked_out: float | None = None
 
     async def seal(self) -> None:
         """Seal all that is there to be sealed. Raises DatabaseUnavailable."""
-        lookback = _GLANCE if self._glances % _GLANCES else LOOKBACK
-        self._glances += 1
+        lookback = _SHORT_LOOKBACK if self._rounds % _FULL_LOOKBACK_EVERY else LOOKBACK
+        self._rounds += 1
         while True:
             async with self._database.session() as session:
                 sealed = await seal(session, lookback)
-            self._tell_locked_out(held=sealed is None)
+            self._tell_locked_out(is_locked=sealed is None)
             if sealed is None:
                 return
             self._head = sealed.head
@@ -102,9 +101,9 @@ class Sealer:
         self._tell(state, head)
         self._anchored = head
 
-    def _tell_locked_out(self, *, held: bool) -> None:
+    def _tell_locked_out(self, *, is_locked: bool) -> None:
         """Another worker holds the lock for milliseconds; who holds it all the time does harm."""
-        if not held:
+        if not is_locked:
             self._locked_out = None
             return
         now = time.monotonic()

@@ -43,8 +43,8 @@ _logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def unblocking(settings: Settings) -> AsyncIterator[None]:
-    """Look after it meanwhile, on a connection of its own."""
+async def end_blocking_transactions(settings: Settings) -> AsyncIterator[None]:
+    """Do it as long as the context is open, on a connection of its own."""
     population = Population.AUTOBOT
     database = Database(population, settings.database(population), pool_size=1)
 

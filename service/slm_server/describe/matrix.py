@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
+from slm_server.app import create_app
 from user_management.permissions import ALL_PERMISSIONS, SYSTEM_ROLES
 from user_management.services import OPERATOR, Authority
 from user_management_web.rbac import (
@@ -88,6 +89,4 @@ def render(app: FastAPI) -> str:
 
 
 if __name__ == "__main__":
-    from slm_server.app import create_app
-
     sys.stdout.write(render(create_app()))

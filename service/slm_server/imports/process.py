@@ -1,64 +1,32 @@
-"""Imports through the API: the upload on disk, and the process that imports it."""
+"""The process that imports an upload, and its report as the response."""
 
 import asyncio
-import errno
 import json
 import sys
-import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 import slm_server
 from slm_server.imports.worker import Job
-from user_management.errors import StorageFull, UnusableFile
 from user_management.transfer.report import line
 from user_management_web.problems import problem, problem_body
 
 _PIECE: Final = 2**16  # bytes
 _PATIENCE: Final = 1.0  # seconds between two looks whether the client is still there
 _PROBLEM: Final = b'{"problem":'
-# On a disk, while /tmp may be memory.
-_DIRECTORY: Final = "/var/tmp"  # noqa: S108  the file has no name
 # Where the package is: the process runs the same release, wherever a link leads meanwhile.
 _HOME: Final = Path(slm_server.__file__).parents[1]
 _INTERRUPTED: Final = (
     "The import was interrupted; what it has written until then stays. Send the file again: an "
     "import that is repeated goes on."
 )
-
-
-async def spool(request: Request) -> IO[bytes]:
-    """The body as a file without a name. Raises UnusableFile when it is empty, StorageFull."""
-    try:
-        return await _written(request.stream())
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull from None
-        raise
-    except ClientDisconnect:
-        raise HTTPException(400) from None
-
-
-async def _written(content: AsyncIterator[bytes]) -> IO[bytes]:
-    file: IO[bytes] = tempfile.TemporaryFile(dir=_DIRECTORY)  # noqa: SIM115  the caller's
-    try:
-        async for piece in content:
-            await asyncio.to_thread(file.write, piece)
-        if not await asyncio.to_thread(file.tell):
-            raise UnusableFile("The file is empty.")
-        await asyncio.to_thread(file.seek, 0)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 async def import_report(request: Request, job: Job) -> Response:

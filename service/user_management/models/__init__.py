@@ -13,7 +13,7 @@ from user_management.models.imported_row import ImportedRow
 from user_management.models.mfa import MFAMethod, UserMFA
 from user_management.models.organization import Organization
 from user_management.models.request import IdempotencyRecord, RateLimit
-from user_management.models.role import Permission, Role, RolePermission, UserRole
+from user_management.models.role import Permission, Role, RolePermission
 from user_management.models.sso import SSOProvider, UserSSOLink
 from user_management.models.team import Team, TeamMembership, TeamRole
 from user_management.models.user import (
@@ -24,6 +24,7 @@ from user_management.models.user import (
     User,
     UserCredential,
 )
+from user_management.models.user_role import UserRole
 
 __all__ = [
     "APIKey",

@@ -1,10 +1,9 @@
 """Organizations: the tenants of the application."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Index, String, text
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column
 
 from user_management.models.base import (
     Base,
@@ -16,10 +15,6 @@ from user_management.models.base import (
     TimestampMixin,
     TrueFlag,
 )
-
-if TYPE_CHECKING:
-    from user_management.models.team import Team
-    from user_management.models.user import User
 
 
 class Organization(TimestampMixin, Base):
@@ -39,13 +34,6 @@ class Organization(TimestampMixin, Base):
     max_users: Mapped[int] = mapped_column(default=-1, server_default=text("-1"))
     is_active: Mapped[TrueFlag]
     deleted_at: Mapped[datetime | None]
-
-    users: Mapped[list["User"]] = relationship(
-        back_populates="organization", lazy="raise", passive_deletes=True
-    )
-    teams: Mapped[list["Team"]] = relationship(
-        back_populates="organization", lazy="raise", passive_deletes=True
-    )
 
 
 Index(

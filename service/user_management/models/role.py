@@ -1,7 +1,6 @@
-"""Roles, permissions, and who has them."""
+"""Roles and permissions."""
 
 import uuid
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -16,10 +15,7 @@ from user_management.models.base import (
     Str100,
     TimestampMixin,
 )
-
-if TYPE_CHECKING:
-    from user_management.models.organization import Organization
-    from user_management.models.user import User
+from user_management.models.organization import Organization
 
 
 class Permission(TimestampMixin, Base):
@@ -48,7 +44,7 @@ class Role(TimestampMixin, Base):
     is_system: Mapped[FalseFlag]
     priority: Mapped[Counter]
 
-    organization: Mapped["Organization | None"] = relationship(lazy="raise")
+    organization: Mapped[Organization | None] = relationship(lazy="raise")
     role_permissions: Mapped[list["RolePermission"]] = relationship(
         back_populates="role", lazy="raise", passive_deletes=True
     )
@@ -68,24 +64,3 @@ class RolePermission(Base):
 
     role: Mapped["Role"] = relationship(back_populates="role_permissions", lazy="raise")
     permission: Mapped["Permission"] = relationship(lazy="raise")
-
-
-class UserRole(TimestampMixin, Base):
-    """One role of one user."""
-
-    __tablename__ = "user_roles"
-
-    user_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
-    )
-    role_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
-    assigned_by: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("users.id", ondelete="SET NULL")
-    )
-
-    user: Mapped["User"] = relationship(
-        back_populates="user_roles", foreign_keys=[user_id], lazy="raise"
-    )
-    role: Mapped["Role"] = relationship(lazy="raise")

@@ -3,7 +3,6 @@
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -18,10 +17,8 @@ from user_management.models.base import (
     Str255,
     TimestampMixin,
 )
-
-if TYPE_CHECKING:
-    from user_management.models.organization import Organization
-    from user_management.models.user import User
+from user_management.models.organization import Organization
+from user_management.models.user import User
 
 
 class TeamRole(StrEnum):
@@ -47,7 +44,7 @@ class Team(TimestampMixin, Base):
     is_default: Mapped[FalseFlag]
     deleted_at: Mapped[datetime | None]
 
-    organization: Mapped["Organization"] = relationship(back_populates="teams", lazy="raise")
+    organization: Mapped[Organization] = relationship(lazy="raise")
     memberships: Mapped[list["TeamMembership"]] = relationship(
         back_populates="team", lazy="raise", passive_deletes=True
     )
@@ -81,4 +78,4 @@ class TeamMembership(TimestampMixin, Base):
     joined_at: Mapped[Now]
 
     team: Mapped["Team"] = relationship(back_populates="memberships", lazy="raise")
-    user: Mapped["User"] = relationship(back_populates="team_memberships", lazy="raise")
+    user: Mapped[User] = relationship(lazy="raise")

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, ForeignKey, Index, String, func, literal_column
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -22,11 +22,8 @@ from user_management.models.base import (
     TimestampMixin,
     TrueFlag,
 )
-
-if TYPE_CHECKING:
-    from user_management.models.organization import Organization
-    from user_management.models.role import Role, UserRole
-    from user_management.models.team import TeamMembership
+from user_management.models.organization import Organization
+from user_management.models.role import Role
 
 
 class User(TimestampMixin, Base):
@@ -59,24 +56,15 @@ class User(TimestampMixin, Base):
     email_verified_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
 
-    organization: Mapped["Organization | None"] = relationship(back_populates="users", lazy="raise")
-    user_roles: Mapped[list["UserRole"]] = relationship(
-        back_populates="user",
+    organization: Mapped[Organization | None] = relationship(lazy="raise")
+    roles: Mapped[list[Role]] = relationship(
         # user_roles refers to users twice: also by who assigned the role.
-        foreign_keys="UserRole.user_id",
-        lazy="raise",
-        passive_deletes=True,
-    )
-    roles: Mapped[list["Role"]] = relationship(
         secondary="user_roles",
         primaryjoin="User.id == UserRole.user_id",
         secondaryjoin="UserRole.role_id == Role.id",
         order_by="(Role.priority.desc(), Role.name)",
         viewonly=True,
         lazy="raise",
-    )
-    team_memberships: Mapped[list["TeamMembership"]] = relationship(
-        back_populates="user", lazy="raise", passive_deletes=True
     )
     credentials: Mapped["UserCredential | None"] = relationship(
         back_populates="user", lazy="raise", passive_deletes=True
