@@ -14,7 +14,7 @@ from user_management.schemas.auth import (
 )
 from user_management.security.autobot_tokens import Claims
 from user_management.services import AuthenticatedUser, Grant
-from user_management.services.authentication import AUTOBOTS_WAY
+from user_management.services.login.password_login import AUTOBOTS_WAY
 from user_management_web.caller import (
     ClaimsDep,
     CurrentUserDep,

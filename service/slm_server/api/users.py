@@ -13,7 +13,7 @@ from user_management.schemas.fields import Moment
 from user_management.schemas.users import UserCreate, UserListResponse, UserResponse, UserUpdate
 from user_management.services import UserService
 from user_management.services.context import is_oneself
-from user_management.services.current_password import CurrentPassword
+from user_management.services.login.current_password import CurrentPassword
 from user_management.services.organizations import check_organization
 from user_management.services.user_search import UserFilter
 from user_management.services.users import PROTECTED_BY_PASSWORD

@@ -46,7 +46,7 @@ from user_management.services.context import (
     is_oneself,
     population_of,
 )
-from user_management.services.current_password import CurrentPassword
+from user_management.services.login.current_password import CurrentPassword
 from user_management.services.naming import checked_email, checked_name
 from user_management.services.organizations import take_place
 from user_management.services.pages import AnyRow, Page, PageRequest

@@ -44,8 +44,6 @@ from user_management.security.refresh_tokens import RefreshTokenKeys, began_at, 
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor, Authority, RequestContext, population_of
-from user_management.services.current_password import CurrentPassword, record_blocks
-from user_management.services.devices import is_known, note_device
 from user_management.services.limits import (
     Counter,
     LimitService,
@@ -53,6 +51,8 @@ from user_management.services.limits import (
     login_counters,
     refresh_counters,
 )
+from user_management.services.login.current_password import CurrentPassword, record_blocks
+from user_management.services.login.devices import is_known, note_device
 from user_management.services.passwords import (
     change_password,
     confirm_session,

@@ -1,0 +1,1 @@
+"""Ways in: login, refresh, who is calling, logout, the password that one has."""
