@@ -20,7 +20,8 @@ from user_management.autobot_roles import AutobotRole
 from user_management.errors import NotAuthenticated, TooManyAttempts
 from user_management.schemas.auth import LoginRequest, PasswordChange, RefreshRequest
 from user_management.security.autobot_tokens import Claims
-from user_management.services import AuthenticatedUser, Grant
+from user_management.services.login.caller import AuthenticatedUser
+from user_management.services.login.grant import Grant
 from user_management_web.caller import (
     BearerClaimsDep,
     CurrentUserDep,
@@ -31,8 +32,9 @@ from user_management_web.caller import (
 from user_management_web.gateway import keep_gateway_cookie
 from user_management_web.login import (
     DeviceDep,
-    LoginServiceDep,
-    OwnServiceDep,
+    OwnPasswordDep,
+    PasswordLoginDep,
+    RefreshDep,
     keep_device,
     log_out,
 )
@@ -74,7 +76,7 @@ UserIfAnyDep = Annotated[AuthenticatedUser | None, Depends(get_user_if_any)]
 async def login(
     body: LoginRequest,
     device: DeviceDep,
-    service: LoginServiceDep,
+    service: PasswordLoginDep,
     resources: ResourcesDep,
     response: Response,
 ) -> LoginResponse:
@@ -112,7 +114,7 @@ async def login(
     responses=problem_responses(*REFRESH),
 )
 async def refresh(
-    service: LoginServiceDep,
+    service: RefreshDep,
     resources: ResourcesDep,
     request: Request,
     body: RefreshRequest | None = None,
@@ -235,8 +237,8 @@ def _session_id(text: str | None) -> UUID | None:
     responses=problem_responses(*PASSWORD_CHANGE),
 )
 async def change_password(
-    body: PasswordChange, user: SessionUserDep, service: OwnServiceDep
+    body: PasswordChange, user: SessionUserDep, service: OwnPasswordDep
 ) -> Done:
     """Replace one's own password. All other sessions end, this one goes on."""
-    await service.change_password(user, body.current_password, body.new_password)
+    await service.change(user, body.current_password, body.new_password)
     return Done(message="Password changed")

@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.autobot_roles import AutobotRole
 from user_management.models import Role, UserRole
-from user_management.services import AuthenticatedUser, Grant
+from user_management.services.login.caller import AuthenticatedUser
+from user_management.services.login.grant import Grant
 
 # AutoBot knows no organizations: what is above these holds for the whole site.
 _WITHIN_ORGANIZATION = (AutobotRole.USER, AutobotRole.READONLY)

@@ -14,7 +14,8 @@ from fastapi.security.base import SecurityBase
 
 from user_management.errors import NotAuthenticated, PasswordChangeRequired
 from user_management.security.tokens import AccessClaims
-from user_management.services import AuthenticatedUser, RequestContext, authenticate
+from user_management.services import RequestContext
+from user_management.services.login.caller import AuthenticatedUser, authenticate
 from user_management_web.browser import cookie_of, same_origin
 from user_management_web.resources import get_verification_of
 

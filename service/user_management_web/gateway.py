@@ -16,8 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from user_management.errors import CrossSiteRequest, DomainError, NotAuthenticated, NotFound
 from user_management.security.autobot_tokens import Claims
-from user_management.services import AuthenticatedUser, authenticate
-from user_management.services.login.password_login import NamedSession, SessionOf, prolong_in_use
+from user_management.services.login.caller import (
+    AuthenticatedUser,
+    NamedSession,
+    SessionOf,
+    authenticate,
+    prolong_in_use,
+)
 from user_management_web.browser import SAFE_METHODS, cookie_of
 from user_management_web.caller import CurrentUser, get_bearer_user
 from user_management_web.problems import problem

@@ -20,7 +20,7 @@ from user_management.errors import (
 from user_management.models import IdempotencyRecord
 from user_management.permissions import Permission
 from user_management.schemas.fields import VISIBLE_PATTERN
-from user_management.services import AuthenticatedUser
+from user_management.services.login.caller import AuthenticatedUser
 from user_management_web.caller import CurrentUserDep
 from user_management_web.resources import ResourcesDep
 

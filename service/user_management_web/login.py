@@ -1,40 +1,78 @@
-"""The service of those who log in, and of those who are logged in, about themselves."""
+"""The services of those who log in, and of those who are logged in, about themselves."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.errors import NotAuthenticated
 from user_management.security.devices import new_device
 from user_management.security.tokens import AccessClaims
-from user_management.services import AuthenticationService, RequestContext
+from user_management.services import RequestContext
 from user_management.services.limits import MEMORY
+from user_management.services.login.logout import LogoutService, OwnSessionService
+from user_management.services.login.password_change import OwnPasswordService
+from user_management.services.login.password_login import PasswordLoginService
+from user_management.services.login.refresh import RefreshService
 from user_management_web.browser import cookie_of, set_cookie
 from user_management_web.caller import OriginDep, SessionUserDep, context_of
 from user_management_web.resources import Resources, ResourcesDep
 
 
-async def get_login_service(
-    resources: ResourcesDep, origin: OriginDep
-) -> AsyncIterator[AuthenticationService]:
-    """For requests that need no token."""
+async def get_session(resources: ResourcesDep) -> AsyncIterator[AsyncSession]:
+    """A transaction in the database of those who log in here."""
     async with resources.session(resources.callers) as session:
-        yield resources.authentication(session, origin)
-
-
-async def get_own_service(
-    resources: ResourcesDep, origin: OriginDep, user: SessionUserDep
-) -> AsyncIterator[AuthenticationService]:
-    """For what users do about themselves."""
-    async with resources.session(resources.callers) as session:
-        yield resources.authentication(session, context_of(origin, user))
+        yield session
 
 
 # The commit comes before the response: with scope="function" a failed one still shows in it.
-LoginServiceDep = Annotated[AuthenticationService, Depends(get_login_service, scope="function")]
-OwnServiceDep = Annotated[AuthenticationService, Depends(get_own_service, scope="function")]
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+async def get_password_login(
+    session: SessionDep, origin: OriginDep, resources: ResourcesDep
+) -> PasswordLoginService:
+    """Without a token."""
+    return PasswordLoginService(
+        session, origin, resources.hasher, resources.refresh_tokens, resources.policy
+    )
+
+
+async def get_refresh(
+    session: SessionDep, origin: OriginDep, resources: ResourcesDep
+) -> RefreshService:
+    """Likewise."""
+    return RefreshService(session, origin, resources.refresh_tokens, resources.policy)
+
+
+async def get_logout(
+    session: SessionDep, origin: OriginDep, resources: ResourcesDep
+) -> LogoutService:
+    """Likewise."""
+    return LogoutService(session, origin, resources.refresh_tokens, resources.policy)
+
+
+async def get_own_sessions(
+    origin: OriginDep, user: SessionUserDep, session: SessionDep
+) -> OwnSessionService:
+    """Of those who are logged in."""
+    return OwnSessionService(session, context_of(origin, user))
+
+
+async def get_own_password(
+    origin: OriginDep, user: SessionUserDep, session: SessionDep, resources: ResourcesDep
+) -> OwnPasswordService:
+    """Likewise."""
+    return OwnPasswordService(session, context_of(origin, user), resources.hasher, resources.policy)
+
+
+PasswordLoginDep = Annotated[PasswordLoginService, Depends(get_password_login)]
+RefreshDep = Annotated[RefreshService, Depends(get_refresh)]
+LogoutDep = Annotated[LogoutService, Depends(get_logout)]
+OwnSessionsDep = Annotated[OwnSessionService, Depends(get_own_sessions)]
+OwnPasswordDep = Annotated[OwnPasswordService, Depends(get_own_password)]
 
 
 async def log_out(
@@ -44,11 +82,12 @@ async def log_out(
     refresh_token: str | None,
     also: UUID | None = None,
 ) -> bool:
-    """As AuthenticationService.logout; without a token no database is asked for it."""
+    """As LogoutService.logout; without a token no database is asked for it."""
     if claims is None and refresh_token is None:
         raise NotAuthenticated
     async with resources.session(resources.callers) as session:
-        return await resources.authentication(session, origin).logout(claims, refresh_token, also)
+        service = LogoutService(session, origin, resources.refresh_tokens, resources.policy)
+        return await service.logout(claims, refresh_token, also)
 
 
 async def get_device(request: Request, resources: ResourcesDep) -> bytes:

@@ -15,7 +15,7 @@ from starlette.routing import compile_path
 
 from user_management.errors import DomainError, InvalidValue, TemporarilyUnavailable
 from user_management.schemas.fields import explain
-from user_management.services.login.password_login import RECENT
+from user_management.services.login.caller import RECENT
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -13,7 +13,8 @@ from fastapi.dependencies.models import Dependant
 from user_management.errors import PermissionDenied
 from user_management.permissions import Permission
 from user_management.population import Population
-from user_management.services import AuthenticatedUser, Authority
+from user_management.services import Authority
+from user_management.services.login.caller import AuthenticatedUser
 from user_management_web.caller import (
     CurrentUser,
     get_current_user,

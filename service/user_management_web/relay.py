@@ -23,8 +23,12 @@ from user_management.database import READERS, Database
 from user_management.errors import DatabaseUnavailable, DomainError, reason
 from user_management.policy import Policy
 from user_management.population import Population
-from user_management.services import AuthenticatedUser, authenticate
-from user_management.services.login.password_login import SessionOf, prolong_in_use
+from user_management.services.login.caller import (
+    AuthenticatedUser,
+    SessionOf,
+    authenticate,
+    prolong_in_use,
+)
 from user_management_web.logs import configure_logging
 
 # A session that has ended keeps no WebSocket longer than this, and the time of one statement.

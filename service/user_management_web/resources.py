@@ -26,7 +26,7 @@ from user_management.security.tokens import (
     TokenIssuer,
     TokenVerifier,
 )
-from user_management.services import AuthenticationService, Grant, RequestContext
+from user_management.services.login.grant import Grant
 from user_management_web.browser import BrowserCookies
 
 # Of the ids of a session and of its user.
@@ -109,14 +109,6 @@ class Resources(Verification):
     ) -> AbstractAsyncContextManager[AsyncSession]:
         """A session of that population's database, typed as such: see Database.session."""
         return self.databases[population].session(org_id)
-
-    def authentication(
-        self, session: AsyncSession, context: RequestContext
-    ) -> AuthenticationService:
-        """What lets people in, on a session of their database."""
-        return AuthenticationService(
-            session, context, self.hasher, self.refresh_tokens, self.policy
-        )
 
     def issue(
         self, grant: Grant, *, subject: str, claims: Claims, is_lasting: bool = False

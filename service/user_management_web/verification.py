@@ -16,7 +16,7 @@ from user_management.database import Database
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.security.tokens import REALMS, TokenVerifier
-from user_management.services import AuthenticatedUser
+from user_management.services.login.caller import AuthenticatedUser
 from user_management_web.caller import CurrentUserDep, get_current_user
 from user_management_web.problems import add_problem_handlers
 from user_management_web.rbac import (

@@ -16,7 +16,9 @@ from user_management.database import Database
 from user_management.errors import InvalidCredentials, NotAuthenticated
 from user_management.population import Population
 from user_management.security.tokens import AccessClaims
-from user_management.services import RequestContext, authenticate
+from user_management.services import RequestContext
+from user_management.services.login.caller import authenticate
+from user_management.services.login.password_login import PasswordLoginService
 
 PASSWORDS = [f"granite-otter-quilt-{number}" for number in range(20, 30)]
 
@@ -278,7 +280,14 @@ async def test_a_closed_organization_keeps_its_users_out(site: Site, change: str
 
     async def login() -> Any:
         async with database.session() as session:
-            service = site.resources.authentication(session, RequestContext())
+            resources = site.resources
+            service = PasswordLoginService(
+                session,
+                RequestContext(),
+                resources.hasher,
+                resources.refresh_tokens,
+                resources.policy,
+            )
             return await service.login("marta", site.password)
 
     grant = await login()

@@ -18,8 +18,9 @@ from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.audit import AuditLogListResponse, AuditLogResponse
 from user_management.schemas.fields import TEXT_PATTERN, Moment
-from user_management.services import AuditService, AuthenticatedUser, RequestContext
+from user_management.services import AuditService, RequestContext
 from user_management.services.audit_reading import AuditFilter, AuditReader
+from user_management.services.login.caller import AuthenticatedUser
 from user_management_web.caller import OriginDep, context_of
 from user_management_web.problems import problem_responses
 from user_management_web.rbac import require_permission

@@ -13,8 +13,9 @@ from user_management.schemas.auth import (
     TokenResponse,
 )
 from user_management.security.autobot_tokens import Claims
-from user_management.services import AuthenticatedUser, Grant
-from user_management.services.login.password_login import AUTOBOTS_WAY
+from user_management.services.login.caller import AuthenticatedUser
+from user_management.services.login.grant import Grant
+from user_management.services.login.records import AUTOBOTS_WAY
 from user_management_web.caller import (
     ClaimsDep,
     CurrentUserDep,
@@ -24,7 +25,7 @@ from user_management_web.caller import (
     get_session_user,
 )
 from user_management_web.gateway import keep_gateway_cookie
-from user_management_web.login import LoginServiceDep, OwnServiceDep, log_out
+from user_management_web.login import OwnPasswordDep, PasswordLoginDep, RefreshDep, log_out
 from user_management_web.problems import (
     BODY,
     CURRENT_PASSWORD,
@@ -47,7 +48,7 @@ router = APIRouter(tags=["authentication"], responses=problem_responses("interna
     responses=problem_responses(*LOGIN),
 )
 async def login(
-    body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep
+    body: LoginRequest, service: PasswordLoginDep, resources: ResourcesDep
 ) -> TokenResponse:
     """Begin a session. The answer is the same whatever the reason of a refusal."""
     return _tokens(resources, await service.login(body.username, body.password))
@@ -60,7 +61,7 @@ async def login(
     responses=problem_responses(*LOGIN),
 )
 async def login_of_autobot(
-    body: LoginRequest, service: LoginServiceDep, resources: ResourcesDep, response: Response
+    body: LoginRequest, service: PasswordLoginDep, resources: ResourcesDep, response: Response
 ) -> TokenResponse:
     """Begin a session of AutoBot's own pages and programs, as `login` does."""
     grant = await service.login(body.username, body.password, way=AUTOBOTS_WAY)
@@ -75,7 +76,7 @@ async def login_of_autobot(
     responses=problem_responses(*REFRESH),
 )
 async def refresh(
-    body: RefreshRequest, service: LoginServiceDep, resources: ResourcesDep
+    body: RefreshRequest, service: RefreshDep, resources: ResourcesDep
 ) -> TokenResponse:
     """Go on with a session. The refresh token is replaced; for ten seconds the old one gives the
     same again, after that it ends the session.
@@ -91,7 +92,7 @@ async def refresh(
     responses=problem_responses(*REFRESH),
 )
 async def refresh_of_autobot(
-    service: LoginServiceDep,
+    service: RefreshDep,
     resources: ResourcesDep,
     request: Request,
     body: RefreshRequest | None = None,
@@ -177,7 +178,9 @@ async def logout(
     status_code=204,
     responses=problem_responses(*BODY, *SESSION, *CURRENT_PASSWORD, "password_change_required"),
 )
-async def confirm(body: PasswordConfirmation, user: CurrentUserDep, service: OwnServiceDep) -> None:
+async def confirm(
+    body: PasswordConfirmation, user: CurrentUserDep, service: OwnPasswordDep
+) -> None:
     """Prove again who is calling. For ten minutes the session may do what asks for it."""
     await service.confirm(user, body.current_password)
 
@@ -189,7 +192,7 @@ async def confirm(body: PasswordConfirmation, user: CurrentUserDep, service: Own
     responses=problem_responses(*PASSWORD_CHANGE),
 )
 async def change_password(
-    body: PasswordChange, user: SessionUserDep, service: OwnServiceDep
+    body: PasswordChange, user: SessionUserDep, service: OwnPasswordDep
 ) -> None:
     """Replace one's own password. All other sessions end, this one goes on."""
-    await service.change_password(user, body.current_password, body.new_password)
+    await service.change(user, body.current_password, body.new_password)

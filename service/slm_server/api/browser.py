@@ -10,7 +10,8 @@ from slm_server.api.auth import issue
 from user_management.errors import NotAuthenticated, TooManyAttempts
 from user_management.schemas.auth import BrowserSessionResponse, LoginRequest
 from user_management.security.tokens import AccessClaims
-from user_management.services import AuthenticationService, Grant
+from user_management.services.login.grant import Grant
+from user_management.services.login.logout import LogoutService
 from user_management_web.browser import (
     BrowserCookies,
     clear_cookies,
@@ -20,7 +21,13 @@ from user_management_web.browser import (
     set_cookie,
 )
 from user_management_web.caller import CookieClaimsDep
-from user_management_web.login import DeviceDep, LoginServiceDep, keep_device
+from user_management_web.login import (
+    DeviceDep,
+    LogoutDep,
+    PasswordLoginDep,
+    RefreshDep,
+    keep_device,
+)
 from user_management_web.problems import LOGIN, SESSION, problem, problem_responses
 from user_management_web.rbac import public
 from user_management_web.resources import Resources, ResourcesDep
@@ -60,13 +67,14 @@ async def begin_browser_session(
     former: CookieClaimsDep,
     former_token: RefreshTokenDep,
     device: DeviceDep,
-    service: LoginServiceDep,
+    service: PasswordLoginDep,
+    logout: LogoutDep,
     resources: ResourcesDep,
     response: Response,
 ) -> BrowserSessionResponse:
     """Begin a session, as `login` does, and end the one that the browser had before."""
     grant = await service.login(body.username, body.password, device)
-    await _end(service, former, former_token)
+    await _end(logout, former, former_token)
     keep_device(response, resources, device)
     return _answer(response, resources, grant)
 
@@ -79,7 +87,7 @@ async def begin_browser_session(
     response_model=BrowserSessionResponse,
 )
 async def refresh_browser_session(
-    token: RefreshTokenDep, service: LoginServiceDep, resources: ResourcesDep, response: Response
+    token: RefreshTokenDep, service: RefreshDep, resources: ResourcesDep, response: Response
 ) -> BrowserSessionResponse | Response:
     """Go on with the session, as `refresh` does. Once it has ended, the cookies go too."""
     try:
@@ -100,7 +108,7 @@ async def refresh_browser_session(
     responses=problem_responses("database_unavailable"),
 )
 async def end_browser_session(
-    claims: CookieClaimsDep, token: RefreshTokenDep, service: LoginServiceDep, response: Response
+    claims: CookieClaimsDep, token: RefreshTokenDep, service: LogoutDep, response: Response
 ) -> None:
     """End the session, also by the refresh cookie alone, and let the browser forget all of it.
 
@@ -113,7 +121,7 @@ async def end_browser_session(
 
 
 async def _end(
-    service: AuthenticationService, claims: AccessClaims | None, refresh_token: str | None
+    service: LogoutService, claims: AccessClaims | None, refresh_token: str | None
 ) -> None:
     """End the sessions of the cookies. What is unknown opens nothing, and its address may be
     blocked for what others did: the browser forgets it anyway.

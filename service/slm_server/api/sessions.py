@@ -16,7 +16,7 @@ from user_management.schemas.sessions import (
 )
 from user_management.services import AccountService
 from user_management_web.caller import CurrentUserDep
-from user_management_web.login import OwnServiceDep
+from user_management_web.login import OwnSessionsDep
 from user_management_web.problems import problem_responses
 
 own = APIRouter(
@@ -29,18 +29,18 @@ own = APIRouter(
 
 
 @own.get("", operation_id="list_own_sessions")
-async def list_own_sessions(user: CurrentUserDep, service: OwnServiceDep) -> SessionListResponse:
+async def list_own_sessions(user: CurrentUserDep, service: OwnSessionsDep) -> SessionListResponse:
     """List one's own sessions that go on, newest first."""
-    found = await service.sessions(user)
+    found = await service.list(user)
     return SessionListResponse(
         sessions=[SessionResponse.of(session, user.session_id) for session in found]
     )
 
 
 @own.delete("", operation_id="end_other_sessions", status_code=204)
-async def end_other_sessions(user: CurrentUserDep, service: OwnServiceDep) -> None:
+async def end_other_sessions(user: CurrentUserDep, service: OwnSessionsDep) -> None:
     """End all of one's own sessions but this one."""
-    await service.end_other_sessions(user)
+    await service.end_others(user)
 
 
 @own.delete(
@@ -49,9 +49,9 @@ async def end_other_sessions(user: CurrentUserDep, service: OwnServiceDep) -> No
     status_code=204,
     responses=problem_responses("not_found", "validation_error"),
 )
-async def end_own_session(session_id: UUID, user: CurrentUserDep, service: OwnServiceDep) -> None:
+async def end_own_session(session_id: UUID, user: CurrentUserDep, service: OwnSessionsDep) -> None:
     """End one of one's own sessions; of this one it is a logout."""
-    await service.end_session(user, session_id)
+    await service.end(user, session_id)
 
 
 def create_router(population: Population) -> APIRouter:

@@ -20,7 +20,8 @@ from slm_server.imports.worker import Job
 from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission
 from user_management.population import Population
-from user_management.services import AuditService, AuthenticatedUser
+from user_management.services import AuditService
+from user_management.services.login.caller import AuthenticatedUser
 from user_management.services.user_search import UserFilter
 from user_management.transfer.exporter import exported
 from user_management.transfer.sources import SourceKind

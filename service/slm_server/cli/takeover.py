@@ -16,7 +16,7 @@ from slm_server.cli.common import connected
 from user_management.config import Settings
 from user_management.errors import ConfigurationError, DatabaseUnavailable
 from user_management.population import Population
-from user_management.services.login.password_login import AUTOBOTS_WAY
+from user_management.services.login.records import AUTOBOTS_WAY
 
 # A playbook that somebody runs once a week has run.
 LOOKBACK: Final = timedelta(days=8)

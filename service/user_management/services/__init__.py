@@ -10,12 +10,6 @@ from user_management.services.audit import AuditService
 from user_management.services.context import OPERATOR, Actor, Authority, RequestContext
 from user_management.services.erasure import ErasureService
 from user_management.services.housekeeping import HousekeepingService
-from user_management.services.login.password_login import (
-    AuthenticatedUser,
-    AuthenticationService,
-    Grant,
-    authenticate,
-)
 from user_management.services.roles import RoleService
 from user_management.services.users import UserService
 
@@ -26,16 +20,12 @@ __all__ = [
     "AdministratorService",
     "AdministratorStatus",
     "AuditService",
-    "AuthenticatedUser",
-    "AuthenticationService",
     "Authority",
     "ErasureService",
     "FirstAdministrator",
-    "Grant",
     "HousekeepingService",
     "OneTimePassword",
     "RequestContext",
     "RoleService",
     "UserService",
-    "authenticate",
 ]

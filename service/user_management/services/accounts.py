@@ -49,7 +49,7 @@ class AccountService:
     def __init__(
         self, session: AsyncSession, context: RequestContext, hasher: PasswordHasher
     ) -> None:
-        self._session = session
+        self.session = session
         self._context = context
         self._hasher = hasher
         self._audit = AuditService(session, context)
@@ -57,16 +57,16 @@ class AccountService:
     async def sessions(self, user_id: UUID) -> Sequence[AuthSession]:
         """The user's sessions that go on, newest first. Raises NotFound."""
         await self._one(_visible(user_id))
-        return await list_sessions(self._session, user_id)
+        return await list_sessions(self.session, user_id)
 
     async def lock(self, user_id: UUID) -> Lock:
         """Whether failures keep the user's logins out. Raises NotFound."""
-        return await read_lock(self._session, await self._one(_visible(user_id)))
+        return await read_lock(self.session, await self._one(_visible(user_id)))
 
     async def end_session(self, user_id: UUID, session_id: UUID) -> None:
         """End one session. Raises NotFound, PermissionDenied."""
         user = await self._managed(user_id)
-        if not await end_session(self._session, session_id, AuditAction.LOGOUT, user_id=user_id):
+        if not await end_session(self.session, session_id, AuditAction.LOGOUT, user_id=user_id):
             raise NotFound(SESSION_NOT_FOUND)
         await self._audit.record(
             AuditAction.LOGOUT,
@@ -79,7 +79,7 @@ class AccountService:
     async def end_sessions(self, user_id: UUID) -> None:
         """End all sessions. Raises NotFound, PermissionDenied."""
         user = await self._managed(user_id)
-        ended = await end_sessions(self._session, user_id, AuditAction.LOGOUT)
+        ended = await end_sessions(self.session, user_id, AuditAction.LOGOUT)
         await self._record(AuditAction.LOGOUT, user, {"sessions_ended": ended})
 
     async def reset_password(self, user_id: UUID) -> OneTimePassword:
@@ -93,14 +93,14 @@ class AccountService:
             "Change your own password with the current one; it cannot be reset by yourself.",
         )
         password = generate_one_time_password()
-        async with connection_released(self._session):
+        async with connection_released(self.session):
             password_hash = await self._hasher.hash(password)
         # Once more: the connection was given back meanwhile.
         user = await self._managed(user_id)
         expires_at = datetime.now(UTC) + ONE_TIME_PASSWORD_LIFETIME
-        await give_one_time_password(self._session, user_id, password_hash, expires_at)
+        await give_one_time_password(self.session, user_id, password_hash, expires_at)
         # After the new password: until then the old one could still begin a session.
-        await end_sessions(self._session, user_id, AuditAction.PASSWORD_RESET_REQUESTED)
+        await end_sessions(self.session, user_id, AuditAction.PASSWORD_RESET_REQUESTED)
         await self._record(
             AuditAction.PASSWORD_RESET_REQUESTED,
             user,
@@ -118,24 +118,24 @@ class AccountService:
             user_id,
             "Your own failed attempts pass by themselves, or another administrator unlocks.",
         )
-        await unlock(self._session, user)
+        await unlock(self.session, user)
         await self._record(AuditAction.ACCOUNT_UNLOCKED, user)
 
     def _check_other(self, user_id: UUID, advice: str) -> None:
         """Raise PermissionDenied for oneself: what a stolen token can do must not give whoever has
         it the account, nor more guesses of its password.
         """
-        if is_oneself(self._context.actor, population_of(self._session), user_id):
+        if is_oneself(self._context.actor, population_of(self.session), user_id):
             raise PermissionDenied(advice)
 
     async def _managed(self, user_id: UUID) -> User:
         """The user, locked, whom the caller may manage."""
         user = await self._one(_visible(user_id).with_for_update(key_share=True))
-        await check_may_manage(self._session, self._context.authority, user)
+        await check_may_manage(self.session, self._context.authority, user)
         return user
 
     async def _one(self, statement: Select[User]) -> User:
-        user = await self._session.scalar(statement)
+        user = await self.session.scalar(statement)
         if user is None:
             raise NotFound(_USER_NOT_FOUND)
         return user

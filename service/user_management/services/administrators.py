@@ -60,7 +60,7 @@ class AdministratorService:
     def __init__(
         self, session: AsyncSession, context: RequestContext, hasher: PasswordHasher
     ) -> None:
-        self._session = session
+        self.session = session
         self._context = context
         self._hasher = hasher
         self._audit = AuditService(session, context)
@@ -95,9 +95,9 @@ class AdministratorService:
         if standing := await self._standing(given):
             return standing
         password = one_time_password or generate_one_time_password()
-        async with connection_released(self._session):
+        async with connection_released(self.session):
             password_hash = await self._hasher.hash(password)
-        await hold(self._session, Lock.FIRST_ADMINISTRATOR)
+        await hold(self.session, Lock.FIRST_ADMINISTRATOR)
         if standing := await self._standing(given):
             return standing
         expires_at = datetime.now(UTC) + ONE_TIME_PASSWORD_LIFETIME
@@ -107,13 +107,13 @@ class AdministratorService:
                 AuditAction.PASSWORD_RESET_REQUESTED, AuditResourceType.USER, user_id
             )
         else:
-            user = await UserService(self._session, self._context, self._hasher).create(
+            user = await UserService(self.session, self._context, self._hasher).create(
                 new.model_copy(update={"is_admin": True, "password": None})
             )
             user_id, username = user.id, user.username
-        await give_one_time_password(self._session, user_id, password_hash, expires_at)
+        await give_one_time_password(self.session, user_id, password_hash, expires_at)
         # After the new password: until then the old one could still begin a session.
-        await end_sessions(self._session, user_id, AuditAction.PASSWORD_RESET_REQUESTED)
+        await end_sessions(self.session, user_id, AuditAction.PASSWORD_RESET_REQUESTED)
         return FirstAdministrator(
             "renewed" if shut_out else "created",
             username,
@@ -133,7 +133,7 @@ class AdministratorService:
 
     async def _administrators(self) -> Sequence[Row[UUID, str, bool, datetime | None]]:
         """Oldest first."""
-        found = await self._session.execute(
+        found = await self.session.execute(
             select(
                 User.id,
                 User.username,

@@ -19,7 +19,7 @@ class AuditService:
     """Adds events to the audit log of the session's database, within its transaction."""
 
     def __init__(self, session: AsyncSession, context: RequestContext) -> None:
-        self._session = session
+        self.session = session
         self._context = context
 
     async def record(
@@ -40,17 +40,17 @@ class AuditService:
         to; `details.actor` names them instead.
         """
         actor = actor or self._context.actor
-        population = population_of(self._session)
-        await self._session.execute(
+        population = population_of(self.session)
+        await self.session.execute(
             insert(AuditLog).values(
                 # Fleet administrators' organizations are in the other database.
                 org_id=org_id if population is Population.AUTOBOT else None,
-                user_id=id_in(self._session, actor),
+                user_id=id_in(self.session, actor),
                 action=action,
                 resource_type=resource_type,
                 resource_id=resource_id,
                 outcome=outcome,
-                details={**(details or {}), **foreign_actor(self._session, actor)},
+                details={**(details or {}), **foreign_actor(self.session, actor)},
                 ip_address=self._context.ip_address,
                 user_agent=self._context.user_agent,
             )

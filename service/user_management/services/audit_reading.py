@@ -65,14 +65,14 @@ class AuditReader:
     """Reads the audit log of the session's database."""
 
     def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+        self.session = session
         self._population = population_of(session)
         # Who is limited to an organization does not see the chain: it is everybody's.
         self._entries = _with_actor() if session.info.get(SCOPE) else _with_seal()
 
     async def get(self, audit_id: UUID) -> AuditEntry:
         """One event. Raises NotFound."""
-        found = await self._session.execute(self._entries.where(AuditLog.id == audit_id))
+        found = await self.session.execute(self._entries.where(AuditLog.id == audit_id))
         row = found.one_or_none()
         if row is None:
             raise NotFound("There is no such event.")
@@ -81,7 +81,7 @@ class AuditReader:
     async def list(self, wanted: AuditFilter, page: PageRequest) -> Page[AuditEntry]:
         """A page of events, newest first."""
         matching = self._entries.where(*_conditions(wanted))
-        found = await read_page(self._session, matching, AuditLog, page)
+        found = await read_page(self.session, matching, AuditLog, page)
         return Page([self._entry(row) for row in found.items], found.following, found.total)
 
     def _entry(self, row: Row[*AnyRow]) -> AuditEntry:

@@ -39,7 +39,7 @@ class ErasureService:
     """Erases the personal fields of deleted users of the session's database."""
 
     def __init__(self, session: AsyncSession, context: RequestContext) -> None:
-        self._session = session
+        self.session = session
         self._audit = AuditService(session, context)
 
     async def erase(self, name: str) -> UUID:
@@ -49,7 +49,7 @@ class ErasureService:
         """
         wanted = name.strip().lower()
         named = or_(User.username == wanted, User.email == wanted, cast(User.id, String) == wanted)
-        found = (await self._session.execute(select(User.id, User.deleted_at).where(named))).all()
+        found = (await self.session.execute(select(User.id, User.deleted_at).where(named))).all()
         deleted: list[UUID] = [row.id for row in found if row.deleted_at is not None]
         if not found:
             raise NotFound(f"There is no user {name}, nor was there one.")
@@ -76,16 +76,16 @@ class ErasureService:
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         )
-        users = (await self._session.scalars(due)).all()
+        users = (await self.session.scalars(due)).all()
         if users:
             await self._erase(users)
         return len(users)
 
     async def _erase(self, users: Sequence[UUID]) -> None:
         for model in _OF_USERS:
-            await self._session.execute(delete(model).where(model.user_id.in_(users)))
+            await self.session.execute(delete(model).where(model.user_id.in_(users)))
         identifier = cast(User.id, String)
-        await self._session.execute(
+        await self.session.execute(
             update(User)
             .where(User.id.in_(users))
             .values(

@@ -35,7 +35,7 @@ class HousekeepingService:
     """Removes old rows of the session's database, and what deleted users have left."""
 
     def __init__(self, session: AsyncSession, deleted_users_kept: timedelta) -> None:
-        self._session = session
+        self.session = session
         self._deleted_users_kept = deleted_users_kept
 
     async def run(self) -> dict[str, int]:
@@ -43,7 +43,7 @@ class HousekeepingService:
 
         Refresh tokens go with their sessions, uncounted.
         """
-        erasure = ErasureService(self._session, RequestContext(authority=OPERATOR))
+        erasure = ErasureService(self.session, RequestContext(authority=OPERATOR))
         erased = await erasure.erase_old(self._deleted_users_kept)
         now = datetime.now(UTC)
         over_at = func.least(AuthSession.ended_at, AuthSession.expires_at)
@@ -71,7 +71,7 @@ class HousekeepingService:
             .cte("batch")
         )
         removed = delete(model).where(tuple_(*key).in_(select(batch))).returning(*key)
-        return len((await self._session.execute(removed)).all())
+        return len((await self.session.execute(removed)).all())
 
 
 def _surplus_passwords() -> Select[tuple[UUID]]:

@@ -137,7 +137,7 @@ class LimitService:
     """Counts failures in the session's database."""
 
     def __init__(self, session: AsyncSession, policy: Policy) -> None:
-        self._session = session
+        self.session = session
         self._rules = {
             Scope.ACCOUNT: Rule(policy.failures_per_account, timedelta(hours=1)),
             Scope.ADDRESS: Rule(policy.failures_per_address, timedelta(minutes=15)),
@@ -160,7 +160,7 @@ class LimitService:
         An address from which the user has logged in lately is not concerned by what strangers did.
         """
         now = datetime.now(UTC)
-        found = await self._session.execute(
+        found = await self.session.execute(
             select(RateLimit.scope, RateLimit.blocked_until).where(_are(counters))
         )
         until = {Scope(row.scope): row.blocked_until or now for row in found}
@@ -180,11 +180,11 @@ class LimitService:
         """
         now = datetime.now(UTC)
         ordered = sorted(counters, key=lambda counter: _LOCK_ORDER[counter.scope])
-        counted = (await self._session.execute(self._count(ordered, now))).all()
+        counted = (await self.session.execute(self._count(ordered, now))).all()
         keys = {counter.scope: counter.key for counter in counters}
         blocks = [block for row in counted if (block := self._block(row, now)) is not None]
         for block in blocks:
-            await self._session.execute(
+            await self.session.execute(
                 update(RateLimit)
                 .where(RateLimit.scope == block.scope, RateLimit.key == keys[block.scope])
                 .values(blocked_until=block.until)
@@ -194,9 +194,7 @@ class LimitService:
     async def forgive(self, counters: Collection[Counter]) -> None:
         """Forget the failures that a success makes good: those that double, unless blocked."""
         mine = [counter for counter in counters if counter.scope in _DOUBLING]
-        await self._session.execute(
-            delete(RateLimit).where(_are(mine), _is_open(datetime.now(UTC)))
-        )
+        await self.session.execute(delete(RateLimit).where(_are(mine), _is_open(datetime.now(UTC))))
 
     def _count(self, counters: Sequence[Counter], now: datetime) -> Any:
         rows = [
@@ -236,7 +234,7 @@ class LimitService:
         return Block(scope, row.failures, now + min(FIRST_BLOCK * 2**doublings, LONGEST_BLOCK))
 
     async def _is_at_home(self, user_id: UUID | None, address: str | None, now: datetime) -> bool:
-        found = await self._session.scalars(
+        found = await self.session.scalars(
             select(AuthSession.ip_address)
             .distinct()
             .where(AuthSession.user_id == user_id, AuthSession.created_at > now - MEMORY)

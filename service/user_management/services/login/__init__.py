@@ -1,1 +1,5 @@
-"""Ways in: login, refresh, who is calling, logout, the password that one has."""
+"""Ways in, and what goes on from there.
+
+Every way to log in proves who somebody is in a module of its own and passes one `gate`: limits
+before, then the user's `standing`, the `records` of it and the beginning of a session.
+"""

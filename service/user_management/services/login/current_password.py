@@ -4,19 +4,19 @@ A token that somebody has stolen does not do for it, nor does it serve to guess 
 failures slow the session down, and no other session or login of the user.
 """
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.database import connection_released
 from user_management.errors import CurrentPasswordWrong
-from user_management.models import AuditAction, AuditResourceType
+from user_management.models import AuditAction
 from user_management.policy import Policy
 from user_management.security.hashing import PasswordHasher
-from user_management.services.audit import FAILURE, AuditService
+from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
-from user_management.services.limits import Block, LimitService, Scope, password_counters
+from user_management.services.limits import LimitService, password_counters
+from user_management.services.login.records import record_blocks, record_wrong_password
 from user_management.services.passwords import password_matches, password_setting
 
 
@@ -30,7 +30,7 @@ class CurrentPassword:
         hasher: PasswordHasher,
         policy: Policy,
     ) -> None:
-        self._session = session
+        self.session = session
         self._hasher = hasher
         self._limits = LimitService(session, policy)
         self._audit = AuditService(session, context)
@@ -50,13 +50,13 @@ class CurrentPassword:
         CurrentPasswordWrong, TooManyAttempts, HashQueueFull.
         """
         counters = password_counters(user_id, session_id)
-        setting = await password_setting(self._session, user_id)
+        setting = await password_setting(self.session, user_id)
         await self._limits.check(counters)
-        async with connection_released(self._session):
+        async with connection_released(self.session):
             current = await self._hasher.hash_anew(password, setting)
         # Others may have failed meanwhile: whoever tries many at once learns nothing more.
         await self._limits.check(counters)
-        matches = await password_matches(self._session, user_id, current)
+        matches = await password_matches(self.session, user_id, current)
         if current is None or not matches:
             raise await self.refused(user_id, session_id, action, org_id)
         return current
@@ -75,31 +75,6 @@ class CurrentPassword:
         blocks, counted = await self._limits.record_failure(counters)
         if not counted:
             await self._limits.check(counters)
-        await self._audit.record(
-            action,
-            AuditResourceType.USER,
-            user_id,
-            org_id=org_id,
-            outcome=FAILURE,
-            details={"reason": "invalid_password"},
-        )
+        await record_wrong_password(self._audit, action, user_id, org_id)
         await record_blocks(self._audit, blocks, user_id)
         return CurrentPasswordWrong()
-
-
-async def record_blocks(audit: AuditService, blocks: Sequence[Block], user_id: UUID | None) -> None:
-    """One row when a block begins, none for what it then refuses: nobody fills the log."""
-    for block in blocks:
-        is_users = block.scope not in (Scope.ADDRESS, Scope.GLOBAL)
-        await audit.record(
-            AuditAction.ACCOUNT_LOCKED if is_users else AuditAction.SUSPICIOUS_ACTIVITY,
-            AuditResourceType.USER,
-            user_id if is_users else None,
-            outcome=FAILURE,
-            details={
-                "reason": "too_many_attempts",
-                "scope": block.scope,
-                "failures": block.failures,
-                "until": block.until.isoformat(timespec="seconds"),
-            },
-        )
