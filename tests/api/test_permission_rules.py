@@ -26,6 +26,7 @@ from user_management.schemas.roles import RoleCreate, RoleUpdate
 from user_management.schemas.users import UserCreate, UserUpdate
 from user_management.security.hashing import PasswordHasher
 from user_management.services import Authority, RequestContext, RoleService, UserService
+from user_management.services.role_assignments import RoleAssignmentService
 
 SNAPSHOT = text("""
     SELECT u.id, u.is_platform_admin, u.is_active, u.deleted_at IS NOT NULL AS deleted, u.bio,
@@ -87,6 +88,9 @@ class World:
     def roles_by(self, caller: Person) -> RoleService:
         return RoleService(self.session, context(caller))
 
+    def assignments_by(self, caller: Person) -> RoleAssignmentService:
+        return RoleAssignmentService(self.session, context(caller))
+
     def users_by(self, caller: Person) -> UserService:
         return UserService(self.session, context(caller), self.hasher)
 
@@ -111,11 +115,11 @@ async def delete_role(world: World, caller: Person, role: int) -> None:
 
 
 async def assign(world: World, caller: Person, person: int, role: int) -> None:
-    await world.roles_by(caller).assign(world.person(person), await world.role(role))
+    await world.assignments_by(caller).assign(world.person(person), await world.role(role))
 
 
 async def revoke(world: World, caller: Person, person: int, role: int) -> None:
-    await world.roles_by(caller).revoke(world.person(person), await world.role(role))
+    await world.assignments_by(caller).revoke(world.person(person), await world.role(role))
 
 
 async def create_user(world: World, caller: Person, role: int, is_admin: bool) -> None:

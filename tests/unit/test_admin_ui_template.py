@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from user_management.transfer.candidates import COLUMNS
+from user_management.transfer.column_readers import COLUMNS
 
 TEMPLATE = (
     Path(__file__).parents[2] / "service" / "admin_ui" / "src" / "views" / "transfer/template.csv"

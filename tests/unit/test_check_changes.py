@@ -148,7 +148,7 @@ def test_a_role_that_is_gone_lets_all_of_them_be_judged(checks: Any) -> None:
         # Named after it; importing it; importing what imports it.
         ("service/slm_server/api/teams.py", "tests/api/test_teams.py"),
         ("service/user_management/csvsafe.py", "tests/unit/test_csvsafe.py"),
-        ("service/user_management/services/team_owners.py", "tests/api/test_teams.py"),
+        ("service/user_management/services/team_members.py", "tests/api/test_teams.py"),
         ("service/user_management/services/login/password_login.py", "tests/api/test_login.py"),
         ("tests/api/test_teams.py", "tests/api/test_teams.py"),
         ("tests/api/conftest.py", "tests/api"),

@@ -14,14 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from imported_rows import taken
 
-from user_management.transfer.candidates import (
-    COLUMNS,
-    NO_ADDRESS,
-    NO_BCRYPT,
-    Candidate,
-    InvalidRow,
-    Row,
-)
+from user_management.transfer.candidates import NO_ADDRESS, NO_BCRYPT, Candidate, InvalidRow, Row
+from user_management.transfer.column_readers import COLUMNS
 from user_management.transfer.csv_rows import csv_rows
 from user_management.transfer.lines import MAX_LINE, SourceError
 from user_management.transfer.sources import config_rows, ndjson_rows, sqlite_rows

@@ -28,6 +28,7 @@ from user_management.schemas.roles import (
     UserRolesResponse,
 )
 from user_management.services import RoleService
+from user_management.services.role_assignments import RoleAssignmentService
 from user_management.services.roles import DescribedRole, list_permissions
 from user_management_web.idempotency import OnceDep
 from user_management_web.preconditions import ETAG_HEADER, IfMatchDep, etag_of
@@ -59,6 +60,10 @@ def create_router(population: Population) -> APIRouter:
     ServiceDep = Annotated[  # noqa: N806
         RoleService,
         service_of(population, lambda session, context, _: RoleService(session, context)),
+    ]
+    AssignmentsDep = Annotated[  # noqa: N806
+        RoleAssignmentService,
+        service_of(population, lambda session, context, _: RoleAssignmentService(session, context)),
     ]
 
     reads = needs(Permission.USERS_READ, population)
@@ -157,7 +162,7 @@ def create_router(population: Population) -> APIRouter:
         user_id: UUID,
         body: RoleAssignment,
         response: Response,
-        service: ServiceDep,
+        service: AssignmentsDep,
         once: OnceDep,
     ) -> UserRolesResponse:
         """Give a role to a user. Nobody gives a permission that they do not have themselves."""
@@ -177,7 +182,7 @@ def create_router(population: Population) -> APIRouter:
         responses=SHOWN | problem_responses("not_found"),
     )
     async def list_roles_of_user(
-        user_id: UUID, response: Response, service: ServiceDep
+        user_id: UUID, response: Response, service: AssignmentsDep
     ) -> UserRolesResponse:
         """The roles of a user; the version is the user's."""
         user = await service.get_user(user_id)
@@ -191,7 +196,7 @@ def create_router(population: Population) -> APIRouter:
         dependencies=manages,
         responses=CONFIRMED | problem_responses("not_found"),
     )
-    async def revoke_role(user_id: UUID, role_id: UUID, service: ServiceDep) -> None:
+    async def revoke_role(user_id: UUID, role_id: UUID, service: AssignmentsDep) -> None:
         """Take a role from a user. Their sessions end, if the role allows anything."""
         await service.revoke(user_id, role_id)
 

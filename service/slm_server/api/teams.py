@@ -24,7 +24,9 @@ from user_management.schemas.teams import (
     TeamsOfUserResponse,
     TeamUpdate,
 )
-from user_management.services.teams import CountedTeam, TeamFilter, TeamService
+from user_management.services.team_members import TeamMemberService
+from user_management.services.team_rows import CountedTeam
+from user_management.services.teams import TeamFilter, TeamService
 from user_management_web.idempotency import OnceDep
 from user_management_web.preconditions import IfMatchDep, etag_of
 from user_management_web.problems import BODY, problem_responses
@@ -41,6 +43,10 @@ async def get_filter(search: Search = None, org_id: UUID | None = None) -> TeamF
 ServiceDep = Annotated[
     TeamService,
     service_of(Population.AUTOBOT, lambda session, context, _: TeamService(session, context)),
+]
+MembersDep = Annotated[
+    TeamMemberService,
+    service_of(Population.AUTOBOT, lambda session, context, _: TeamMemberService(session, context)),
 ]
 
 router = APIRouter(
@@ -138,13 +144,13 @@ async def delete_team(team_id: UUID, service: ServiceDep, expected: IfMatchDep) 
 )
 async def list_team_members(
     team_id: UUID,
-    service: ServiceDep,
+    service: MembersDep,
     page: PageDep,
     resources: ResourcesDep,
     role: TeamRole | None = None,
 ) -> MemberListResponse:
     """List a team's members, the last to join first. Deleted users are not shown."""
-    found = await service.list_members(team_id, role, page)
+    found = await service.list(team_id, role, page)
     return MemberListResponse(
         members=[MemberResponse.of(member) for member in found.items],
         total=found.total,
@@ -171,7 +177,7 @@ async def list_team_members(
 async def add_team_member(
     team_id: UUID,
     body: MemberAdd,
-    service: ServiceDep,
+    service: MembersDep,
     once: OnceDep,
     expected: IfMatchDep,
 ) -> MemberAddedResponse:
@@ -180,8 +186,8 @@ async def add_team_member(
     """
     member = await once.create(
         service.session,
-        lambda: service.add_member(team_id, body, expected),
-        service.get_member,
+        lambda: service.add(team_id, body, expected),
+        service.get,
         Permission.TEAMS_READ,
     )
     return MemberAddedResponse(member=MemberResponse.of(member))
@@ -200,11 +206,11 @@ async def change_team_members(
     team_id: UUID,
     body: MembersUpdate,
     response: Response,
-    service: ServiceDep,
+    service: MembersDep,
     expected: IfMatchDep,
 ) -> TeamResponse:
     """Add, change and remove several members at once: all of it, or nothing."""
-    return _shown(await service.change_members(team_id, body, expected), response)
+    return _shown(await service.change(team_id, body, expected), response)
 
 
 @router.patch(
@@ -217,7 +223,7 @@ async def change_team_member(
     team_id: UUID,
     user_id: UUID,
     body: MemberRoleUpdate,
-    service: ServiceDep,
+    service: MembersDep,
     expected: IfMatchDep,
 ) -> MemberResponse:
     """Make a member something else. The last owner stays one."""
@@ -232,10 +238,10 @@ async def change_team_member(
     responses=problem_responses("not_found", "last_owner", "precondition_failed"),
 )
 async def remove_team_member(
-    team_id: UUID, user_id: UUID, service: ServiceDep, expected: IfMatchDep
+    team_id: UUID, user_id: UUID, service: MembersDep, expected: IfMatchDep
 ) -> None:
     """Take a member out of the team. The last owner stays."""
-    await service.remove_member(team_id, user_id, expected)
+    await service.remove(team_id, user_id, expected)
 
 
 @router.get(

@@ -19,6 +19,7 @@ from user_management.permissions import Permission
 from user_management.schemas.roles import RoleCreate, RoleDetails
 from user_management.services import RoleService
 from user_management.services.pages import PageRequest
+from user_management.services.role_assignments import RoleAssignmentService
 from user_management.services.roles import DescribedRole
 
 app = typer.Typer(no_args_is_help=True, help="Roles and permissions.")
@@ -83,7 +84,7 @@ def assign(population: PopulationOption, user: UserArgument, role: RoleArgument)
 
     async def work(connection: Connection) -> None:
         session = connection.session
-        await _service(connection).assign(
+        await _assignments(connection).assign(
             await find_user(session, user), await find_role(session, role)
         )
 
@@ -97,7 +98,7 @@ def revoke(population: PopulationOption, user: UserArgument, role: RoleArgument)
 
     async def work(connection: Connection) -> None:
         session = connection.session
-        await _service(connection).revoke(
+        await _assignments(connection).revoke(
             await find_user(session, user), await find_role(session, role)
         )
 
@@ -111,3 +112,7 @@ def _details(found: DescribedRole) -> RoleDetails:
 
 def _service(connection: Connection) -> RoleService:
     return RoleService(connection.session, connection.context)
+
+
+def _assignments(connection: Connection) -> RoleAssignmentService:
+    return RoleAssignmentService(connection.session, connection.context)

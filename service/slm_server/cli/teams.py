@@ -19,6 +19,7 @@ from user_management.models import TeamRole
 from user_management.population import Population
 from user_management.schemas.teams import MemberAdd, MemberResponse, TeamCreate, TeamResponse
 from user_management.services.pages import PageRequest
+from user_management.services.team_members import TeamMemberService
 from user_management.services.teams import TeamFilter, TeamService
 
 app = typer.Typer(no_args_is_help=True, help="Teams of application users.")
@@ -96,7 +97,7 @@ def members(
     """List the members of a team."""
 
     async def work(connection: Connection) -> list[MemberResponse]:
-        page = await _service(connection).list_members(team, None, PageRequest(limit))
+        page = await _members(connection).list(team, None, PageRequest(limit))
         return [MemberResponse.of(member) for member in page.items]
 
     show(run(Population.AUTOBOT, work), _MEMBER_COLUMNS, form, as_json=as_json, wide=wide)
@@ -108,7 +109,7 @@ def add(team: TeamArgument, user: UserArgument, role: RoleOption = TeamRole.MEMB
 
     async def work(connection: Connection) -> None:
         user_id = await find_user(connection.session, user)
-        await _service(connection).add_member(team, MemberAdd(user_id=user_id, role=role))
+        await _members(connection).add(team, MemberAdd(user_id=user_id, role=role))
 
     run(Population.AUTOBOT, work)
     typer.echo(f"Added: {user}, {role}.")
@@ -119,7 +120,7 @@ def remove(team: TeamArgument, user: UserArgument) -> None:
     """Take a user out of a team."""
 
     async def work(connection: Connection) -> None:
-        await _service(connection).remove_member(team, await find_user(connection.session, user))
+        await _members(connection).remove(team, await find_user(connection.session, user))
 
     run(Population.AUTOBOT, work)
     typer.echo(f"Removed: {user}.")
@@ -127,3 +128,7 @@ def remove(team: TeamArgument, user: UserArgument) -> None:
 
 def _service(connection: Connection) -> TeamService:
     return TeamService(connection.session, connection.context)
+
+
+def _members(connection: Connection) -> TeamMemberService:
+    return TeamMemberService(connection.session, connection.context)

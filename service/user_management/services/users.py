@@ -6,16 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Select, exists, or_, select
+from sqlalchemy import Row, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from user_management.database import connection_released
 from user_management.errors import (
     InvalidValue,
-    LastAdministrator,
-    NotFound,
     PreconditionFailed,
 )
 from user_management.models import (
@@ -28,7 +25,6 @@ from user_management.models import (
     UserCredential,
     UserRole,
 )
-from user_management.names import shown_address
 from user_management.population import Population
 from user_management.schemas.users import UserCreate, UserUpdate
 from user_management.security.hashing import PasswordHasher
@@ -38,7 +34,7 @@ from user_management.security.passwords import (
     check_new_password,
 )
 from user_management.services.audit import AuditService
-from user_management.services.authorization import check_may_make_administrator, check_may_manage
+from user_management.services.authorization import check_may_make_administrator
 from user_management.services.changes import flush_unique
 from user_management.services.context import (
     RequestContext,
@@ -50,18 +46,18 @@ from user_management.services.login.current_password import CurrentPassword
 from user_management.services.naming import checked_email, checked_name
 from user_management.services.organizations import take_place
 from user_management.services.pages import AnyRow, Page, PageRequest
-from user_management.services.roles import find_grantable_roles
+from user_management.services.role_assignments import find_grantable_roles
 from user_management.services.sessions import end_sessions
+from user_management.services.team_members import TeamMemberService
 from user_management.services.team_owners import last_owner, lock_teams_of, orphaned, ownership_of
-from user_management.services.teams import TeamService
 from user_management.services.user_orders import UserSort
+from user_management.services.user_rows import lock_user, one_user, visible_users
 from user_management.services.user_search import UserFilter, find_users
-from user_management.services.versions import check_version
+from user_management.services.user_updates import checked_values, record_update
 
 # What one logs in with: of oneself it takes the current password to change it.
 PROTECTED_BY_PASSWORD: Final = frozenset({"email", "username"})
 
-_USER_NOT_FOUND = "User not found."
 _TAKEN = {
     "ix_users_username": "This username is taken.",
     "ix_users_email": "This e-mail address is taken.",
@@ -163,7 +159,7 @@ class UserService:
 
     async def get(self, user_id: UUID) -> User:
         """A user with their roles. Raises NotFound, also for a deleted one."""
-        return await self._one(_visible().where(User.id == user_id))
+        return await one_user(self.session, visible_users().where(User.id == user_id))
 
     async def list(
         self, wanted: UserFilter, page: PageRequest, sort: UserSort = UserSort.NEWEST
@@ -190,7 +186,9 @@ class UserService:
         is_proved = await self._prove(user_id, given, changes.current_password)
         disables = given.get("is_active") is False
         teams = await lock_teams_of(self.session, user_id) if disables else frozenset()
-        user = await self._lock(
+        user = await lock_user(
+            self.session,
+            self._authority,
             user_id,
             expected,
             takes_administrator=disables or given.get("is_platform_admin") is False,
@@ -204,7 +202,7 @@ class UserService:
     async def _change(self, user: User, given: Mapping[str, Any], *, is_proved: bool) -> User:
         changed = {
             name: {"old": getattr(user, name), "new": value}
-            for name, value in _checked(user, given).items()
+            for name, value in checked_values(user, given).items()
             if getattr(user, name) != value
         }
         if changed.keys() & PROTECTED_BY_PASSWORD and not is_proved:
@@ -217,7 +215,7 @@ class UserService:
         for name, change in changed.items():
             setattr(user, name, change["new"])
         await self._flush()
-        await self._record_update(user, changed)
+        await record_update(self._audit, user, changed)
         if "is_active" in changed and not user.is_active:
             await end_sessions(self.session, user.id, AuditAction.USER_DEACTIVATED)
         if "is_platform_admin" in changed and not user.is_platform_admin:
@@ -237,7 +235,14 @@ class UserService:
         `new_owner` becomes one.
         """
         teams = await lock_teams_of(self.session, user_id)
-        user = await self._lock(user_id, expected, takes_administrator=True, successor=new_owner)
+        user = await lock_user(
+            self.session,
+            self._authority,
+            user_id,
+            expected,
+            takes_administrator=True,
+            successor=new_owner,
+        )
         async with self._owners_kept(user_id, teams, new_owner):
             user.deleted_at = datetime.now(UTC)
             user.is_active = False
@@ -336,109 +341,9 @@ class UserService:
         yield
         lost = orphaned(before, await ownership_of(self.session, teams))
         if lost and new_owner is not None:
-            await TeamService(self.session, self._context).hand_over(lost, new_owner)
+            await TeamMemberService(self.session, self._context).hand_over(lost, new_owner)
         elif lost:
             raise await last_owner(self.session, lost, or_else=", or name the new owner")
 
-    async def _one(self, statement: Select[User]) -> User:
-        user = await self.session.scalar(statement.options(selectinload(User.roles)))
-        if user is None:
-            raise NotFound(_USER_NOT_FOUND)
-        return user
-
-    async def _lock(
-        self,
-        user_id: UUID,
-        expected: Collection[datetime] | None,
-        *,
-        takes_administrator: bool,
-        successor: UUID | None = None,
-    ) -> User:
-        """Read a user for a change. Raises NotFound, PermissionDenied, PreconditionFailed, and
-        LastAdministrator if the change takes the last administrator who can log in away.
-
-        The administrators are locked together with the user and the `successor`, all in the order
-        of their ids, so that two such changes wait for each other and the second sees what the
-        first left.
-        """
-        administrators: dict[UUID, bool] = {}
-        if takes_administrator:
-            is_administrator = User.is_platform_admin & User.is_active
-            rows = await self.session.execute(
-                select(User.id, is_administrator, User.password_hash.is_not(None))
-                .where(
-                    or_(is_administrator, User.id.in_({user_id, successor or user_id})),
-                    User.deleted_at.is_(None),
-                )
-                .order_by(User.id)
-                .with_for_update(key_share=True)
-            )
-            administrators = {row[0]: row[2] for row in rows if row[1]}
-        user = await self._one(
-            _visible().where(User.id == user_id).with_for_update(key_share=True, of=User)
-        )
-        await check_may_manage(self.session, self._authority, user)
-        check_version(user, expected)
-        if user_id in administrators:
-            could_log_in = administrators.pop(user_id)
-            if not administrators or (could_log_in and not any(administrators.values())):
-                raise LastAdministrator
-        return user
-
     async def _flush(self) -> None:
         await flush_unique(self.session, _TAKEN)
-
-    async def _record_update(self, user: User, changed: Mapping[str, Mapping[str, Any]]) -> None:
-        """One event for the switch that turns a user on or off, one for all other fields."""
-        others = {name: change for name, change in changed.items() if name != "is_active"}
-        if "is_active" in changed:
-            await self._audit.record(
-                AuditAction.USER_ACTIVATED
-                if changed["is_active"]["new"]
-                else AuditAction.USER_DEACTIVATED,
-                AuditResourceType.USER,
-                user.id,
-                org_id=user.org_id,
-                details={"changes": {"is_active": changed["is_active"]}},
-            )
-        if others:
-            await self._audit.record(
-                AuditAction.USER_UPDATED,
-                AuditResourceType.USER,
-                user.id,
-                org_id=user.org_id,
-                details={"changes": others | _plain_org(others)},
-            )
-
-
-def _checked(user: User, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given, as it is stored. Raises InvalidValue.
-
-    What stays as it is need not meet today's rules.
-    """
-    checked = dict(given)
-    if "email" in given:
-        if given["email"].lower() in (user.email.lower(), shown_address(user.email).lower()):
-            del checked["email"]
-        else:
-            checked["email"] = checked_email(given["email"])
-    if "username" in given:
-        checked["username"] = given["username"].lower()
-    if given.get("display_name") not in (None, user.display_name):
-        checked["display_name"] = checked_name(given["display_name"], field="display_name")
-    return checked
-
-
-def _visible() -> Select[User]:
-    return select(User).where(User.deleted_at.is_(None))
-
-
-def _plain_org(changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A change of organization as JSON can hold it."""
-    if "org_id" not in changes:
-        return {}
-    return {
-        "org_id": {
-            key: None if value is None else str(value) for key, value in changes["org_id"].items()
-        }
-    }

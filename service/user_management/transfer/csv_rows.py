@@ -13,14 +13,8 @@ from typing import BinaryIO, Final
 
 from user_management.csvsafe import original_cell
 from user_management.schemas.fields import LONG_TEXT_LENGTH, TEXT_LENGTH
-from user_management.transfer.candidates import (
-    COLUMNS,
-    PREFERENCES_LENGTH,
-    InvalidRow,
-    InvalidValueError,
-    Row,
-    read_row,
-)
+from user_management.transfer.candidates import InvalidRow, InvalidValueError, Row, read_row
+from user_management.transfer.column_readers import COLUMNS, PREFERENCES_LENGTH
 from user_management.transfer.lines import (
     MAX_LINE,
     LineCount,

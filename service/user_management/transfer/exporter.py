@@ -15,7 +15,7 @@ from user_management.moments import Clamped
 from user_management.security.cursors import Position
 from user_management.services.audit_reading import SessionFactory
 from user_management.services.user_search import FILTERED, Conditions, UserFilter, filtering
-from user_management.transfer.candidates import COLUMNS
+from user_management.transfer.column_readers import COLUMNS
 
 _CHUNK: Final = 500  # rows that are looked through at a time
 

@@ -18,13 +18,7 @@ from user_management.database import Database
 from user_management.models import AuditAction, AuditResourceType
 from user_management.population import Population
 from user_management.services import AuditService, RequestContext
-from user_management.transfer.candidates import (
-    Candidate,
-    DeletedRow,
-    InvalidRow,
-    Membership,
-    Row,
-)
+from user_management.transfer.candidates import Candidate, DeletedRow, InvalidRow, Membership, Row
 from user_management.transfer.lines import LineCount
 from user_management.transfer.rule import Decision, Known, Seen, Verdict, decide
 from user_management.transfer.sources import Source

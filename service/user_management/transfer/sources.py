@@ -17,14 +17,8 @@ from uuid import UUID
 import yaml
 
 from user_management.models import Organization, Team
-from user_management.transfer.candidates import (
-    COLUMNS,
-    DoubleNameError,
-    InvalidRow,
-    Row,
-    distinct,
-    read_row,
-)
+from user_management.transfer.candidates import InvalidRow, Row, read_row
+from user_management.transfer.column_readers import COLUMNS, DoubleNameError, distinct
 from user_management.transfer.csv_rows import csv_rows
 from user_management.transfer.lines import LineCount, Lines, LineTooLongError, SourceError
 
