@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from user_management.population import Population
-from user_management.transfer.target import NewUser, Target
+from user_management.transfer.target_database import NewUser, Target
 
 FULLWIDTH_SEC = "\N{FULLWIDTH LATIN SMALL LETTER S}ec"
 # From before there was a rule.

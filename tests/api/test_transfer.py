@@ -28,7 +28,7 @@ from user_management.population import Population
 from user_management.transfer import importer
 from user_management.transfer.source_databases import source_database
 from user_management.transfer.sources import SourceKind
-from user_management.transfer.target import NewUser, Target
+from user_management.transfer.target_database import NewUser, Target
 
 UPSTREAM = (Path(__file__).parents[1] / "integration/upstream.sql").read_text()
 # Eight characters, which AutoBot took.

@@ -30,8 +30,9 @@ from user_management.services import OPERATOR, RequestContext
 from user_management.transfer.exporter import ExportFormat, exported
 from user_management.transfer.importer import Importer, Summary
 from user_management.transfer.lines import SourceError
+from user_management.transfer.matching import Verdict
+from user_management.transfer.reference_data import Outcome
 from user_management.transfer.report import IMPORTED, outcome_line, summary_line
-from user_management.transfer.rule import Verdict
 from user_management.transfer.source_databases import SCHEMES, source_database
 from user_management.transfer.sources import (
     FILE_KINDS,
@@ -41,7 +42,6 @@ from user_management.transfer.sources import (
     sqlite_rows,
     streamed,
 )
-from user_management.transfer.structure import Outcome
 
 # The exit status when all is done but rows were left out.
 INCOMPLETE: Final = 3

@@ -20,10 +20,10 @@ from user_management.population import Population
 from user_management.services import AuditService, RequestContext
 from user_management.transfer.candidates import Candidate, DeletedRow, InvalidRow, Membership, Row
 from user_management.transfer.lines import LineCount
-from user_management.transfer.rule import Decision, Known, Seen, Verdict, decide
+from user_management.transfer.matching import Decision, Known, Seen, Verdict, decide
+from user_management.transfer.reference_data import Outcome, Structure, StructureImporter
 from user_management.transfer.sources import Source
-from user_management.transfer.structure import Outcome, Structure, StructureImporter
-from user_management.transfer.target import Event, NewUser, Quota, RoleKey, Target
+from user_management.transfer.target_database import Event, NewUser, Quota, RoleKey, Target
 
 CHUNK: Final = 10_000  # rows
 TURN: Final = 100  # rows that are read in one go

@@ -8,8 +8,8 @@ from user_management.models import AuditResourceType
 from user_management.population import Population
 from user_management.transfer.importer import Summary
 from user_management.transfer.lines import LineCount
+from user_management.transfer.reference_data import Outcome
 from user_management.transfer.sources import SourceKind
-from user_management.transfer.structure import Outcome
 
 IMPORTED: Final = (
     AuditResourceType.ORGANIZATION,

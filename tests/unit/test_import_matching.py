@@ -6,7 +6,15 @@ from uuid import UUID
 import pytest
 
 from user_management.transfer.candidates import Candidate
-from user_management.transfer.rule import FILLED, Decision, Existing, Known, Seen, Verdict, decide
+from user_management.transfer.matching import (
+    FILLED,
+    Decision,
+    Existing,
+    Known,
+    Seen,
+    Verdict,
+    decide,
+)
 
 
 def number(digit: int) -> UUID:

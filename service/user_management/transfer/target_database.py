@@ -17,7 +17,7 @@ from user_management.services import RequestContext
 from user_management.services.audit import foreign_actor
 from user_management.services.context import id_in
 from user_management.transfer.candidates import Candidate, Membership
-from user_management.transfer.rule import FILLED, Existing, Known
+from user_management.transfer.matching import FILLED, Existing, Known
 
 # An organization (None: all of them) and the name of a role.
 RoleKey = tuple[UUID | None, str]

@@ -24,9 +24,9 @@ from user_management.names import comparable, without_invisible
 from user_management.population import Population
 from user_management.services import AuditService, RequestContext
 from user_management.services.context import population_of
-from user_management.transfer.rule import Verdict
+from user_management.transfer.matching import Verdict
 from user_management.transfer.sources import Source, SourceRole
-from user_management.transfer.target import RoleKey
+from user_management.transfer.target_database import RoleKey
 
 Thing = TypeVar("Thing")
 
