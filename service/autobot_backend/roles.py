@@ -29,16 +29,16 @@ async def role_at_login(session: AsyncSession, grant: Grant) -> AutobotRole:
     return _told(grant, found.all())
 
 
-def _told(user: AuthenticatedUser | Grant, held: Collection[str | None]) -> AutobotRole:
-    """`held` are names of roles, None for each of an organization, which names them as it likes."""
+def _told(user: AuthenticatedUser | Grant, names: Collection[str | None]) -> AutobotRole:
+    """`names` are of roles, None for each of an organization, which names them as it likes."""
     if user.must_change_password:
         return AutobotRole.READONLY
     if user.is_admin:
         return AutobotRole.ADMIN
     # Installations of AutoBot have users and no roles.
-    if not held:
+    if not names:
         return AutobotRole.USER
-    role = next((role for role in AutobotRole if role in held), AutobotRole.READONLY)
+    role = next((role for role in AutobotRole if role in names), AutobotRole.READONLY)
     if user.org_id is not None and role not in _WITHIN_ORGANIZATION:
         return AutobotRole.USER
     return role

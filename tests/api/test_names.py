@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from user_management.population import Population
-from user_management.transfer.target_database import NewUser, Target
+from user_management.transfer.target_database import NewUser, TargetDatabase
 
 FULLWIDTH_SEC = "\N{FULLWIDTH LATIN SMALL LETTER S}ec"
 # From before there was a rule.
@@ -203,13 +203,13 @@ def test_a_word_that_is_taken_meanwhile_costs_one_row(
     """An address becomes somebody's name between the look-up and the writing."""
     database = databases[population]
     assert bring({"username": "own", "email": "z@x.y"}) == [("created", None)]
-    create = Target.create
+    create = TargetDatabase.create
 
-    async def overtaken(self: Target, users: Sequence[NewUser]) -> set[UUID]:
+    async def overtaken(self: TargetDatabase, users: Sequence[NewUser]) -> set[UUID]:
         await asyncio.to_thread(database.sql, "UPDATE users SET username = 'own@x.y'")
         return await create(self, users)
 
-    monkeypatch.setattr(Target, "create", overtaken)
+    monkeypatch.setattr(TargetDatabase, "create", overtaken)
     assert bring({"username": "ada"}, {"username": "eve", "email": "own@x.y"}) == [
         ("created", None),
         ("skipped", "Somebody took the name meanwhile. Import again."),

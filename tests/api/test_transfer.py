@@ -28,7 +28,7 @@ from user_management.population import Population
 from user_management.transfer import importer
 from user_management.transfer.source_databases import source_database
 from user_management.transfer.sources import SourceKind
-from user_management.transfer.target_database import NewUser, Target
+from user_management.transfer.target_database import NewUser, TargetDatabase
 
 UPSTREAM = (Path(__file__).parents[1] / "integration/upstream.sql").read_text()
 # Eight characters, which AutoBot took.
@@ -316,15 +316,15 @@ async def test_a_name_that_is_taken_meanwhile_costs_one_row(
     slm: Callable[..., Result], autobot: ProvisionedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody creates a user between the look-up and the writing."""
-    create = Target.create
+    create = TargetDatabase.create
 
-    async def overtaken(self: Target, users: Sequence[NewUser]) -> set[UUID]:
+    async def overtaken(self: TargetDatabase, users: Sequence[NewUser]) -> set[UUID]:
         await asyncio.to_thread(
             autobot.sql, "INSERT INTO users (username, email) VALUES ('bob', 'bob@elsewhere')"
         )
         return await create(self, users)
 
-    monkeypatch.setattr(Target, "create", overtaken)
+    monkeypatch.setattr(TargetDatabase, "create", overtaken)
     lines = "\n".join(json.dumps(person(name, roles=["user"])) for name in ("ada", "bob"))
     arguments = ["import", "--population", "autobot", "--from", "ndjson", "--apply", "--json", "-"]
     rows, _ = told(await asyncio.to_thread(slm, *arguments, typed=lines))

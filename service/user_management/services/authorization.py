@@ -65,8 +65,8 @@ async def check_may_manage(session: AsyncSession, authority: Authority, user: Us
     """
     if authority.is_platform_admin:
         return
-    held = frozenset(await session.scalars(permissions_of_user(user.id)))
-    if user.is_platform_admin or not authority.holds(held):
+    permissions = frozenset(await session.scalars(permissions_of_user(user.id)))
+    if user.is_platform_admin or not authority.holds(permissions):
         raise PermissionDenied("This user holds more permissions than you do.")
     names = _names_of_roles(select(UserRole.role_id).where(UserRole.user_id == user.id))
     if not authority.outranks(rank_of(await session.scalars(names))):
@@ -88,9 +88,9 @@ async def check_may_manage_holders(
         .where(UserRole.role_id == role_id, User.deleted_at.is_(None))
     )
     role_ids = select(UserRole.role_id).where(UserRole.user_id.in_(holders))
-    held = frozenset(await session.scalars(permissions_of_roles(role_ids)))
+    permissions = frozenset(await session.scalars(permissions_of_roles(role_ids)))
     administrator = await session.scalar(holders.where(User.is_platform_admin).limit(1))
-    if administrator is not None or not authority.holds(held):
+    if administrator is not None or not authority.holds(permissions):
         raise PermissionDenied("Somebody who has this role holds more permissions than you do.")
     if not authority.outranks(rank_of(await session.scalars(_names_of_roles(role_ids)))):
         raise PermissionDenied(

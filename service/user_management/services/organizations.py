@@ -304,7 +304,7 @@ async def keep_names_of_teams(session: AsyncSession, org_id: UUID) -> None:
     )
 
 
-async def take_place(session: AsyncSession, org_id: UUID) -> None:
+async def check_quota(session: AsyncSession, org_id: UUID) -> None:
     """Make sure that one more user fits; those who come at once wait for each other.
 
     Raises InvalidValue when there is no such organization, QuotaExceeded.

@@ -26,7 +26,7 @@ from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_manage
 from user_management.services.changes import apply_changes, flush_unique
 from user_management.services.context import RequestContext
-from user_management.services.organizations import OrganizationService, take_place
+from user_management.services.organizations import OrganizationService, check_quota
 from user_management.services.pages import Page, PageRequest, read_page
 from user_management.services.team_owners import last_owner, orphaned, ownership_of
 from user_management.services.team_rows import (
@@ -221,7 +221,7 @@ class TeamMemberService:
                 f"needs the permission {Permission.USERS_UPDATE}."
             )
         await check_may_manage(self.session, self._authority, user)
-        await take_place(self.session, org_id)
+        await check_quota(self.session, org_id)
         user.org_id = org_id
         await self._audit.record(
             AuditAction.USER_UPDATED,

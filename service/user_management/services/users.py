@@ -44,7 +44,7 @@ from user_management.services.context import (
 )
 from user_management.services.login.current_password import CurrentPassword
 from user_management.services.naming import checked_email, checked_name
-from user_management.services.organizations import take_place
+from user_management.services.organizations import check_quota
 from user_management.services.pages import AnyRow, Page, PageRequest
 from user_management.services.role_assignments import find_grantable_roles
 from user_management.services.sessions import end_sessions
@@ -115,7 +115,7 @@ class UserService:
             roles = await find_grantable_roles(self.session, self._authority, new.role_ids, org_id)
         # Roles are locked before organizations, here and elsewhere.
         if org_id is not None and self._has_organizations:
-            await take_place(self.session, org_id)
+            await check_quota(self.session, org_id)
         user = User(
             id=uuid4(),
             username=new.username.lower(),
@@ -304,7 +304,7 @@ class UserService:
             raise InvalidValue("org_id", "You cannot move users to another organization.")
         if not self._has_organizations:
             return
-        held = await self.session.scalar(
+        is_bound = await self.session.scalar(
             select(
                 exists().where(
                     TeamMembership.user_id == user.id,
@@ -318,13 +318,13 @@ class UserService:
                 )
             )
         )
-        if held:
+        if is_bound:
             raise InvalidValue(
                 "org_id",
                 "The user is in teams or has roles of their organization. Take them out first.",
             )
         if org_id is not None:
-            await take_place(self.session, org_id)
+            await check_quota(self.session, org_id)
 
     @asynccontextmanager
     async def _owners_kept(

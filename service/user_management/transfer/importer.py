@@ -21,9 +21,9 @@ from user_management.services import AuditService, RequestContext
 from user_management.transfer.candidates import Candidate, DeletedRow, InvalidRow, Membership, Row
 from user_management.transfer.lines import LineCount
 from user_management.transfer.matching import Decision, Known, Seen, Verdict, decide
-from user_management.transfer.reference_data import Outcome, Structure, StructureImporter
+from user_management.transfer.reference_data import Outcome, ReferenceData, ReferenceDataImporter
 from user_management.transfer.sources import Source
-from user_management.transfer.target_database import Event, NewUser, Quota, RoleKey, Target
+from user_management.transfer.target_database import Event, NewUser, Quota, RoleKey, TargetDatabase
 
 CHUNK: Final = 10_000  # rows
 TURN: Final = 100  # rows that are read in one go
@@ -69,7 +69,7 @@ class Importer:
         self._context = context
         self._source = source
         self._apply = apply
-        self._structure = Structure()
+        self._reference_data = ReferenceData()
         self._seen = Seen()
         # New users of each organization.
         self._new: Counter[UUID] = Counter()
@@ -83,7 +83,7 @@ class Importer:
             self.summary.counts[outcome.resource, outcome.verdict] += outcome.rows
             yield outcome
         async with self._database.session() as session:
-            self.summary.over_quota = await self._over_quota(Target(session, self._context))
+            self.summary.over_quota = await self._over_quota(TargetDatabase(session, self._context))
             if self._apply:
                 await AuditService(session, self._context).record(
                     AuditAction.USER_CREATED,
@@ -97,10 +97,10 @@ class Importer:
 
     async def _outcomes(self) -> AsyncIterator[Outcome]:
         async with self._database.session() as session:
-            self._structure = await StructureImporter(
+            self._reference_data = await ReferenceDataImporter(
                 session, self._context, self._source, apply=self._apply
             ).run()
-        for outcome in self._structure.outcomes:
+        for outcome in self._reference_data.outcomes:
             yield outcome
         chunks = _Ahead(self._source.rows)
         try:
@@ -114,7 +114,7 @@ class Importer:
 
     async def _import(self, session: AsyncSession, rows: list[Row]) -> list[Outcome]:
         """One chunk, in one transaction."""
-        target = Target(session, self._context)
+        target = TargetDatabase(session, self._context)
         candidates = [row for row in rows if isinstance(row, Candidate)]
         known = await target.find(candidates, self._source.kind)
         items = [_Item(row, self._judge(row, known)) for row in rows]
@@ -136,7 +136,7 @@ class Importer:
             case Candidate():
                 return decide(row, known, self._seen)
 
-    async def _prepare(self, target: Target, items: list["_Item"]) -> None:
+    async def _prepare(self, target: TargetDatabase, items: list["_Item"]) -> None:
         """Find the organizations and roles of those who are new."""
         new = [
             (item, item.row)
@@ -158,13 +158,13 @@ class Importer:
             item.decision = Decision(Verdict.CREATED, " ".join(notes) or None)
             item.user = NewUser(candidate.id or uuid.uuid4(), org_id, role_ids, candidate)
 
-    async def _organizations(self, target: Target, wanted: set[UUID]) -> dict[UUID, UUID]:
+    async def _organizations(self, target: TargetDatabase, wanted: set[UUID]) -> dict[UUID, UUID]:
         """Ids in the source → ids here."""
         if self._database.population is Population.SLM:
             # It is in the other database. The limit to it holds, whether it is there or not.
             return {org_id: org_id for org_id in wanted}
-        others = await target.organizations(wanted - self._structure.organizations.keys())
-        return self._structure.organizations | {org_id: org_id for org_id in others}
+        others = await target.organizations(wanted - self._reference_data.organizations.keys())
+        return self._reference_data.organizations | {org_id: org_id for org_id in others}
 
     def _roles(
         self, candidate: Candidate, org_id: UUID | None, roles: Mapping[RoleKey, UUID]
@@ -173,7 +173,7 @@ class Importer:
         found, missing = [], []
         for role in candidate.roles:
             if isinstance(role, UUID):
-                role_id = self._structure.roles.get(role)
+                role_id = self._reference_data.roles.get(role)
             else:
                 # An organization's own role comes before the one of that name for all.
                 role_id = roles.get((org_id, role)) or roles.get((None, role))
@@ -183,7 +183,7 @@ class Importer:
             found.append(role_id)
         return tuple(dict.fromkeys(found)), missing
 
-    async def _choose_memberships(self, target: Target, items: list["_Item"]) -> None:
+    async def _choose_memberships(self, target: TargetDatabase, items: list["_Item"]) -> None:
         """Of teams, as far as the users are no members yet."""
         with_teams = [
             (item, user_id, item.row.memberships)
@@ -197,13 +197,13 @@ class Importer:
         existing = await target.memberships(user_id for _, user_id, _ in with_teams)
         for item, user_id, memberships in with_teams:
             for membership in memberships:
-                team_id = self._structure.teams.get(membership.team_id)
+                team_id = self._reference_data.teams.get(membership.team_id)
                 if team_id is not None and (team_id, user_id) not in existing:
                     item.joining.append(replace(membership, team_id=team_id))
             if item.joining and item.decision.verdict is Verdict.UNCHANGED:
                 item.decision = replace(item.decision, verdict=Verdict.MERGED)
 
-    async def _write(self, target: Target, items: list["_Item"]) -> None:
+    async def _write(self, target: TargetDatabase, items: list["_Item"]) -> None:
         await self._fill(target, [item for item in items if item.decision.fill])
         # After the rows of others: from here on, who writes an unusual name waits for this chunk.
         await self._create(target, [item for item in items if item.user is not None])
@@ -233,7 +233,7 @@ class Importer:
                 ],
             )
 
-    async def _create(self, target: Target, items: list["_Item"]) -> None:
+    async def _create(self, target: TargetDatabase, items: list["_Item"]) -> None:
         new = [item.user for item in items if item.user is not None]
         if not new:
             return
@@ -261,7 +261,7 @@ class Importer:
             user.org_id,
         )
 
-    async def _fill(self, target: Target, items: list["_Item"]) -> None:
+    async def _fill(self, target: TargetDatabase, items: list["_Item"]) -> None:
         filled = [
             (item.decision.existing.id, item.row, item.decision.fill)
             for item in items
@@ -279,13 +279,13 @@ class Importer:
             ],
         )
 
-    async def _over_quota(self, target: Target) -> list[Quota]:
+    async def _over_quota(self, target: TargetDatabase) -> list[Quota]:
         """Those of the organizations with new users that are, or would be, too full."""
         quotas = await target.quotas(self._new)
         if not self._apply:
             new = {
                 org_id: Quota(slug, limit, 0)
-                for org_id, (slug, limit) in self._structure.limits.items()
+                for org_id, (slug, limit) in self._reference_data.limits.items()
                 if limit >= 0
             }
             quotas = {

@@ -55,7 +55,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Structure:
+class ReferenceData:
     """Ids in the source → ids here, and the limits of organizations that are new."""
 
     organizations: dict[UUID, UUID] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Structure:
     outcomes: list[Outcome] = field(default_factory=list)
 
 
-class StructureImporter:
+class ReferenceDataImporter:
     """Finds or makes what users refer to, within the session's transaction."""
 
     def __init__(
@@ -75,9 +75,9 @@ class StructureImporter:
         self._audit = AuditService(session, context)
         self._source = source
         self._apply = apply
-        self._made = Structure()
+        self._made = ReferenceData()
 
-    async def run(self) -> Structure:
+    async def run(self) -> ReferenceData:
         """Do it, or find out what would be done. Fleet administrators have roles only."""
         if population_of(self._session) is Population.AUTOBOT:
             await self._organizations()

@@ -217,7 +217,7 @@ class Quota:
     users: int
 
 
-class Target:
+class TargetDatabase:
     """Reads and writes within the session's transaction, on behalf of the context's actor."""
 
     def __init__(self, session: AsyncSession, context: RequestContext) -> None:
