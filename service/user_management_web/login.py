@@ -12,10 +12,13 @@ from user_management.security.devices import new_device
 from user_management.security.tokens import AccessClaims
 from user_management.services import RequestContext
 from user_management.services.limits import MEMORY
+from user_management.services.login.current_password import CurrentPassword
+from user_management.services.login.gate import LoginGate
 from user_management.services.login.logout import LogoutService, OwnSessionService
 from user_management.services.login.password_change import OwnPasswordService
 from user_management.services.login.password_login import PasswordLoginService
 from user_management.services.login.refresh import RefreshService
+from user_management.services.login.refresh_tokens import RefreshTokenHolders
 from user_management_web.browser import cookie_of, set_cookie
 from user_management_web.caller import OriginDep, SessionUserDep, context_of
 from user_management_web.resources import Resources, ResourcesDep
@@ -35,23 +38,23 @@ async def get_password_login(
     session: SessionDep, origin: OriginDep, resources: ResourcesDep
 ) -> PasswordLoginService:
     """Without a token."""
-    return PasswordLoginService(
-        session, origin, resources.hasher, resources.refresh_tokens, resources.policy
-    )
+    gate = LoginGate(session, origin, resources.refresh_tokens, resources.policy)
+    return PasswordLoginService(session, origin, resources.hasher, gate)
 
 
 async def get_refresh(
     session: SessionDep, origin: OriginDep, resources: ResourcesDep
 ) -> RefreshService:
     """Likewise."""
-    return RefreshService(session, origin, resources.refresh_tokens, resources.policy)
+    holders = _holders(session, origin, resources)
+    return RefreshService(session, origin, holders, resources.policy)
 
 
 async def get_logout(
     session: SessionDep, origin: OriginDep, resources: ResourcesDep
 ) -> LogoutService:
     """Likewise."""
-    return LogoutService(session, origin, resources.refresh_tokens, resources.policy)
+    return LogoutService(session, origin, _holders(session, origin, resources))
 
 
 async def get_own_sessions(
@@ -65,7 +68,16 @@ async def get_own_password(
     origin: OriginDep, user: SessionUserDep, session: SessionDep, resources: ResourcesDep
 ) -> OwnPasswordService:
     """Likewise."""
-    return OwnPasswordService(session, context_of(origin, user), resources.hasher, resources.policy)
+    context = context_of(origin, user)
+    hasher, policy = resources.hasher, resources.policy
+    current_password = CurrentPassword(session, context, hasher, policy)
+    return OwnPasswordService(session, context, current_password, hasher, policy)
+
+
+def _holders(
+    session: AsyncSession, origin: RequestContext, resources: Resources
+) -> RefreshTokenHolders:
+    return RefreshTokenHolders(session, origin, resources.refresh_tokens, resources.policy)
 
 
 PasswordLoginDep = Annotated[PasswordLoginService, Depends(get_password_login)]
@@ -86,7 +98,7 @@ async def log_out(
     if claims is None and refresh_token is None:
         raise NotAuthenticated
     async with resources.session(resources.callers) as session:
-        service = LogoutService(session, origin, resources.refresh_tokens, resources.policy)
+        service = LogoutService(session, origin, _holders(session, origin, resources))
         return await service.logout(claims, refresh_token, also)
 
 

@@ -18,6 +18,7 @@ from user_management.population import Population
 from user_management.security.tokens import AccessClaims
 from user_management.services import RequestContext
 from user_management.services.login.caller import authenticate
+from user_management.services.login.gate import LoginGate
 from user_management.services.login.password_login import PasswordLoginService
 
 PASSWORDS = [f"granite-otter-quilt-{number}" for number in range(20, 30)]
@@ -281,13 +282,9 @@ async def test_a_closed_organization_keeps_its_users_out(site: Site, change: str
     async def login() -> Any:
         async with database.session() as session:
             resources = site.resources
-            service = PasswordLoginService(
-                session,
-                RequestContext(),
-                resources.hasher,
-                resources.refresh_tokens,
-                resources.policy,
-            )
+            context = RequestContext()
+            gate = LoginGate(session, context, resources.refresh_tokens, resources.policy)
+            service = PasswordLoginService(session, context, resources.hasher, gate)
             return await service.login("marta", site.password)
 
     grant = await login()

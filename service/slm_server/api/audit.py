@@ -10,9 +10,9 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from slm_server.api.dependencies import CONFIRMED, RECENTLY
-from slm_server.api.downloads import DownloadDep
+from slm_server.api.downloads import DownloadDep, as_download
 from slm_server.api.paging import CursorPageDep, next_cursor
-from slm_server.audit_export import MEDIA_TYPES, chain, export, shaped
+from slm_server.audit_export import export, shaped
 from user_management.models import AuditAction, AuditResourceType
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -142,17 +142,7 @@ async def export_audit_logs(
             AuditAction.AUDIT_EXPORTED, AuditResourceType.AUDIT_LOG, download.form, wanted.given()
         )
     pieces = export(source.session, wanted, download.form, excel=download.excel)
-    # A database that is away is noticed while there is still an error to answer with.
-    first = await anext(pieces)
-    return StreamingResponse(
-        chain(first, pieces),
-        media_type=MEDIA_TYPES[download.form],
-        headers={
-            "Content-Disposition": (
-                f'attachment; filename="audit-{source.population}.{download.form}"'
-            )
-        },
-    )
+    return await as_download(pieces, f"audit-{source.population}", download)
 
 
 @router.get("/{audit_id}", operation_id="get_audit_log", responses=problem_responses("not_found"))

@@ -1,10 +1,13 @@
-"""In which form an export is downloaded."""
+"""Exports as downloads: in which form, and the answer."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query
+from fastapi.responses import StreamingResponse
 
+from slm_server.audit_export import MEDIA_TYPES, chain
 from user_management.errors import InvalidValue
 from user_management.transfer.exporter import ExportFormat
 
@@ -31,3 +34,17 @@ async def get_download(
 
 
 DownloadDep = Annotated[Download, Depends(get_download)]
+
+
+async def as_download(
+    pieces: AsyncIterator[str], name: str, download: Download
+) -> StreamingResponse:
+    """The answer with a file. A database that is away is noticed while there is still an error to
+    answer with: the first piece is waited for.
+    """
+    first = await anext(pieces)
+    return StreamingResponse(
+        chain(first, pieces),
+        media_type=MEDIA_TYPES[download.form],
+        headers={"Content-Disposition": f'attachment; filename="{name}.{download.form}"'},
+    )

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from slm_server.api.dependencies import CALLER, SHOWN, created, needs, service_of
-from slm_server.api.paging import PageDep, Search, next_cursor
+from slm_server.api.paging import PageDep, Search, page_fields
 from user_management.models import Organization
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -90,10 +90,7 @@ async def list_organizations(
     found = await service.list(wanted, page)
     return OrganizationListResponse(
         organizations=[OrganizationResponse.of(each) for each in found.items],
-        total=found.total,
-        next_cursor=next_cursor(resources, found.following),
-        limit=page.limit,
-        offset=page.offset,
+        **page_fields(resources, found, page),
     )
 
 

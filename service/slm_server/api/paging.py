@@ -1,13 +1,13 @@
 """Pages of lists: by `cursor`, or by `skip` for clients that count."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Query
 
 from user_management.errors import InvalidValue
 from user_management.schemas.fields import TEXT_LENGTH, TEXT_PATTERN
 from user_management.security.cursors import CURSOR_LENGTH, NEWEST_FIRST, Position
-from user_management.services.pages import PageRequest
+from user_management.services.pages import Page, PageRequest
 from user_management.services.user_orders import UserSort
 from user_management_web.resources import Resources, ResourcesDep
 
@@ -103,3 +103,15 @@ def next_cursor(
 ) -> str | None:
     """What leads to the next page, None on the last one."""
     return None if following is None else resources.cursors.encode(following, order)
+
+
+def page_fields(
+    resources: Resources, found: Page[Any], asked: PageRequest, order: str = NEWEST_FIRST
+) -> dict[str, Any]:
+    """What the answer of a list says of its page."""
+    return {
+        "total": found.total,
+        "next_cursor": next_cursor(resources, found.following, order),
+        "limit": asked.limit,
+        "offset": asked.offset,
+    }

@@ -14,7 +14,7 @@ from slm_server.api.dependencies import (
     needs,
     service_of,
 )
-from slm_server.api.paging import PageDep, Search, next_cursor
+from slm_server.api.paging import PageDep, Search, page_fields
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.roles import (
@@ -104,10 +104,7 @@ def create_router(population: Population) -> APIRouter:
         found = await service.list(search, page)
         return RoleListResponse(
             roles=[_shape(role) for role in found.items],
-            total=found.total,
-            next_cursor=next_cursor(resources, found.following),
-            limit=page.limit,
-            offset=page.offset,
+            **page_fields(resources, found, page),
         )
 
     @router.get(

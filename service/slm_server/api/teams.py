@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 
 from slm_server.api.dependencies import CALLER, SHOWN, created, needs, service_of
-from slm_server.api.paging import PageDep, Search, next_cursor
+from slm_server.api.paging import PageDep, Search, page_fields
 from user_management.models import TeamRole
 from user_management.permissions import Permission
 from user_management.population import Population
@@ -89,10 +89,7 @@ async def list_teams(
     found = await service.list(wanted, page)
     return TeamListResponse(
         teams=[TeamResponse.of(each.team, each.member_count) for each in found.items],
-        total=found.total,
-        next_cursor=next_cursor(resources, found.following),
-        limit=page.limit,
-        offset=page.offset,
+        **page_fields(resources, found, page),
     )
 
 
@@ -153,10 +150,7 @@ async def list_team_members(
     found = await service.list(team_id, role, page)
     return MemberListResponse(
         members=[MemberResponse.of(member) for member in found.items],
-        total=found.total,
-        next_cursor=next_cursor(resources, found.following),
-        limit=page.limit,
-        offset=page.offset,
+        **page_fields(resources, found, page),
     )
 
 
@@ -260,10 +254,7 @@ async def list_teams_of_user(
             TeamOfUserResponse.with_membership(each.team, each.member_count, each.membership)
             for each in found.items
         ],
-        total=found.total,
-        next_cursor=next_cursor(resources, found.following),
-        limit=page.limit,
-        offset=page.offset,
+        **page_fields(resources, found, page),
     )
 
 

@@ -11,9 +11,8 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from slm_server.api.dependencies import CALLER, CONFIRMED, RECENTLY
-from slm_server.api.downloads import DownloadDep
+from slm_server.api.downloads import DownloadDep, as_download
 from slm_server.api.users import get_filter
-from slm_server.audit_export import MEDIA_TYPES, chain
 from slm_server.imports.process import import_report
 from slm_server.imports.upload import spool
 from slm_server.imports.worker import Job
@@ -185,14 +184,6 @@ def create_router(population: Population) -> APIRouter:
             with_hashes=False,
             excel=download.excel,
         )
-        # A database that is away is noticed while there is still an error to answer with.
-        first = await anext(pieces)
-        return StreamingResponse(
-            chain(first, pieces),
-            media_type=MEDIA_TYPES[download.form],
-            headers={
-                "Content-Disposition": f'attachment; filename="users-{population}.{download.form}"'
-            },
-        )
+        return await as_download(pieces, f"users-{population}", download)
 
     return router

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from slm_server.api.dependencies import CALLER, CONFIRMED, SHOWN, created, needs, service_of
-from slm_server.api.paging import Search, SortedPageDep, next_cursor
+from slm_server.api.paging import Search, SortedPageDep, page_fields
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.schemas.fields import Moment
@@ -142,10 +142,7 @@ def create_router(population: Population) -> APIRouter:
         found = await service.list(wanted, page, sort)
         return UserListResponse(
             users=[UserResponse.of_row(row) for row in found.items],
-            total=found.total,
-            next_cursor=next_cursor(resources, found.following, sort),
-            limit=page.limit,
-            offset=page.offset,
+            **page_fields(resources, found, page, sort),
         )
 
     @router.get(

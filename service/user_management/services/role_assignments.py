@@ -1,6 +1,6 @@
 """Who has which roles."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import Select, delete, func, or_, select
@@ -16,7 +16,7 @@ from user_management.services.authorization import (
     check_may_name,
     permissions_of_roles,
 )
-from user_management.services.context import Authority, RequestContext, id_in
+from user_management.services.context import Actor, Authority, RequestContext, id_in
 from user_management.services.locks import Lock, share
 from user_management.services.sessions import end_sessions
 
@@ -58,6 +58,16 @@ async def _keep_roles(session: AsyncSession) -> None:
     await share(session, Lock.ROLES)
 
 
+def add_roles(
+    session: AsyncSession, actor: Actor | None, user: User, roles: Iterable[Role]
+) -> None:
+    """Give a user roles, with the next flush."""
+    session.add_all(
+        UserRole(user_id=user.id, role_id=role.id, assigned_by=id_in(session, actor))
+        for role in roles
+    )
+
+
 class RoleAssignmentService:
     """Gives roles to users of the session's database, and takes them."""
 
@@ -85,13 +95,7 @@ class RoleAssignmentService:
         )
         if role in user.roles:
             raise Duplicate("The user has this role already.")
-        self.session.add(
-            UserRole(
-                user_id=user.id,
-                role_id=role.id,
-                assigned_by=id_in(self.session, self._context.actor),
-            )
-        )
+        add_roles(self.session, self._context.actor, user, [role])
         await self._record_assignment(AuditAction.ROLE_ASSIGNED, user, role)
         return await self._touch(user)
 

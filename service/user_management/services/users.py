@@ -38,7 +38,6 @@ from user_management.services.authorization import check_may_make_administrator
 from user_management.services.changes import flush_unique
 from user_management.services.context import (
     RequestContext,
-    id_in,
     is_oneself,
     population_of,
 )
@@ -46,7 +45,7 @@ from user_management.services.login.current_password import CurrentPassword
 from user_management.services.naming import checked_email, checked_name
 from user_management.services.organizations import check_quota
 from user_management.services.pages import AnyRow, Page, PageRequest
-from user_management.services.role_assignments import find_grantable_roles
+from user_management.services.role_assignments import add_roles, find_grantable_roles
 from user_management.services.sessions import end_sessions
 from user_management.services.team_members import TeamMemberService
 from user_management.services.team_owners import last_owner, lock_teams_of, orphaned, ownership_of
@@ -132,14 +131,7 @@ class UserService:
             )
         self.session.add(user)
         await self._flush()
-        for role in roles:
-            self.session.add(
-                UserRole(
-                    user_id=user.id,
-                    role_id=role.id,
-                    assigned_by=id_in(self.session, self._context.actor),
-                )
-            )
+        add_roles(self.session, self._context.actor, user, roles)
         set_committed_value(user, "roles", list(roles))
         await self._flush()
         await self._audit.record(

@@ -46,6 +46,15 @@ class Attempt:
         return self.user.user_id if self.user else None
 
 
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """An attempt of a user who may be here at the moment `now`: `check_standing` gives it."""
+
+    attempt: Attempt
+    user: UserRow
+    now: datetime
+
+
 class LoginGate:
     """Lets people of the session's database in, or not."""
 
@@ -69,13 +78,13 @@ class LoginGate:
             attempt.counters, user_id=attempt.user_id, address=self._context.ip_address
         )
 
-    async def check_standing(self, attempt: Attempt, now: datetime) -> UserRow:
-        """The user, who may be here. Raises what `refuse` gives for whoever may not."""
+    async def check_standing(self, attempt: Attempt, now: datetime) -> Cleared:
+        """The attempt of who may be here. Raises what `refuse` gives for whoever may not."""
         user = attempt.user
         reason = None if user is None else fault(user._mapping, now)
         if user is None or reason is not None:
             raise await self.refuse(attempt, reason)
-        return user
+        return Cleared(attempt, user, now)
 
     async def refuse(self, attempt: Attempt, reason: str | None) -> InvalidCredentials:
         """Count and record a refusal, for that reason if there is such a user; what to raise.
@@ -91,14 +100,13 @@ class LoginGate:
         await record_blocks(self._audit, blocks, attempt.user_id)
         return InvalidCredentials()
 
-    async def admit(
-        self, user: UserRow, attempt: Attempt, now: datetime, way: str | None, *, has_failed: bool
-    ) -> Grant:
-        """Begin a session for who has proved to be `user`, and forget the failures before it."""
+    async def admit(self, cleared: Cleared, way: str | None, *, has_failed: bool) -> Grant:
+        """Begin a session for who has proved to be the user, and forget the failures before it."""
+        user, now = cleared.user, cleared.now
         if has_failed:
-            await self._limits.forgive(attempt.counters)
-        if attempt.device is not None:
-            await note_device(self.session, attempt.device, user.user_id)
+            await self._limits.forgive(cleared.attempt.counters)
+        if cleared.attempt.device is not None:
+            await note_device(self.session, cleared.attempt.device, user.user_id)
         begun = await begin_session(
             self.session,
             self._context,

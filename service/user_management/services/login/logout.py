@@ -8,8 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_management.errors import NotAuthenticated, NotFound
 from user_management.models import AuditAction, AuditResourceType, AuthSession, User
-from user_management.policy import Policy
-from user_management.security.refresh_tokens import RefreshTokenKeys
 from user_management.security.tokens import AccessClaims
 from user_management.services.audit import AuditService
 from user_management.services.context import Actor, RequestContext, population_of
@@ -28,15 +26,11 @@ class LogoutService:
     """Ends sessions that are named by their tokens, in the session's database."""
 
     def __init__(
-        self,
-        session: AsyncSession,
-        context: RequestContext,
-        refresh_tokens: RefreshTokenKeys,
-        policy: Policy,
+        self, session: AsyncSession, context: RequestContext, holders: RefreshTokenHolders
     ) -> None:
         self.session = session
+        self._holders = holders
         self._audit = AuditService(session, context)
-        self._holders = RefreshTokenHolders(session, context, refresh_tokens, policy)
 
     async def logout(
         self,

@@ -31,6 +31,7 @@ class OwnPasswordService:
         self,
         session: AsyncSession,
         context: RequestContext,
+        current_password: CurrentPassword,
         hasher: PasswordHasher,
         policy: Policy,
     ) -> None:
@@ -38,7 +39,7 @@ class OwnPasswordService:
         self._hasher = hasher
         self._policy = policy
         self._audit = AuditService(session, context)
-        self._current_password = CurrentPassword(session, context, hasher, policy)
+        self._current_password = current_password
 
     async def change(
         self, user: AuthenticatedUser, current_password: str, new_password: str

@@ -16,10 +16,8 @@ from user_management.database import connection_released
 from user_management.errors import HashQueueFull
 from user_management.models import Organization, User, UserCredential
 from user_management.names import login_words
-from user_management.policy import Policy
 from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import as_one_time_password
-from user_management.security.refresh_tokens import RefreshTokenKeys
 from user_management.services.context import RequestContext
 from user_management.services.limits import device_counters, login_counters
 from user_management.services.login.devices import is_known
@@ -49,13 +47,12 @@ class PasswordLoginService:
         session: AsyncSession,
         context: RequestContext,
         hasher: PasswordHasher,
-        refresh_tokens: RefreshTokenKeys,
-        policy: Policy,
+        gate: LoginGate,
     ) -> None:
         self.session = session
         self._context = context
         self._hasher = hasher
-        self._gate = LoginGate(session, context, refresh_tokens, policy)
+        self._gate = gate
 
     async def login(
         self, identifier: str, password: str, device: bytes | None = None, way: str | None = None
@@ -82,11 +79,12 @@ class PasswordLoginService:
                 reason = "no_password_set" if setting is None else "invalid_password"
                 raise await self._gate.refuse(attempt, reason)
             now = datetime.now(UTC)
-            user = await self._gate.check_standing(attempt, now)
+            cleared = await self._gate.check_standing(attempt, now)
+            user_id = cleared.user.user_id
             new_hash = await self._rehash(password, setting)
             # Unless the user is no longer what the password was found good for.
-            if await note_login(self.session, user.user_id, password_hash, new_hash, now):
-                return await self._gate.admit(user, attempt, now, way, has_failed=has_failed)
+            if await note_login(self.session, user_id, password_hash, new_hash, now):
+                return await self._gate.admit(cleared, way, has_failed=has_failed)
         raise await self._gate.refuse(attempt, "changed_meanwhile")
 
     async def _attempt(self, words: Sequence[str], device: bytes | None) -> Attempt:

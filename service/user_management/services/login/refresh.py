@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from user_management.errors import NotAuthenticated, RefreshRefused
 from user_management.models import AuditAction
 from user_management.policy import Policy
-from user_management.security.refresh_tokens import RefreshTokenKeys, began_at, code_of
+from user_management.security.refresh_tokens import began_at, code_of
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
 from user_management.services.login.caller import AuthenticatedUser
@@ -25,14 +25,13 @@ class RefreshService:
         self,
         session: AsyncSession,
         context: RequestContext,
-        refresh_tokens: RefreshTokenKeys,
+        holders: RefreshTokenHolders,
         policy: Policy,
     ) -> None:
         self.session = session
-        self._keys = refresh_tokens
+        self._holders = holders
         self._policy = policy
         self._audit = AuditService(session, context)
-        self._holders = RefreshTokenHolders(session, context, refresh_tokens, policy)
 
     async def refresh(self, token: str) -> Grant:
         """Go on with a session by its refresh token, which is replaced.
@@ -55,7 +54,7 @@ class RefreshService:
             raise RefreshRefused
         following = await rotate(
             self.session,
-            self._keys,
+            self._holders.keys,
             holder.session_id,
             secret=holder.refresh_secret,
             code=code_of(token),
@@ -65,7 +64,7 @@ class RefreshService:
             await end_session(self.session, holder.session_id, AuditAction.SUSPICIOUS_ACTIVITY)
             await record_stolen_token(self._audit, holder, holder.session_id)
             raise RefreshRefused
-        replacement = self._keys.sealed(following, began, holder.session_id, holder.user_id)
+        replacement = self._holders.keys.sealed(following, began, holder.session_id, holder.user_id)
         return grant_of(holder, holder.session_id, now, expires_at, replacement)
 
     async def prolong(self, user: AuthenticatedUser) -> Grant:

@@ -39,7 +39,7 @@ class RefreshTokenHolders:
     ) -> None:
         self.session = session
         self._context = context
-        self._keys = keys
+        self.keys = keys
         self._limits = LimitService(session, policy)
         self._audit = AuditService(session, context)
 
@@ -48,13 +48,13 @@ class RefreshTokenHolders:
         wanted = _SESSION.where(
             AuthSession.id
             == select(RefreshToken.session_id)
-            .where(RefreshToken.token_hash.in_(self._keys.hashes(code_of(token))))
+            .where(RefreshToken.token_hash.in_(self.keys.hashes(code_of(token))))
             .scalar_subquery()
         )
         if is_locked:
             wanted = wanted.with_for_update(key_share=True, of=AuthSession)
         holder = (await self.session.execute(wanted)).one_or_none()
-        if holder is None or not self._keys.is_sealed(token, holder.session_id, holder.user_id):
+        if holder is None or not self.keys.is_sealed(token, holder.session_id, holder.user_id):
             return None
         return holder
 
