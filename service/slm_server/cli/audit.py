@@ -79,14 +79,7 @@ def list_command(
 ) -> None:
     """List events, newest first."""
     wanted = AuditFilter(
-        actions=actions or None,
-        outcome=outcome,
-        actor=actor,
-        resource_type=resource_type,
-        resource_id=resource_id,
-        ip_address=ip_address,
-        since=since,
-        until=until,
+        actions or None, outcome, actor, resource_type, resource_id, ip_address, since, until
     )
 
     async def work(connection: Connection) -> list[AuditLogResponse]:
@@ -116,14 +109,7 @@ def export_command(
     """Write all events to standard output, newest first. The export itself is an event."""
     check_excel(form, excel=excel)
     wanted = AuditFilter(
-        actions=actions or None,
-        outcome=outcome,
-        actor=actor,
-        resource_type=resource_type,
-        resource_id=resource_id,
-        ip_address=ip_address,
-        since=since,
-        until=until,
+        actions or None, outcome, actor, resource_type, resource_id, ip_address, since, until
     )
 
     async def work(connection: Connection) -> None:
