@@ -68,7 +68,7 @@ RULES = (
     ),
     Rule(("*.yml", ".yamllint", ".pre-commit-config.yaml"), ("yamllint --strict .",)),
     Rule(
-        ("roles/*", "playbooks/*", "plugins/*", "inventory/*", "molecule/*", "site.yml"),
+        ("roles/*", "playbooks/*", "collections/*", "inventory/*", "molecule/*", "site.yml"),
         ("ansible-lint --offline {places}",),
         (UNIT,),
     ),

@@ -22,20 +22,14 @@ LAB = (
 # Where the modules of each run are found, and its files, as git and fnmatch understand them.
 RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("service",), ("service/*", "migrations/*", "scripts/*", "docs/*")),
+    (("service", "collections"), ("collections/*",)),
+    (("service", "roles/backup/files"), ("roles/*",)),
     (
-        ("service", "plugins/module_utils"),
-        (
-            *("plugins/action/*", "plugins/callback/*", "plugins/filter/*"),
-            "plugins/module_utils/*",
-        ),
-    ),
-    (("service", "roles/backup/files"), ("plugins/modules/*", "roles/*")),
-    (
-        (*SUPPORT, "roles/backup/files", "plugins/module_utils"),
+        (*SUPPORT, "roles/backup/files", "collections"),
         ("tests/conftest.py", "tests/support/*"),
     ),
     (
-        (*SUPPORT, "roles/backup/files", "plugins/module_utils"),
+        (*SUPPORT, "roles/backup/files", "collections"),
         ("tests/integration/*",),
     ),
     ((*SUPPORT, "tests/perf"), ("tests/perf/*",)),
@@ -48,7 +42,7 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/single/*",)),
     (("molecule/lived_in/files",), ("molecule/*",)),
     (
-        (*SUPPORT, "roles/backup/files", "plugins/module_utils", "tests/perf"),
+        (*SUPPORT, "roles/backup/files", "collections", "tests/perf"),
         ("tests/unit/*",),
     ),
     ((*SUPPORT, "roles/backup/files"), ("tests/api/*",)),

@@ -5,11 +5,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import pytest
+from ansible.plugins.loader import init_plugin_loader
 from budgets import FULL
 from database_server import PostgresServer, ProvisionedDatabase
 from hypothesis import settings
 
 from user_management.population import Population
+
+# The collection autobot.users is imported as Ansible imports it; ansible.cfg says where it is.
+init_plugin_loader()
 
 # A machine that is busy is no slow function.
 settings.register_profile("patient", deadline=None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from database_server import PostgresServer
-from role_files import ROOT, load_filter
+from role_files import ROOT, load_plugin
 
 SCRIPT = ROOT / "roles" / "postgresql" / "files" / "database.sql"
 
@@ -18,7 +18,7 @@ class Site:
 
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
-        self.filters = load_filter("postgresql")
+        self.filters = load_plugin("filter.postgresql")
         self.passwords = {"owner": "owner's password", "service": "service's \\password"}
         self.roles: list[dict[str, Any]] = [
             {"name": "owner", "connection_limit": 5},
@@ -272,7 +272,9 @@ def test_a_database_in_another_encoding_is_refused_before_anything_changes(site:
 
 
 def test_an_error_does_not_quote_what_it_was_given(site: Site) -> None:
-    damaged = load_filter("postgresql").psql_quote('{"verifiers": {"owner": "SCRAM-SHA-256$4096:')
+    damaged = load_plugin("filter.postgresql").psql_quote(
+        '{"verifiers": {"owner": "SCRAM-SHA-256$4096:'
+    )
     with pytest.raises(AssertionError, match="invalid input syntax for type json") as raised:
         site.server.psql(f"\\set check false\n\\set wanted {damaged}\n{SCRIPT.read_text()}")
     assert "SCRAM" not in str(raised.value)

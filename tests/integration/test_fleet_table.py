@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from database_server import PostgresServer, ProvisionedDatabase
-from role_files import load_module
+from role_files import load_plugin
 
-from autobot_adoption import fleet_table
-from autobot_adoption.servers import Server
+from ansible_collections.autobot.users.plugins.module_utils.adoption import fleet_table
+from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import Server
 
 # As AutoBot's models make it: what they fill in Python has no default.
 TABLE = """
@@ -187,7 +187,7 @@ def test_a_one_time_password_lasts_no_longer_there(fleet: Fleet) -> None:
 
 @pytest.fixture
 def module() -> Any:
-    return load_module("fleet_table")
+    return load_plugin("modules.fleet_table")
 
 
 def test_what_was_given_back_is_not_given_back_again(

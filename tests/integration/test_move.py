@@ -21,9 +21,15 @@ from database_server import PostgresServer
 from moving_site import PEOPLE, WRITE, Site, filled
 from role_files import ROOT
 
-from autobot_adoption import catching_up, moving
-from autobot_adoption.servers import MoveError, Session, identifier
-from autobot_adoption.servers import words as complaint
+from ansible_collections.autobot.users.plugins.module_utils.adoption import catching_up, moving
+from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import (
+    MoveError,
+    Session,
+    identifier,
+)
+from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import (
+    words as complaint,
+)
 
 
 @pytest.fixture(scope="module")
@@ -377,8 +383,8 @@ def test_what_was_killed_is_finished_or_undone(site: Site, reached: int, undone:
 # The whole move in a process of its own, which dies as it starts the program number argv[2].
 DYING = """
 import json, os, signal, sys
-from autobot_adoption.moving import Move
-from autobot_adoption.servers import Server
+from ansible_collections.autobot.users.plugins.module_utils.adoption.moving import Move
+from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import Server
 asked = json.loads(sys.argv[1])
 start, left = Server.start, [int(sys.argv[2])]
 def dying(*arguments, **streams):
@@ -402,7 +408,7 @@ def test_a_move_whose_program_is_killed_comes_to_its_end(site: Site, program: in
     }
     killed = subprocess.run(
         [sys.executable, "-c", DYING, json.dumps(asked), str(program)],
-        env={"PYTHONPATH": str(ROOT / "plugins/module_utils"), "PATH": os.environ["PATH"]},
+        env={"PYTHONPATH": str(ROOT / "collections"), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,

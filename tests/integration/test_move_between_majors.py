@@ -10,7 +10,7 @@ import pytest
 from database_server import NEWEST, PostgresServer, postgresql_binaries
 from moving_site import PEOPLE, WRITE, Site, filled
 
-from autobot_adoption import moving
+from ansible_collections.autobot.users.plugins.module_utils.adoption import moving
 
 OWN = int(postgresql_binaries().parent.name)
 # What scripts/bootstrap fetches.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from database_server import PostgresServer
-from role_files import ROOT, load_filter, load_module
+from role_files import ROOT, load_plugin
 
 from user_management.population import Population
 
@@ -22,13 +22,13 @@ TABLES = {"users": ["SELECT", "INSERT", "UPDATE", "DELETE"]}
 
 def found(server: PostgresServer, database: str) -> list[dict[str, Any]]:
     """Who owns what, as the first copies have it."""
-    query = f"SET search_path = pg_catalog; {load_module('first_copies').RIGHTS}"
+    query = f"SET search_path = pg_catalog; {load_plugin('modules.first_copies').RIGHTS}"
     said: list[dict[str, Any]] = json.loads(server.sql(query, database=database))
     return said
 
 
 def run(server: PostgresServer, script: str, **wanted: Any) -> list[str]:
-    quoted = load_filter("postgresql").psql_quote(json.dumps(wanted))
+    quoted = load_plugin("filter.postgresql").psql_quote(json.dumps(wanted))
     return server.psql(f"\\set check false\n\\set wanted {quoted}\n{script}").splitlines()
 
 
@@ -39,7 +39,7 @@ def undo(server: PostgresServer, database: str, before: list[Any], **more: Any) 
 
 def adopt(server: PostgresServer, database: str) -> list[str]:
     roles = [{"name": name, "connection_limit": 5} for name in ROLES]
-    verifiers = load_filter("postgresql").scram_verifiers(
+    verifiers = load_plugin("filter.postgresql").scram_verifiers(
         dict.fromkeys(ROLES, "a password"), "host", ROLES
     )
     wanted = {"owner": "owner", "adopt_from": "app", "adopted": TABLES, "roles": roles}

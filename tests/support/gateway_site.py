@@ -27,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from role_files import ROOT, load_file, load_filter, render
+from role_files import ROOT, load_file, load_plugin, render
 
 from user_management_web.protocol import ProxiedProtocol
 from user_management_web.relay import Relay
@@ -234,7 +234,7 @@ def configuration(
     """What nginx runs with: the role's template, with paths below a directory. `passed` are the
     requests that it passes on at once.
     """
-    own = load_filter("gateway").own_locations((ROOT / "docs/openapi.json").read_text())
+    own = load_plugin("filter.gateway").own_locations((ROOT / "docs/openapi.json").read_text())
     variables = {
         **yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text()),
         "service_name": "slm",

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from database_server import PostgresServer, ProvisionedDatabase
-from role_files import ROOT, load_filter, role_vars
+from role_files import ROOT, load_plugin, role_vars
 
-from autobot_adoption.moving import Move
-from autobot_adoption.servers import Server
+from ansible_collections.autobot.users.plugins.module_utils.adoption.moving import Move
+from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import Server
 from user_management.population import Population
 
 UPSTREAM = (ROOT / "tests/integration/upstream.sql").read_text()
@@ -50,7 +50,7 @@ class Site:
             database="people",
             target=Server("postgres", programs, host=str(new.directory)),
             name="autobot_users",
-            verifier=load_filter("postgresql").verifier("theirs", b"salt"),
+            verifier=load_plugin("filter.postgresql").verifier("theirs", b"salt"),
             ours=("autobot_user_admin", "slm_service", "autobot_backend"),
         )
 
@@ -78,7 +78,7 @@ class Site:
             ],
             "verifiers": {},
         }
-        quoted = load_filter("postgresql").psql_quote(json.dumps(wanted))
+        quoted = load_plugin("filter.postgresql").psql_quote(json.dumps(wanted))
         self.new.psql(f"\\set check false\n\\set wanted {quoted}\n{DATABASE_SCRIPT.read_text()}")
         replace(self.database, name=self.move.incoming).migrate()
 

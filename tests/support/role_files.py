@@ -1,17 +1,18 @@
 """The roles' templates and filters, as Ansible renders and loads them."""
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).parents[2]
+COLLECTION = ROOT / "collections/ansible_collections/autobot/users"
 
 
 def render(role: str, template: str, **variables: Any) -> str:
@@ -60,22 +61,9 @@ def role_mappings() -> list[tuple[Path, dict[str, Any]]]:
     ]
 
 
-def load_filter(name: str) -> Any:
-    """A module of plugins/filter."""
-    return load_file(f"plugins/filter/{name}.py")
-
-
-def load_module(name: str) -> Any:
-    """A module of plugins/modules."""
-    return load_host_file(f"plugins/modules/{name}.py")
-
-
-def load_host_file(path: str) -> Any:
-    """A module of Ansible, which has the project's module_utils as on a host."""
-    directory = str(ROOT / "plugins/module_utils")
-    if directory not in ansible.module_utils.__path__:
-        ansible.module_utils.__path__.append(directory)
-    return load_file(path)
+def load_plugin(name: str) -> Any:
+    """A module of the collection's plugins, such as `action.packages`."""
+    return importlib.import_module(f"ansible_collections.autobot.users.plugins.{name}")
 
 
 def load_file(path: str) -> Any:

@@ -14,7 +14,11 @@ from role_files import ROOT
 
 
 def play_roles(
-    directory: Path, play: str, hosts: Iterable[str], variables: dict[str, Any]
+    directory: Path,
+    play: str,
+    hosts: Iterable[str],
+    variables: dict[str, Any],
+    collections: Path = ROOT / "collections",
 ) -> subprocess.CompletedProcess[str]:
     """Run a play in a directory; all hosts are this machine, and have the variables."""
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -22,7 +26,7 @@ def play_roles(
     (directory / "inventory.yml").write_text(json.dumps(inventory))
     (directory / "play.yml").write_text(play)
     (directory / "ansible.cfg").write_text(
-        f"[defaults]\nroles_path = {ROOT}/roles\nfilter_plugins = {ROOT}/plugins/filter\n"
+        f"[defaults]\nroles_path = {ROOT}/roles\ncollections_path = {collections}\n"
         # Whoever runs the tests may have no home.
         f"remote_tmp = {directory}/remote\n"
         f"[inventory]\nenable_plugins = yaml\n"

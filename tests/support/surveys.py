@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from autobot_assessment import HbaLine, Host
+from ansible_collections.autobot.users.plugins.plugin_utils.assessment import HbaLine, Host
 
 SUBNET = "172.16.168.0/24"
 SLM, BACKEND, REDIS = "172.16.168.19", "172.16.168.20", "172.16.168.23"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import load_filter
+from role_files import load_plugin
 from surveys import (
     BACKEND,
     DEBIAN,
@@ -36,7 +36,7 @@ from surveys import (
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from autobot_assessment import (
+from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
     Conflict,
     Host,
     conflicts,
@@ -51,7 +51,7 @@ from autobot_assessment import (
 )
 
 ROOT = Path(__file__).parents[2]
-mistakes = load_filter("gateway").gateway_mistakes
+mistakes = load_plugin("filter.gateway").gateway_mistakes
 STRANGER = "172.16.168.77"
 # A name that would be more than a name to each who reads it.
 HOSTILE = '\x1b[2Jx"\n- |`{{ lookup("pipe", "id") }}` #\u202e'

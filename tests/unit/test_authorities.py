@@ -1,8 +1,6 @@
 """The CA: its certificates on the controller, and in the trust stores of the hosts."""
 
 import functools
-import importlib
-import importlib.util
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -16,20 +14,9 @@ from ansible.parsing.dataloader import DataLoader
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from role_files import load_host_file
+from role_files import load_plugin
 
-ROOT = Path(__file__).parents[2]
 PERMITTED = ["DNS:site.test", "DNS:localhost", "IP:192.0.2.0/24", "IP:127.0.0.0/8"]
-
-
-def load(path: str) -> Any:
-    file = ROOT / path
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def new_key() -> str:
@@ -47,7 +34,7 @@ Make = Callable[..., list[x509.Certificate]]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """Run the action for these keys in the vault; the certificates that the file holds then."""
-    plugin = load("plugins/action/site_authority.py")
+    plugin = load_plugin("action.site_authority")
 
     def run(*, check: bool = False, changed: bool | None = None, **vault: str) -> Any:
         (tmp_path / "vault.yml").write_text(yaml.safe_dump(vault))
@@ -118,13 +105,13 @@ def test_what_cannot_be_read_is_not_replaced(make: Make, tmp_path: Path) -> None
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], bool]:
     """Bring a bundle into a trust store; whether it had to be updated. None of the system's."""
-    module = load_host_file("roles/base/library/trusted_authorities.py")
+    module = load_plugin("modules.trusted_authorities")
     offered, links = tmp_path / "offered", tmp_path / "store"
     for path in (offered, links):
         path.mkdir()
     monkeypatch.setattr(module, "OFFERED", offered)
     monkeypatch.setattr(module, "STORE", links)
-    before = importlib.import_module("ansible.module_utils.autobot_before").Before(tmp_path)
+    before = load_plugin("module_utils.before").Before(tmp_path)
     before.manifest.touch()
     monkeypatch.setattr(module, "Ledger", functools.partial(module.Ledger, before))
     trust = module.TrustStore("autobot")

@@ -429,7 +429,7 @@ def test_a_key_of_the_repository_is_good_for_files_from_its_host_only() -> None:
     contents = [
         entry["content"]
         for task in tasks
-        for entry in task.get("host_files", {}).get("files", ())
+        for entry in task.get("autobot.users.host_files", {}).get("files", ())
         if "content" in entry
     ]
     assert contents == [

@@ -2,7 +2,6 @@
 
 import datetime
 import grp
-import importlib.util
 import os
 import pwd
 import shutil
@@ -15,20 +14,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from role_files import load_plugin
 
-MODULE = Path(__file__).parents[2] / "roles/pki/library/certificate_pairs.py"
 LEAF = {"name": "https", "dns": ["slm.test", "localhost"], "ip": ["192.0.2.1"], "mode": "0640"}
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture(scope="module")
 def module() -> Any:
-    spec = importlib.util.spec_from_file_location("certificate_pairs", MODULE)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_plugin("modules.certificate_pairs")
 
 
 @pytest.fixture

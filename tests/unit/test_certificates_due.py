@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from role_files import load_filter
+from role_files import load_plugin
 
 DNS, IP = ["slm.test", "localhost"], ["192.0.2.1"]
 LEAF = {"name": "https", "dns": DNS, "ip": IP}
@@ -88,7 +88,7 @@ def reasons(
     days: int = 30,
     renew: bool = False,
 ) -> list[str]:
-    due = load_filter("certificates").certificates_due(
+    due = load_plugin("filter.certificates").certificates_due(
         [LEAF], [pair(key, certificate)], authority.sign(), days, renew
     )
     return [leaf["reason"] for leaf in due]
@@ -104,7 +104,7 @@ def test_a_certificate_is_renewed_when_that_is_asked_for(
 
 def test_the_key_tells_which_certificate_of_a_bundle_signs() -> None:
     old, new = Authority("old"), Authority("new")
-    filters = load_filter("certificates")
+    filters = load_plugin("filter.certificates")
     certificates = {name: each.sign() for name, each in (("old", old), ("new", new))}
 
     def private(authority: Authority) -> str:
@@ -185,7 +185,7 @@ def test_a_certificate_is_renewed_before_it_expires(
 def test_only_the_leaves_that_are_due_are_named(
     authority: Authority, key: ec.EllipticCurvePublicKey
 ) -> None:
-    due = load_filter("certificates").certificates_due(
+    due = load_plugin("filter.certificates").certificates_due(
         [LEAF, {**LEAF, "name": "postgresql", "group": "ssl-cert"}],
         [pair(key, authority.sign(key)), pair(key, "")],
         authority.sign(),
@@ -196,4 +196,6 @@ def test_only_the_leaves_that_are_due_are_named(
 
 def test_a_damaged_ca_certificate_stops_the_run(key: ec.EllipticCurvePublicKey) -> None:
     with pytest.raises(AnsibleFilterError, match="CA's certificate cannot be read"):
-        load_filter("certificates").certificates_due([LEAF], [pair(key, "")], "no certificate", 30)
+        load_plugin("filter.certificates").certificates_due(
+            [LEAF], [pair(key, "")], "no certificate", 30
+        )

@@ -299,14 +299,14 @@ def test_the_keys_of_the_site_file_are_documented() -> None:
         for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
         for key in CODE.findall(cell)
     }
-    assert keys == {*task["first_administrators"]["site"], "slm", "autobot"}
+    assert keys == {*task["autobot.users.first_administrators"]["site"], "slm", "autobot"}
 
 
 def test_messages_are_those_that_are_said() -> None:
     sources = (
         "\n".join(
             path.read_text()
-            for directory in ("migrations", "playbooks", "plugins", "roles", "scripts")
+            for directory in ("collections", "migrations", "playbooks", "roles", "scripts")
             for path in (ROOT / directory).rglob("*")
             if path.suffix in {".py", ".yml"}
         )

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from role_files import ROOT, load_file, render, role_vars
+from role_files import ROOT, load_plugin, render, role_vars
 
 LEAF: dict[str, Any] = {
     "name": "https",
@@ -54,7 +54,7 @@ def archive(tmp_path: Path) -> Path:
 @pytest.fixture
 def write(archive: Path) -> Act:
     """Write entries to the archive; the result of the action."""
-    plugin = load_file("plugins/action/host_files.py")
+    plugin = load_plugin("action.host_files")
 
     def run(entries: list[dict[str, Any]], *, check: bool = False) -> dict[str, Any]:
         arguments = {"files": entries, "archive": str(archive)}
@@ -128,12 +128,12 @@ def test_what_is_no_archive_is_replaced(write: Act, archive: Path, content: byte
 @pytest.fixture
 def sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
     """See to the pair of the leaf; the result of the action."""
-    due = load_file("plugins/filter/certificates.py").certificates_due
-    plugin = load_file("plugins/action/site_leaf.py")
+    due = load_plugin("filter.certificates").certificates_due
+    plugin = load_plugin("action.site_leaf")
     loader = SimpleNamespace(get=lambda _: SimpleNamespace(j2_function=due))
     monkeypatch.setattr(plugin, "filter_loader", loader)
     key = ec.generate_private_key(ec.SECP256R1())
-    authority = load_file("plugins/action/site_authority.py").self_signed(
+    authority = load_plugin("action.site_authority").self_signed(
         key, "CA", ["DNS:autobot.internal", "DNS:localhost", "IP:172.16.168.0/24"], 3650
     )
     pem = key.private_bytes(

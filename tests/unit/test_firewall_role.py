@@ -298,5 +298,9 @@ def test_no_firewall_is_set_up_before_those_that_are_there_were_seen() -> None:
 
 def test_what_is_written_is_what_is_removed_where_no_firewall_is_wanted() -> None:
     tasks = yaml.safe_load((ROOT / "roles/firewall/tasks/rules.yml").read_text())
-    (written,) = (task["host_files"]["files"] for task in tasks if "host_files" in task)
+    (written,) = (
+        task["autobot.users.host_files"]["files"]
+        for task in tasks
+        if "autobot.users.host_files" in task
+    )
     assert role_vars("firewall")("firewall_files") == [file["path"] for file in written]

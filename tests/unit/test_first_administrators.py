@@ -1,6 +1,5 @@
 """One-time passwords: kept before they are valid, and never in a result."""
 
-import importlib.util
 import json
 import stat
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from role_files import load_plugin
 
-PLUGIN = Path(__file__).parents[2] / "plugins/action/first_administrators.py"
 WANTED = {
     "slm": {"username": "admin", "email": "admin@autobot.internal"},
     "autobot": {"username": "boss", "email": "boss@autobot.internal"},
@@ -53,12 +52,7 @@ class Host:
 
 @pytest.fixture(scope="module")
 def plugin() -> Any:
-    spec = importlib.util.spec_from_file_location("first_administrators", PLUGIN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_plugin("action.first_administrators")
 
 
 class Controller:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import load_module
+from role_files import load_plugin
 
 
 @pytest.fixture(scope="module")
 def copies() -> Any:
-    return load_module("first_copies")
+    return load_plugin("modules.first_copies")
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, load_filter
+from role_files import ROOT, load_plugin
 
-gateway = load_filter("gateway")
+gateway = load_plugin("filter.gateway")
 
 
 def own(document: str) -> list[str]:

@@ -1,8 +1,6 @@
 """The modules that run on hosts: what they decide, and what they say when something is wrong."""
 
 import grp
-import importlib
-import importlib.util
 import json
 import os
 import pwd
@@ -13,39 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import load_module
-
-ROLES = Path(__file__).parents[2] / "roles"
-
-
-def load(path: str) -> Any:
-    file = ROLES / path
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from role_files import load_plugin
 
 
 @pytest.fixture(scope="module")
 def units() -> Any:
-    return load_module("units_in_force")
+    return load_plugin("modules.units_in_force")
 
 
 @pytest.fixture(scope="module")
 def host_files() -> Any:
-    return load_module("host_files")
+    return load_plugin("modules.host_files")
 
 
 @pytest.fixture(scope="module")
 def action() -> Any:
-    return load("../plugins/action/host_files.py")
+    return load_plugin("action.host_files")
 
 
 @pytest.fixture(scope="module")
 def proof() -> Any:
-    return load("proof/library/host_proof.py")
+    return load_plugin("modules.host_proof")
 
 
 def unit_state(**changes: str) -> dict[str, str]:
@@ -212,7 +198,7 @@ class TestHostFiles:
         before.mkdir()
         (before / "manifest.json").write_text("{}")
         ledger = host_files.Ledger
-        known = importlib.import_module("ansible.module_utils.autobot_before")
+        known = load_plugin("module_utils.before")
         monkeypatch.setattr(host_files, "Ledger", lambda: ledger(known.Before(before)))
         return before / "written"
 

@@ -11,8 +11,9 @@ from role_files import ROOT
 
 OLDEST = "3.10"
 PATTERNS = (
-    *("plugins/module_utils/autobot_survey/*.py", "plugins/modules/*.py"),
-    *("roles/*/files/*.py", "roles/*/library/*.py"),
+    "collections/ansible_collections/autobot/users/plugins/module_utils/survey/*.py",
+    "collections/ansible_collections/autobot/users/plugins/modules/*.py",
+    "roles/*/files/*.py",
 )
 PROGRAMS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 # What is run without Ansible around it.

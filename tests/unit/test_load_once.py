@@ -13,7 +13,8 @@ MODULES = ["cryptography.x509", "user_management.models"]
 PROGRAM = """
 import json, sys
 from ansible.plugins import loader
-loader.callback_loader.get("load_once")
+loader.init_plugin_loader()
+loader.callback_loader.get("autobot.users.load_once")
 print(json.dumps({
     "modules": [name for name in sys.argv[1:] if name in sys.modules],
     "filters": "default" in loader.filter_loader._cached_non_collection_wrappers,
@@ -40,4 +41,4 @@ def test_filters_tests_and_what_they_import_are_there() -> None:
 
 def test_a_run_loads_it() -> None:
     config = (REPOSITORY / "ansible.cfg").read_text()
-    assert "callbacks_enabled = load_once," in config
+    assert "callbacks_enabled = autobot.users.load_once," in config

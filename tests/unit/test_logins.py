@@ -55,5 +55,5 @@ def test_who_runs_comes_in_without_a_password_before_they_are_refused() -> None:
     assert tried["when"] == "base_ssh_logins == 'keys_only' and base_sshd_passwords"
     assert stop["ansible.builtin.assert"]["that"] == "base_key is skipped or base_key is reachable"
     # The first word that sshd reads is the last: its name comes before those of others.
-    assert write["host_files"]["files"][0]["path"] == f"/{FILE}"
-    assert loaded["units_in_force"]["units"][0]["inputs"] == [f"/{FILE}"]
+    assert write["autobot.users.host_files"]["files"][0]["path"] == f"/{FILE}"
+    assert loaded["autobot.users.units_in_force"]["units"][0]["inputs"] == [f"/{FILE}"]

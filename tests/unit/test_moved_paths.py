@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import subprocess
 import sys
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from role_files import COLLECTION, ROOT, load_plugin
 
-ROOT = Path(__file__).parents[2]
-MODULE = ROOT / "plugins/modules/moved_paths.py"
+MODULE = COLLECTION / "plugins/modules/moved_paths.py"
 
 
 @pytest.fixture
@@ -87,8 +86,7 @@ def test_check_mode_only_says_it(host: Path) -> None:
 
 
 def test_what_cannot_be_moved_is_as_it_was(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(MODULE.parent)
-    moved_paths = importlib.import_module(MODULE.stem)
+    moved_paths = load_plugin("modules.moved_paths")
 
     def refuse(*_paths: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")

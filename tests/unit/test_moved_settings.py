@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from role_files import load_module
+from role_files import load_plugin
 
 SOURCE = {"hosts": ["192.0.2.19", "slm.example"], "port": 5432, "database": "people"}
 TARGET = {"host": "192.0.2.23", "port": 5432, "database": "autobot_users"}
@@ -23,7 +23,7 @@ VARIABLES = {"AUTOBOT_POSTGRES_HOST": "host", "AUTOBOT_POSTGRES_DB": "database",
 
 @pytest.fixture(scope="module")
 def settings() -> Any:
-    return load_module("moved_settings")
+    return load_plugin("modules.moved_settings")
 
 
 def test_address_and_name_change_and_nothing_else(settings: Any) -> None:

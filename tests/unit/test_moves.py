@@ -10,8 +10,13 @@ import pytest
 import yaml
 from surveys import BACKEND, SLM, lived_in_site
 
-from autobot_assessment import Conflict, Host, conflicts, proposal
-from autobot_survey import programs
+from ansible_collections.autobot.users.plugins.module_utils.survey import programs
+from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
+    Conflict,
+    Host,
+    conflicts,
+    proposal,
+)
 
 FILE = """\
 # Of AutoBot's backend.

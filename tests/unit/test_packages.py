@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
-from role_files import ROOT, load_file, role_mappings
+from role_files import ROOT, load_plugin, role_mappings
 
-PLUGIN = load_file("plugins/action/packages.py")
+PLUGIN = load_plugin("action.packages")
 
 
 class Host:

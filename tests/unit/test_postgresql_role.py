@@ -11,10 +11,10 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from role_files import ROOT, load_filter, render, role_vars
+from role_files import ROOT, load_plugin, render, role_vars
 from role_play import play_roles
 
-from autobot_survey.databases import MANAGED, TABLES
+from ansible_collections.autobot.users.plugins.module_utils.survey.databases import MANAGED, TABLES
 
 RFC_7677 = {
     "password": "pencil",
@@ -29,7 +29,7 @@ RFC_7677 = {
 
 @pytest.fixture(scope="module")
 def filters() -> Any:
-    return load_filter("postgresql")
+    return load_plugin("filter.postgresql")
 
 
 def access(*lines: dict[str, Any]) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import stat
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from role_files import load_module
+from role_files import load_plugin
 
 SITE, OURS = "nginx/enabled/theirs", "nginx/conf.d/ours.conf"
 
@@ -68,8 +67,8 @@ class Host(NamedTuple):
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    copies, module = load_module("first_copies"), load_module("put_back")
-    known = importlib.import_module("ansible.module_utils.autobot_before")
+    copies, module = load_plugin("modules.first_copies"), load_plugin("modules.put_back")
+    known = load_plugin("module_utils.before")
     # What this machine has is of no interest.
     monkeypatch.setattr(copies, "RUNNING", {})
     monkeypatch.setattr(copies, "CLUSTERS", ["no-such-program"])

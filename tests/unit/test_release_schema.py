@@ -1,22 +1,15 @@
 """What a drill must find: the schema that this checkout's release gives a database."""
 
-import importlib.util
-
 import pytest
 from ansible.errors import AnsibleFilterError
-from role_files import ROOT
+from role_files import load_plugin
 
 from user_management.database import EXPECTED_REVISION
 from user_management.models import Base
 
 
 def test_the_schema_is_that_of_the_release_models() -> None:
-    path = ROOT / "plugins" / "filter" / "release.py"
-    spec = importlib.util.spec_from_file_location("release", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_plugin("filter.release")
     schema = module.FilterModule().filters()["release_schema"]("slm_users")
     assert schema["database"] == "slm_users"
     assert schema["revision"] == EXPECTED_REVISION

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import ROOT, load_file
+from role_files import ROOT, load_plugin
 
 
 def ask(home: Path, *arguments: str, inventory: str = "lab") -> subprocess.CompletedProcess[str]:
@@ -90,7 +90,7 @@ def test_a_slip_stops_the_run_with_what_may_have_been_meant(
 
 
 def test_a_slip_in_the_variables_of_one_host_names_that_host() -> None:
-    plugin = load_file("plugins/action/known_names.py")
+    plugin = load_plugin("action.known_names")
     known, begins = plugin.known_variables(), plugin.prefixes()
     assert plugin.strange_variables({"firewall_alow": []}, known, begins) == [
         "no role knows the variable firewall_alow. Did you mean firewall_allow?"

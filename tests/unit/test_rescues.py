@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, load_filter
+from role_files import COLLECTION, ROOT, load_plugin
 from role_play import play_roles
 
-FAILURES = load_filter("failures")
+FAILURES = load_plugin("filter.failures")
 # The first is what a host says whose task failed, the second nobody: it was lost.
 LOST = """
     - name: Lose a host, or fail on one
@@ -289,9 +289,11 @@ def test_who_is_lost_behind_the_fence_lets_autobot_write_again(
 ) -> None:
     """A host may be lost at any step from the fence to the switch."""
     log = tmp_path / "steps"
-    (tmp_path / "library").mkdir()
+    collections = tmp_path / "collections"
+    shutil.copytree(ROOT / "collections", collections)
+    module = collections / COLLECTION.relative_to(ROOT / "collections") / "plugins/modules"
     text = STEP.replace("LOG", str(log)).replace("SAME", str(same))
-    (tmp_path / "library/moved_database.py").write_text(text)
+    (module / "moved_database.py").write_text(text)
     given = {
         "steps": str(log),
         "release_id": "1.0.0",
@@ -306,7 +308,7 @@ def test_who_is_lost_behind_the_fence_lets_autobot_write_again(
     }
     lost = LOST_AFTER.format(step=step)
     lost += " and adoption_failure is not defined" if comes_back else ""
-    done = play_roles(tmp_path, MOVE.replace("LOST", lost), ["here"], given)
+    done = play_roles(tmp_path, MOVE.replace("LOST", lost), ["here"], given, collections)
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, said
     steps = ["copy", "check", *step.split(), *(["undo"] if comes_back else [])]

@@ -1,6 +1,5 @@
 """The action that judges a site: what it takes from the inventory, writes, and refuses."""
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from role_files import load_plugin
 from site_variables import read_site
 from surveys import BACKEND, REDIS, SLM, SUBNET, listener, lived_in_site, survey
 
@@ -20,14 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def plugin() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "site_assessment", ROOT / "plugins/action/site_assessment.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_plugin("action.site_assessment")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The vault file: made once, added to, never changed, never shown."""
 
 import contextlib
-import importlib.util
 import json
 import shutil
 import stat
@@ -19,20 +18,14 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-PLUGIN = Path(__file__).parents[2] / "plugins/action/site_secrets.py"
+from role_files import ROOT, load_plugin
 
 Act = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def plugin() -> Any:
-    spec = importlib.util.spec_from_file_location("site_secrets", PLUGIN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_plugin("action.site_secrets")
 
 
 @pytest.fixture
@@ -334,7 +327,7 @@ def lab(tmp_path: Path) -> Path:
     """A checkout of nothing but the script that prints the vault password."""
     script = tmp_path / "scripts" / "lab-vault-password"
     script.parent.mkdir()
-    shutil.copy(PLUGIN.parents[2] / "scripts" / "lab-vault-password", script)
+    shutil.copy(ROOT / "scripts" / "lab-vault-password", script)
     return script
 
 

@@ -1,6 +1,5 @@
 """The summary of a run: one screen, and passwords only where they belong."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -8,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from role_files import load_plugin
 
-PLUGIN = Path(__file__).parents[2] / "plugins/action/site_summary.py"
 PASSWORD = "abcd-efgh-jkmn"
 
 HOSTVARS = {
@@ -41,11 +40,7 @@ PASSED = "checks passed: what must work works, what must be refused is refused."
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the action; returns what it displays, (text, goes to the screen only)."""
-    spec = importlib.util.spec_from_file_location("site_summary", PLUGIN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_plugin("action.site_summary")
     # How long the name of the directory is has no part in it.
     monkeypatch.chdir(tmp_path)
     Path("site.json").write_text(json.dumps({"slm": {"username": "admin", "password": PASSWORD}}))

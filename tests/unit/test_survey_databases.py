@@ -12,7 +12,7 @@ import pytest
 from database_server import PostgresServer
 from libpq import Connection
 from pydantic import TypeAdapter, ValidationError
-from role_files import ROOT, load_file
+from role_files import ROOT, load_plugin
 
 from user_management.database import VERSION_TABLE
 from user_management.names import comparable
@@ -71,7 +71,7 @@ RULE = {
 
 @pytest.fixture(scope="module")
 def survey() -> Any:
-    return load_file("plugins/module_utils/autobot_survey/databases.py")
+    return load_plugin("module_utils.survey.databases")
 
 
 class Cluster:

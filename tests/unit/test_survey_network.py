@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from autobot_survey import network
-from autobot_survey.reading import UnreadableError
+from ansible_collections.autobot.users.plugins.module_utils.survey import network
+from ansible_collections.autobot.users.plugins.module_utils.survey.reading import UnreadableError
 
 # Of each socket its two ends, state, user and inode; kernel_table() puts them as the kernel does.
 # Redis on .23 with two connections of .20, one of the host's own, one on loopback, and one of .21

@@ -1,19 +1,17 @@
 """What the survey reads of a system, and how it reads at all."""
 
-import importlib.util
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
 import pytest
+from role_files import load_plugin
 
-from autobot_survey import reading, system
+from ansible_collections.autobot.users.plugins.module_utils.survey import reading, system
 
 ROOT = Path(__file__).parents[2]
 
@@ -295,19 +293,11 @@ def test_a_unit_runs_or_not(monkeypatch: pytest.MonkeyPatch, said: str, active: 
 
 def test_a_survey_of_this_machine_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has every part, as JSON, whatever this machine has and whatever it refuses."""
-    path = [*ansible.module_utils.__path__, str(ROOT / "plugins/module_utils")]
-    monkeypatch.setattr(ansible.module_utils, "__path__", path)
-    package = "ansible.module_utils.autobot_survey"
     databases: Any = ModuleType("databases")
     databases.clusters = lambda: [{"name": "main"}]
     databases.stores = lambda clusters: [{"cluster": it["name"]} for it in clusters]
-    monkeypatch.setitem(sys.modules, f"{package}.databases", databases)
-    file = ROOT / "plugins/modules/host_survey.py"
-    spec = importlib.util.spec_from_file_location("host_survey", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_plugin("modules.host_survey")
+    monkeypatch.setattr(module, "databases", databases)
 
     survey = module.survey()
     assert list(survey) == [

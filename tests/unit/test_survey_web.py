@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from autobot_survey import web
-from autobot_survey.reading import UnreadableError
+from ansible_collections.autobot.users.plugins.module_utils.survey import web
+from ansible_collections.autobot.users.plugins.module_utils.survey.reading import UnreadableError
 
 # nginx 1.22.1 with the servers of an SLM and of a backend, each with what is easily misread.
 DUMP = r"""# configuration file /etc/nginx/nginx.conf:

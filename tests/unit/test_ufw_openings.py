@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from role_files import load_module
+from role_files import load_plugin
 
 WEB = {"ports": [80, 443], "sources": ["192.0.2.0/24"]}
 
 
 @pytest.fixture(scope="module")
 def openings() -> Any:
-    return load_module("ufw_openings")
+    return load_plugin("modules.ufw_openings")
 
 
 def found(port: str, source: str, comment: str = "autobot-users") -> dict[str, Any]:

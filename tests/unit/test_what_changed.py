@@ -37,7 +37,7 @@ def run(directory: Path, *tasks: dict[str, Any], arguments: tuple[str, ...] = ()
         env=os.environ
         | {
             "ANSIBLE_CONFIG": "ansible.cfg",
-            "ANSIBLE_CALLBACKS_ENABLED": "what_changed",
+            "ANSIBLE_CALLBACKS_ENABLED": "autobot.users.what_changed",
             "ANSIBLE_FORCE_COLOR": "",
         },
         capture_output=True,
@@ -64,4 +64,4 @@ def test_a_run_that_ends_well_and_one_that_only_shows_say_nothing(tmp_path: Path
 
 
 def test_runs_of_this_project_say_it() -> None:
-    assert " what_changed," in (REPOSITORY / "ansible.cfg").read_text()
+    assert " autobot.users.what_changed," in (REPOSITORY / "ansible.cfg").read_text()

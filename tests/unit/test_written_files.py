@@ -148,9 +148,9 @@ def test_secrets_are_written_as_secrets() -> None:
 def in_force() -> list[dict[str, Any]]:
     """The units that a role lets run what it wrote."""
     listed = [
-        mapping["units_in_force"]["units"]
+        mapping["autobot.users.units_in_force"]["units"]
         for _, mapping in role_mappings()
-        if "units_in_force" in mapping
+        if "autobot.users.units_in_force" in mapping
     ]
     return [unit for units in listed if isinstance(units, list) for unit in units]
 

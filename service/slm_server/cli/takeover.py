@@ -43,7 +43,7 @@ _DATABASES: Final = text(
     WHERE datname ~ '^(slm|autobot)_users' AND datname <> ALL(:ours) ORDER BY 1
     """
 )
-# What a move has noted of itself: plugins/module_utils/autobot_adoption/moving.py.
+# What a move has noted of itself: module_utils/adoption/moving.py of the collection.
 _MOVE: Final = text(
     """
     SELECT shobj_description(oid, 'pg_database') FROM pg_database

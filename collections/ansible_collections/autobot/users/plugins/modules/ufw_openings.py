@@ -6,8 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_survey.network import EVERYWHERE, OPENING, read_ufw
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.survey.network import (
+    EVERYWHERE,
+    OPENING,
+    read_ufw,
+)
 
 DOCUMENTATION = """
 module: ufw_openings

@@ -7,8 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_survey import databases, network, programs, reading, system, web
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.survey import (
+    databases,
+    network,
+    programs,
+    reading,
+    system,
+    web,
+)
 
 DOCUMENTATION = """
 module: host_survey
@@ -22,7 +30,7 @@ options: {}
 
 RETURN = """
 survey:
-  description: What was found; the parts in C(module_utils/autobot_survey) give the shapes.
+  description: What was found; the parts in C(module_utils/survey) give the shapes.
   type: dict
   returned: always
 """
@@ -35,10 +43,11 @@ def survey() -> dict[str, Any]:
     of_system = system.read_system(Path("/"), unreadable)
     read_programs = partial(programs.read_programs, Path("/"), of_system["units"])
     read_sockets = partial(network.read_sockets, Path("/proc"), unreadable)
+    nothing: list[dict[str, Any]] = []
     nobody: dict[str, Any] = {"listeners": [], "outgoing": []}
     return {
         **of_system,
-        "programs": reading.guarded("programs", read_programs, [], unreadable),
+        "programs": reading.guarded("programs", read_programs, nothing, unreadable),
         **reading.guarded("sockets", read_sockets, nobody, unreadable),
         "firewalls": network.read_firewalls(Path("/etc"), unreadable),
         "web": web.read_web(Path("/etc/nginx/nginx.conf"), unreadable),

@@ -176,7 +176,7 @@ class ActionModule(ActionBase):
         )
         path, leaf = Path(arguments["path"]), arguments["leaf"]
         key, certificate, digest = read(path)
-        (due, *_) = filter_loader.get("certificates_due").j2_function(
+        (due, *_) = filter_loader.get("autobot.users.certificates_due").j2_function(
             [leaf],
             [{"certificate": certificate, "fingerprint": digest}],
             *(arguments["authority"], arguments["renew_days"], arguments["renew"]),

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_before import Ledger, digest
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.before import Ledger, digest
 
 DOCUMENTATION = """
 module: trusted_authorities

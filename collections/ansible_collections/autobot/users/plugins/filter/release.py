@@ -22,7 +22,7 @@ options:
     required: true
 """
 
-CODE = Path(__file__).parents[2] / "service"
+CODE = Path(__file__).parents[6] / "service"
 DATABASES = ("slm_users", "autobot_users")
 
 

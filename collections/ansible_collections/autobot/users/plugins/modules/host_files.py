@@ -12,9 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_before import ABSENT, DIRECTORY, Ledger, digest
-from ansible.module_utils.autobot_survey.reading import group_name, user_name
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.before import (
+    ABSENT,
+    DIRECTORY,
+    Ledger,
+    digest,
+)
+from ansible_collections.autobot.users.plugins.module_utils.survey.reading import (
+    group_name,
+    user_name,
+)
 
 DOCUMENTATION = """
 module: host_files
@@ -22,7 +31,7 @@ short_description: several files and directories in one step
 description:
   - Brings each entry, in order, to its content, owner and mode; a file is replaced as a whole.
   - What was there before the first deployment is kept, and what is written is noted, so that it can
-    be told from what is somebody else's (C(module_utils/autobot_before)).
+    be told from what is somebody else's (C(module_utils/before)).
   - The action plugin of the same name renders the role's templates first. One step for all of them,
     because each further task costs a run half a second.
 options:

@@ -26,5 +26,5 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         # Who asks for one makes all be loaded. This one imports the release's models in its call.
-        filter_loader.get("release_schema").j2_function("slm_users")
+        filter_loader.get("autobot.users.release_schema").j2_function("slm_users")
         test_loader.get("defined")

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.autobot_adoption.moving import Move, set_aside
-from ansible.module_utils.autobot_adoption.servers import MoveError, Server
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.adoption.moving import Move, set_aside
+from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import (
+    MoveError,
+    Server,
+)
 
 DOCUMENTATION = """
 module: moved_database

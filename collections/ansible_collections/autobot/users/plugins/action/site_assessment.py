@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +13,7 @@ from typing import Any
 import yaml
 from ansible.plugins.action import ActionBase
 
-ROOT = Path(__file__).parents[2]
-# Ansible finds it for what it sends to hosts; this is a module of the controller.
-if str(ROOT / "plugins/module_utils") not in sys.path:
-    sys.path.append(str(ROOT / "plugins/module_utils"))
-
-from autobot_assessment import (  # noqa: E402
+from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
     Cluster,
     Conflict,
     Host,
@@ -78,6 +72,7 @@ differences:
   returned: always
 """
 
+ROOT = Path(__file__).parents[6]
 DIRECTORIES = ["/etc/autobot-users", "/opt/autobot-users"]
 # As in the roles' tasks. A group's listeners are on all addresses, but for PostgreSQL's.
 PORTS: dict[str, list[tuple[int, str, str]]] = {

@@ -9,9 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_adoption.fleet_table import give_back_table, is_there
-from ansible.module_utils.autobot_adoption.servers import MoveError, Server
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.adoption.fleet_table import (
+    give_back_table,
+    is_there,
+)
+from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import (
+    MoveError,
+    Server,
+)
 
 DOCUMENTATION = """
 module: fleet_table

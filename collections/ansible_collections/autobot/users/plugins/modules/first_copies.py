@@ -11,9 +11,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_before import Before, copy, members
-from ansible.module_utils.autobot_survey.reading import group_name, user_name
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.before import Before, copy, members
+from ansible_collections.autobot.users.plugins.module_utils.survey.reading import (
+    group_name,
+    user_name,
+)
 
 DOCUMENTATION = """
 module: first_copies

@@ -8,8 +8,9 @@ import time
 from datetime import datetime
 from typing import Any
 
-from ansible.module_utils.autobot_before import UNIT, Ledger
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.before import UNIT, Ledger
 
 DOCUMENTATION = """
 module: units_in_force

@@ -154,7 +154,7 @@ class ActionModule(ActionBase):
         if arguments["archive"]:
             return self._archive(Path(arguments["archive"]), files)
         result: dict[str, Any] = self._execute_module(
-            module_name="host_files",
+            module_name="autobot.users.host_files",
             module_args={
                 "files": files,
                 "secrets": secrets,

@@ -11,7 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.autobot_before import (
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.autobot.users.plugins.module_utils.before import (
     ABSENT,
     BEFORE,
     DIRECTORY,
@@ -22,13 +24,12 @@ from ansible.module_utils.autobot_before import (
     members,
     state_of,
 )
-from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
 module: put_back
 short_description: a host's files as they were before its first deployment
 description:
-  - Goes by what deployments have noted (C(module_utils/autobot_before)). A path that they wrote,
+  - Goes by what deployments have noted (C(module_utils/before)). A path that they wrote,
     and that is still as one of them left it, gets its first copy back, or is removed where nothing
     was. A path that somebody else has changed since is not touched, and named.
   - Each file is replaced in one step; what was put back is right at the next time, so that a run

@@ -33,7 +33,7 @@ options:
     required: true
 """
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[6]
 CODE = ROOT / "service"
 # What an operator says of one run: read by playbooks, and of no role.
 OF_A_RUN = re.compile(r"\b(?:rotate|rollback)(?:_[a-z_]+)?\b")
