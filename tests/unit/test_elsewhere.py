@@ -126,12 +126,9 @@ def test_what_is_no_archive_is_replaced(write: Act, archive: Path, content: byte
 
 
 @pytest.fixture
-def sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
+def sign(tmp_path: Path) -> Act:
     """See to the pair of the leaf; the result of the action."""
-    due = load_plugin("filter.certificates").certificates_due
     plugin = load_plugin("action.site_leaf")
-    loader = SimpleNamespace(get=lambda _: SimpleNamespace(j2_function=due))
-    monkeypatch.setattr(plugin, "filter_loader", loader)
     key = ec.generate_private_key(ec.SECP256R1())
     authority = load_plugin("action.site_authority").self_signed(
         key, "CA", ["DNS:autobot.internal", "DNS:localhost", "IP:172.16.168.0/24"], 3650

@@ -262,22 +262,6 @@ def test_a_link_that_leads_nowhere_is_not_replaced(
     assert list(result["differences"]) == [str(link)]
 
 
-def test_a_write_that_fails_leaves_what_was_there(
-    plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "assessment.md"
-    path.write_text("before")
-
-    def full(_: int) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(plugin.os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        plugin.write(path, "after", 0o600)
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_hosts_words_are_no_templates(
     assess: Callable[..., dict[str, Any]], production: Any, hostvars: Any
 ) -> None:

@@ -346,7 +346,7 @@ def test_a_killed_change_of_the_vault_password_leaves_one_that_opens(
     act(KEY, password=old, path=str(vault))
     before = stored(vault, old)
     steps = {"vault-password.next": "following", "vault.yml": "vault", "vault-password": "password"}
-    replace = plugin._replace
+    replace = plugin.write_private
 
     def replaced(path: Path, content: bytes) -> None:
         if steps[path.name] == killed_before:
@@ -357,7 +357,7 @@ def test_a_killed_change_of_the_vault_password_leaves_one_that_opens(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(plugin, "_replace", replaced)
+        patch.setattr(plugin, "write_private", replaced)
         if killed_before == "end":
             patch.setattr(Path, "unlink", unlinked)
         with pytest.raises(KeyboardInterrupt) if killed_before else contextlib.nullcontext():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import HostAction
+from ansible_collections.autobot.users.plugins.plugin_utils.checkout import of_the_release
+from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
 
 DOCUMENTATION = """
 name: first_administrators
@@ -48,14 +48,6 @@ created:
   returned: always
 """
 
-# Without those that look alike: 0 o, 1 i l.
-ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
-
-
-def one_time_password() -> str:
-    """28 random characters in groups of four (138 bits)."""
-    return "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(7))
-
 
 def read_site_file(path: Path) -> dict[str, Any]:
     """The site file; nothing where there is none. Raises AnsibleActionFail when it is unusable."""
@@ -73,23 +65,6 @@ def read_site_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_site_file(path: Path, content: dict[str, Any]) -> None:
-    """Replace the site file as a whole, with mode 0600."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes the file with mode 0600.
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(content, stream, indent=2)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
 class SiteFile:
     """The site file during one run; `pending` passwords are written before they are valid."""
 
@@ -104,7 +79,8 @@ class SiteFile:
 
     def save(self) -> None:
         if self.changed:
-            write_site_file(self._path, self.content)
+            text = json.dumps(self.content, indent=2) + "\n"
+            write_private(self._path, text.encode())
             self._stored = json.loads(json.dumps(self.content))
 
     def pending(self, population: str) -> str | None:
@@ -113,7 +89,8 @@ class SiteFile:
 
     def promise(self, population: str) -> str:
         """A password for the population, which an interrupted run may have made already."""
-        password = self.pending(population) or one_time_password()
+        passwords = of_the_release("user_management.security.passwords")
+        password: str = self.pending(population) or passwords.generate_one_time_password()
         self.content.setdefault("pending", {})[population] = password
         return password
 
@@ -132,26 +109,18 @@ class SiteFile:
         return "password" in self.content.get(population, {})
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "site_file": {"type": "path", "required": True},
+        "site": {"type": "dict", "required": True},
+        "administrators": {"type": "dict", "required": True},
+        "command": {"type": "str", "default": "slm"},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "site_file": {"type": "path", "required": True},
-                "site": {"type": "dict", "required": True},
-                "administrators": {"type": "dict", "required": True},
-                "command": {"type": "str", "default": "slm"},
-            }
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._slm = str(arguments["command"])
-        self._task_vars = task_vars
         site_file = SiteFile(Path(arguments["site_file"]))
         if self._task.check_mode:
             # The command line may not be there yet; the file tells what earlier runs have done.
@@ -204,7 +173,7 @@ class ActionModule(ActionBase):
             result = self._execute_module(
                 module_name="ansible.legacy.command",
                 module_args={"argv": [self._slm, "admin", *arguments, "--json"], "stdin": stdin},
-                task_vars=self._task_vars,
+                task_vars=self.variables,
             )
         finally:
             self._task.no_log = no_log

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
+
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import HostAction
+from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
 
 DOCUMENTATION = """
 name: host_files
@@ -102,40 +102,17 @@ def members(archive: bytes) -> dict[str, tuple[int, bytes]]:
         return {}
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, for its owner only; its directory is made."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes the file with mode 0600.
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-
-
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "files": {"type": "list", "elements": "dict", "required": True},
+        "aside": {"type": "path"},
+        "always_aside": {"type": "bool", "default": False},
+        "archive": {"type": "path"},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "files": {"type": "list", "elements": "dict", "required": True},
-                "aside": {"type": "path"},
-                "always_aside": {"type": "bool", "default": False},
-                "archive": {"type": "path"},
-            }
-        )
-        variables = task_vars or {}
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         files: list[dict[str, Any]] = []
         secrets: dict[str, str] = {}
         for given in itertools.chain.from_iterable(map(expanded, arguments["files"])):
@@ -147,7 +124,7 @@ class ActionModule(ActionBase):
             elif not {"content", "edit"} & entry.keys() and not (
                 entry.get("directory") or entry.get("absent")
             ):
-                entry["content"] = self._render(template, variables)
+                entry["content"] = self._render(template)
             if secret and not arguments["archive"]:
                 secrets[entry["path"]] = entry.pop("content")
             files.append(entry)
@@ -161,7 +138,7 @@ class ActionModule(ActionBase):
                 "aside": arguments["aside"],
                 "always_aside": arguments["always_aside"],
             },
-            task_vars=variables,
+            task_vars=self.variables,
         )
         return result
 
@@ -172,16 +149,16 @@ class ActionModule(ActionBase):
         is_private = bool(before) and path.stat().st_mode & 0o777 == 0o600
         changed = before != after or not is_private
         if changed and not self._task.check_mode:
-            replace(path, after)
+            write_private(path, after)
         old, new = members(before), members(after)
         written = [name for name in old | new if old.get(name) != new.get(name)]
         return {"changed": changed, "created": not before, "written": written}
 
-    def _render(self, template: str, variables: dict[str, Any]) -> str:
+    def _render(self, template: str) -> str:
         lookup = lookup_loader.get(
             "ansible.builtin.template", loader=self._loader, templar=self._templar
         )
-        rendered = lookup.run([template], variables=variables)
+        rendered = lookup.run([template], variables=self.variables)
         if len(rendered) != 1:
             raise AnsibleActionFail(f"the template {template} cannot be rendered")
         return str(rendered[0])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
-from ansible.plugins.action import ActionBase
+
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
+from ansible_collections.autobot.users.plugins.plugin_utils.checkout import ROOT, of_the_release
 
 DOCUMENTATION = """
 name: known_names
@@ -33,8 +33,6 @@ options:
     required: true
 """
 
-ROOT = Path(__file__).parents[6]
-CODE = ROOT / "service"
 # What an operator says of one run: read by playbooks, and of no role.
 OF_A_RUN = re.compile(r"\b(?:rotate|rollback)(?:_[a-z_]+)?\b")
 # A word that is that much like a known one is meant to be it.
@@ -62,11 +60,8 @@ def known_variables() -> set[str]:
 
 def known_settings() -> set[str]:
     """The settings of the services, by the model of the release that this checkout makes."""
-    if str(CODE) not in sys.path:
-        sys.path.append(str(CODE))
-    from user_management.config import Settings
-
-    return {name.upper() for name in Settings.model_fields}
+    settings = of_the_release("user_management.config").Settings
+    return {name.upper() for name in settings.model_fields}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -96,24 +91,16 @@ def strange_settings(variable: str, given: Any, known: set[str]) -> list[str]:
     ]
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "hosts": {"type": "list", "elements": "str", "required": True},
+        "settings": {"type": "list", "elements": "str", "required": True},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "hosts": {"type": "list", "elements": "str", "required": True},
-                "settings": {"type": "list", "elements": "str", "required": True},
-            }
-        )
-        hostvars = (task_vars or {})["hostvars"]
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        hostvars = self.variables["hostvars"]
         known, begins, settings = known_variables(), prefixes(), known_settings()
         # One sentence for all hosts that share the slip.
         faults: dict[str, list[str]] = {}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import HostAction
 
 DOCUMENTATION = """
 name: packages
@@ -50,22 +51,15 @@ def missing(names: Iterable[str], listed: str) -> list[str]:
     return [name for name in names if name not in installed]
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "names": {"type": "list", "elements": "str", "required": True},
+        "lists_valid_seconds": {"type": "int", "default": 86400},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "names": {"type": "list", "elements": "str", "required": True},
-                "lists_valid_seconds": {"type": "int", "default": 86400},
-            }
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         names = [str(name) for name in arguments["names"]]
         if self._task.check_mode:
             absent = missing(names, self._listed(names))
@@ -78,7 +72,7 @@ class ActionModule(ActionBase):
                 "cache_valid_time": arguments["lists_valid_seconds"],
                 "lock_timeout": LOCK_SECONDS,
             },
-            task_vars=task_vars,
+            task_vars=self.variables,
         )
         return result
 

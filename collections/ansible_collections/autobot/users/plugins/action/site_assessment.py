@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
-from ansible.plugins.action import ActionBase
 
+from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
 from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
     Cluster,
     Conflict,
@@ -26,6 +26,7 @@ from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
     refusal,
     report,
 )
+from ansible_collections.autobot.users.plugins.plugin_utils.checkout import ROOT
 
 DOCUMENTATION = """
 name: site_assessment
@@ -72,7 +73,6 @@ differences:
   returned: always
 """
 
-ROOT = Path(__file__).parents[6]
 DIRECTORIES = ["/etc/autobot-users", "/opt/autobot-users"]
 # As in the roles' tasks. A group's listeners are on all addresses, but for PostgreSQL's.
 PORTS: dict[str, list[tuple[int, str, str]]] = {
@@ -183,21 +183,6 @@ def host_of(name: str, raw: Mapping[str, Any], template: Callable[[Any], Any]) -
     )
 
 
-def write(path: Path, text: str, mode: int) -> None:
-    """Write a file aside and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-
-
 def place_of(path: Path) -> Path | None:
     """What Ansible reads for a host instead of a new `host_vars/<host>.yml`; None if nothing."""
     for suffix in ("", ".yml", ".yaml", ".json"):
@@ -221,26 +206,18 @@ def lacking(place: Path, host: Host, found: list[Conflict], text: str) -> str:
     return "\n".join(difflib.unified_diff(*lines, name, name, lineterm=""))
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "hosts": {"type": "list", "elements": "str", "required": True},
+        "report": {"type": "path"},
+        "proposal": {"type": "path"},
+        "refuse": {"type": "bool", "default": False},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "hosts": {"type": "list", "elements": "str", "required": True},
-                "report": {"type": "path"},
-                "proposal": {"type": "path"},
-                "refuse": {"type": "bool", "default": False},
-            }
-        )
-        hosts = [self._host((task_vars or {})["hostvars"], name) for name in arguments["hosts"]]
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        hosts = [self._host(self.variables["hostvars"], name) for name in arguments["hosts"]]
         found = conflicts(hosts)
         result: dict[str, Any] = {
             "changed": False,
@@ -272,7 +249,8 @@ class ActionModule(ActionBase):
             if not path.is_file() or path.read_text() != text:
                 result["written"].append(str(path))
                 if not self._task.check_mode:
-                    write(path, text, mode)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    replace_file(path, text.encode(), mode=mode)
         return result | {"changed": bool(result["written"])}
 
     def _host(self, hostvars: Any, name: str) -> Host:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
 
 DOCUMENTATION = """
 name: site_authority
@@ -124,28 +124,20 @@ def present_certificates(path: Path) -> list[x509.Certificate]:
         ) from error
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "path": {"type": "path", "required": True},
+        "vault": {"type": "path", "required": True},
+        # Names of keys.
+        "keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+        "name": {"type": "str", "required": True},
+        "permitted": {"type": "list", "elements": "str", "required": True},
+        "days": {"type": "int", "required": True},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "path": {"type": "path", "required": True},
-                "vault": {"type": "path", "required": True},
-                # Names of keys.
-                "keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
-                "name": {"type": "str", "required": True},
-                "permitted": {"type": "list", "elements": "str", "required": True},
-                "days": {"type": "int", "required": True},
-            }
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"])
         keys = self._keys(Path(arguments["vault"]), arguments["keys"])
         present = present_certificates(path)
@@ -159,7 +151,8 @@ class ActionModule(ActionBase):
         changed = wanted != present
         if changed and not self._task.check_mode:
             pem = b"".join(item.public_bytes(serialization.Encoding.PEM) for item in wanted)
-            self._write(path, pem)
+            # Clients of everybody need it.
+            replace_file(path, pem, mode=0o644)
         return {"changed": changed, "certificates": len(wanted)}
 
     def _keys(self, vault: Path, names: Sequence[str]) -> list[ec.EllipticCurvePrivateKey]:
@@ -174,18 +167,3 @@ class ActionModule(ActionBase):
                 f"{vault} holds no usable key of the certificate authority. Restore the vault file."
             )
         return [key for key in keys if isinstance(key, ec.EllipticCurvePrivateKey)]
-
-    @staticmethod
-    def _write(path: Path, content: bytes) -> None:
-        """Replace the file as a whole, readable for everybody."""
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(partial).chmod(0o644)
-            Path(partial).replace(path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import filter_loader
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ansible_collections.autobot.users.plugins.filter.certificates import certificates_due
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
+from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
 
 DOCUMENTATION = """
 name: site_leaf
@@ -137,46 +137,23 @@ def sign(
     )
 
 
-def write(path: Path, text: str) -> None:
-    """Replace the file as a whole, for its owner only; its directory is made."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes the file with mode 0600.
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-
-
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "path": {"type": "path", "required": True},
+        "leaf": {"type": "dict", "required": True},
+        "authority": {"type": "str", "required": True},
+        "authority_key": {"type": "str", "required": True, "no_log": True},
+        "days": {"type": "int", "required": True},
+        "renew_days": {"type": "int", "required": True},
+        "renew": {"type": "bool", "default": False},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "path": {"type": "path", "required": True},
-                "leaf": {"type": "dict", "required": True},
-                "authority": {"type": "str", "required": True},
-                "authority_key": {"type": "str", "required": True, "no_log": True},
-                "days": {"type": "int", "required": True},
-                "renew_days": {"type": "int", "required": True},
-                "renew": {"type": "bool", "default": False},
-            }
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         path, leaf = Path(arguments["path"]), arguments["leaf"]
         key, certificate, digest = read(path)
-        (due, *_) = filter_loader.get("autobot.users.certificates_due").j2_function(
+        (due, *_) = certificates_due(
             [leaf],
             [{"certificate": certificate, "fingerprint": digest}],
             *(arguments["authority"], arguments["renew_days"], arguments["renew"]),
@@ -197,6 +174,6 @@ class ActionModule(ActionBase):
             signed = sign(leaf, new, authority, authority_key, arguments["days"])
             certificate = signed.public_bytes(serialization.Encoding.PEM).decode()
             if not self._task.check_mode:
-                write(path, key + certificate)
+                write_private(path, (key + certificate).encode())
         reason = str(due.get("reason", ""))
         return {"changed": bool(due), "key": key, "certificate": certificate, "reason": reason}

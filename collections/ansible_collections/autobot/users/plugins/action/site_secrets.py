@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.vault import AnsibleVaultError, VaultLib, VaultSecret, is_encrypted
-from ansible.plugins.action import ActionBase
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
+from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
 
 DOCUMENTATION = """
 name: site_secrets
@@ -207,36 +207,28 @@ def finish(values: Values, rotate: Mapping[str, Any], *, now: bool) -> Values:
     return forget(values, rotate)
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "path": {"type": "path", "required": True},
+        "vault_id": {"type": "str", "required": True},
+        # The values are names of kinds, so nothing here is secret.
+        "secrets": {"type": "dict", "default": {}, "no_log": False},
+        "adopted": {"type": "dict", "default": {}, "no_log": True},
+        "stage": {
+            "type": "str",
+            "choices": ["complete", "next", "promote", "forget", "settle", "finish"],
+            "default": "complete",
+        },
+        "rotate": {"type": "list", "elements": "dict", "default": []},
+        "now": {"type": "bool", "default": False},
+        "new_password": {"type": "str", "no_log": True},
+        # A name, not a password.
+        "password_file": {"type": "path", "no_log": False},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "path": {"type": "path", "required": True},
-                "vault_id": {"type": "str", "required": True},
-                # The values are names of kinds, so nothing here is secret.
-                "secrets": {"type": "dict", "default": {}, "no_log": False},
-                "adopted": {"type": "dict", "default": {}, "no_log": True},
-                "stage": {
-                    "type": "str",
-                    "choices": ["complete", "next", "promote", "forget", "settle", "finish"],
-                    "default": "complete",
-                },
-                "rotate": {"type": "list", "elements": "dict", "default": []},
-                "now": {"type": "bool", "default": False},
-                "new_password": {"type": "str", "no_log": True},
-                # A name, not a password.
-                "password_file": {"type": "path", "no_log": False},
-            }
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         path, vault_id = Path(arguments["path"]), str(arguments["vault_id"])
         # Plain strings: Ansible's own carry their origin, which YAML cannot represent.
         kinds = {str(name): str(kind) for name, kind in arguments["secrets"].items()}
@@ -254,7 +246,7 @@ class ActionModule(ActionBase):
             if new_key:
                 self._write_anew(path, vault_id, wanted, arguments)
             else:
-                _replace(path, _encrypted(wanted, vault_id, self._secret(vault, vault_id)))
+                write_private(path, _encrypted(wanted, vault_id, self._secret(vault, vault_id)))
         before = [name for name, value in present.items() if value]
         after = [name for name, value in wanted.items() if value]
         return {
@@ -336,14 +328,14 @@ class ActionModule(ActionBase):
         if yaml.safe_load(VaultLib([(vault_id, secret)]).decrypt(encrypted)) != values:
             raise AnsibleActionFail("The new vault password does not open what it has encrypted.")
         if given:
-            _replace(path, encrypted)
+            write_private(path, encrypted)
             return
         known = Path(arguments["password_file"])
         following = known.with_name(f"{known.name}.next")
         digest = hashlib.sha256(encrypted).hexdigest().encode()
-        _replace(following, digest + b"\n" + password + b"\n")
-        _replace(path, encrypted)
-        _replace(known, password + b"\n")
+        write_private(following, digest + b"\n" + password + b"\n")
+        write_private(path, encrypted)
+        write_private(known, password + b"\n")
         following.unlink(missing_ok=True)
 
     def _secret(self, vault: VaultLib, vault_id: str) -> Any:
@@ -359,22 +351,6 @@ def _encrypted(values: Values, vault_id: str, secret: VaultSecret) -> bytes:
     text = yaml.safe_dump(values, default_style="|", sort_keys=True)
     encrypted: bytes = VaultLib().encrypt(text, secret=secret, vault_id=vault_id)
     return encrypted
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, with mode 0600, so that it outlasts a loss of power."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes the file with mode 0600.
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
 
 
 def _option(vault_id: str) -> str:

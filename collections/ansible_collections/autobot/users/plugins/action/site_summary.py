@@ -6,9 +6,9 @@ import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
 
 DOCUMENTATION = """
 name: site_summary
@@ -169,31 +169,23 @@ def administrators(path: Path, populations: list[str]) -> list[str]:
     return lines
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    OPTIONS: ClassVar = {
+        "title": {"type": "str", "required": True},
+        "url": {"type": "str", "required": True},
+        "backend_url": {"type": "str", "required": True},
+        "ca": {"type": "path", "required": True},
+        "site_file": {"type": "path", "required": True},
+        "hosts": {"type": "list", "elements": "str", "required": True},
+        "warnings": {"type": "list", "elements": "str", "default": []},
+        "new_administrators": {"type": "list", "elements": "str", "default": []},
+    }
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "title": {"type": "str", "required": True},
-                "url": {"type": "str", "required": True},
-                "backend_url": {"type": "str", "required": True},
-                "ca": {"type": "path", "required": True},
-                "site_file": {"type": "path", "required": True},
-                "hosts": {"type": "list", "elements": "str", "required": True},
-                "warnings": {"type": "list", "elements": "str", "default": []},
-                "new_administrators": {"type": "list", "elements": "str", "default": []},
-            }
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         populations = [] if self._task.check_mode else arguments["new_administrators"]
-        hostvars = (task_vars or {})["hostvars"]
+        hostvars = self.variables["hostvars"]
         arguments["hosts"] = [host_of(name, hostvars[name]) for name in arguments["hosts"]]
         lines, fault = summary(arguments, asked=not self._task.check_mode)
         self._display.display("\n" + "\n".join(lines), color="red" if fault else "green")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
+from ansible_collections.autobot.users.plugins.plugin_utils.checkout import of_the_release
 
 DOCUMENTATION = """
 name: release_schema
@@ -22,7 +22,6 @@ options:
     required: true
 """
 
-CODE = Path(__file__).parents[6] / "service"
 DATABASES = ("slm_users", "autobot_users")
 
 
@@ -30,13 +29,10 @@ def release_schema(database: str) -> dict[str, Any]:
     """See DOCUMENTATION. Raises AnsibleFilterError for a database that no release has."""
     if database not in DATABASES:
         raise AnsibleFilterError(f"{database} is none of {', '.join(DATABASES)}.")
-    if str(CODE) not in sys.path:
-        sys.path.append(str(CODE))
-    from user_management.database import EXPECTED_REVISION
-    from user_management.models import Base
-
-    tables = sorted(f"public.{name}" for name in Base.metadata.tables)
-    return {"database": database, "revision": EXPECTED_REVISION, "tables": tables}
+    revision = of_the_release("user_management.database").EXPECTED_REVISION
+    metadata = of_the_release("user_management.models").Base.metadata
+    tables = sorted(f"public.{name}" for name in metadata.tables)
+    return {"database": database, "revision": revision, "tables": tables}
 
 
 class FilterModule:

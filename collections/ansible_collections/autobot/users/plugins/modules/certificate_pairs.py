@@ -13,6 +13,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
+
 try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -102,14 +104,6 @@ def link(path: Path, target: str) -> None:
     partial.replace(path)
 
 
-def write(path: Path, content: bytes) -> None:
-    """A file that outlasts a loss of power."""
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 class Pair:
     """The pair of one leaf."""
 
@@ -157,16 +151,13 @@ class Pair:
         if not check:
             self._begin()
             path = self._next / "key"
-            path.touch(mode=0o600)
-            self._permit(path)
-            write(
-                path,
-                key.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                ),
+            pem = key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
             )
+            replace_file(path, pem)
+            self._permit(path)
         names: list[Any] = [x509.DNSName(name) for name in self._leaf["dns"]]
         names += [x509.IPAddress(ipaddress.ip_address(item)) for item in self._leaf["ip"]]
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, self._leaf["dns"][0])]
@@ -194,9 +185,7 @@ class Pair:
         public_key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
         if fingerprint(public_key) != key_fingerprint(self._next / "key"):
             raise ValueError(f"the certificate of {self._leaf['name']} is not of the new key")
-        path = self._next / "crt"
-        write(path, certificate.encode())
-        path.chmod(0o644)
+        replace_file(self._next / "crt", certificate.encode(), mode=0o644)
         self._switch()
         self._lead()
 

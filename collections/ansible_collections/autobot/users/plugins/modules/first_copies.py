@@ -14,6 +14,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.autobot.users.plugins.module_utils.before import Before, copy, members
+from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
 from ansible_collections.autobot.users.plugins.module_utils.survey.reading import (
     group_name,
     user_name,
@@ -225,10 +226,8 @@ class Copies:
 
     def write(self) -> None:
         """Say what is kept. Until this is written, nothing is."""
-        part = self._manifest.with_suffix(".part")
-        part.write_text(json.dumps({"paths": self.paths, "files": self.files}, indent=1) + "\n")
-        part.chmod(0o600)
-        part.replace(self._manifest)
+        text = json.dumps({"paths": self.paths, "files": self.files}, indent=1) + "\n"
+        replace_file(self._manifest, text.encode())
 
 
 def bring(directory: Path, paths: list[Path], deployed: list[Path]) -> list[str]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ansible_collections.autobot.users.plugins.module_utils.adoption.servers imp
     MoveError,
     Server,
 )
+from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
 
 DOCUMENTATION = """
 module: fleet_table
@@ -80,12 +80,7 @@ def read(note: Path) -> dict[str, Any]:
 
 
 def write(note: Path, said: dict[str, Any]) -> None:
-    new = note.with_name(note.name + ".new")
-    with new.open("w") as file:
-        json.dump(said, file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(note)
+    replace_file(note, json.dumps(said).encode(), mode=0o644)
 
 
 def give_back(

@@ -8,7 +8,6 @@ import os
 import pwd
 import re
 import shlex
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ansible_collections.autobot.users.plugins.module_utils.before import (
     Ledger,
     digest,
 )
+from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
 from ansible_collections.autobot.users.plugins.module_utils.survey.reading import (
     group_name,
     user_name,
@@ -285,27 +285,20 @@ class Writer:
         self, path: Path, content: str, wanted: tuple[int, int], mode: int, validate: str | None
     ) -> None:
         """Write the file aside, have it checked, and rename it."""
+
+        def check(partial: str) -> None:
+            if not validate:
+                return
+            command = [part.replace("%s", partial) for part in shlex.split(validate)]
+            status, output, error = self._module.run_command(command)
+            if status:
+                self._module.fail_json(
+                    msg=f"{path} was not replaced, because it is not valid: "
+                    f"{(output + error).strip() or f'status {status}'}"
+                )
+
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        # mkstemp makes the file with mode 0600.
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w") as stream:
-                stream.write(content)
-                os.fchown(stream.fileno(), *wanted)
-                os.fchmod(stream.fileno(), mode)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if validate:
-                command = [part.replace("%s", partial) for part in shlex.split(validate)]
-                status, output, error = self._module.run_command(command)
-                if status:
-                    self._module.fail_json(
-                        msg=f"{path} was not replaced, because it is not valid: "
-                        f"{(output + error).strip() or f'status {status}'}"
-                    )
-            Path(partial).replace(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        replace_file(path, content.encode(), mode=mode, owner=wanted, check=check)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.autobot.users.plugins.module_utils.before import Ledger, digest
+from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
 
 DOCUMENTATION = """
 module: trusted_authorities
@@ -77,10 +78,7 @@ class TrustStore:
         for file, content in wanted.items():
             ledger.note(OFFERED / file, digest(content.encode()))
         for file in written:
-            partial = OFFERED / f".{file}.new"
-            partial.write_text(wanted[file])
-            partial.chmod(0o644)
-            partial.replace(OFFERED / file)
+            replace_file(OFFERED / file, wanted[file].encode(), mode=0o644)
         for path in surplus:
             path.unlink()
 
