@@ -12,8 +12,14 @@ import pytest
 from database_server import PostgresServer
 from libpq import Connection
 from pydantic import TypeAdapter, ValidationError
-from role_files import ROOT, load_plugin
+from role_files import ROOT
 
+from ansible_collections.autobot.users.plugins.module_utils.survey import (
+    clusters,
+    databases,
+    people,
+    psql,
+)
 from user_management.database import VERSION_TABLE
 from user_management.names import comparable
 from user_management.schemas.fields import Username
@@ -69,19 +75,14 @@ RULE = {
 }
 
 
-@pytest.fixture(scope="module")
-def survey() -> Any:
-    return load_plugin("module_utils.survey.databases")
-
-
 class Cluster:
     """A running cluster of AutoBot's, and what the survey needs to ask it."""
 
-    def __init__(self, survey: Any, server: PostgresServer, port: int) -> None:
+    def __init__(self, server: PostgresServer, port: int) -> None:
         self.server = server
         self.port = port
         version = server.bin.parent.name
-        (self.found,) = survey.listed(f"{version} main {port} online postgres {server.data} log")
+        (self.found,) = clusters.listed(f"{version} main {port} online postgres {server.data} log")
 
     def connect(self, _cluster: dict[str, Any]) -> list[str]:
         return [
@@ -98,7 +99,7 @@ def managed_user(number: int, username: str, email: str, deleted_at: str = "NULL
 
 
 @pytest.fixture(scope="module")
-def cluster(survey: Any, new_server: Callable[[], PostgresServer]) -> Iterator[Cluster]:
+def cluster(new_server: Callable[[], PostgresServer]) -> Iterator[Cluster]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -112,7 +113,7 @@ def cluster(survey: Any, new_server: Callable[[], PostgresServer]) -> Iterator[C
             server.start("listen_addresses=127.0.0.1", port=port)
             fill(server)
             (server.data / "pg_hba.conf").write_text(HBA)
-            yield Cluster(survey, server, port)
+            yield Cluster(server, port)
         finally:
             server.remove()
 
@@ -189,11 +190,11 @@ def fill(server: PostgresServer) -> None:
 
 
 @pytest.fixture(scope="module")
-def stores(survey: Any, cluster: Cluster) -> dict[str, dict[str, Any]]:
+def stores(cluster: Cluster) -> dict[str, dict[str, Any]]:
     """By database."""
-    described = survey.described(cluster.found, cluster.connect)
+    described = clusters.described(cluster.found, cluster.connect)
     assert described["error"] == ""
-    return {store["database"]: store for store in survey.stores([described], cluster.connect)}
+    return {store["database"]: store for store in databases.stores([described], cluster.connect)}
 
 
 class TestClusters:
@@ -223,20 +224,18 @@ class TestClusters:
             ),
         ],
     )
-    def test_pg_lsclusters_lists_them(
-        self, survey: Any, text: str, found: list[tuple[Any, ...]]
-    ) -> None:
+    def test_pg_lsclusters_lists_them(self, text: str, found: list[tuple[Any, ...]]) -> None:
         columns = ("version", "name", "port", "running", "owner", "data_directory")
-        listed = survey.listed(text)
+        listed = clusters.listed(text)
         assert [tuple(cluster[column] for column in columns) for cluster in listed] == found
 
-    def test_a_running_one_says_what_it_is(self, survey: Any, cluster: Cluster) -> None:
+    def test_a_running_one_says_what_it_is(self, cluster: Cluster) -> None:
         over_network = f"127.0.0.1 port={cluster.port}"
         sessions = [
             Connection(host, "slm_app", "slm")
             for host in (over_network, over_network, str(cluster.server.directory))
         ]
-        described = survey.described(cluster.found, cluster.connect)
+        described = clusters.described(cluster.found, cluster.connect)
         for session in sessions:
             session.close()
 
@@ -278,8 +277,8 @@ class TestClusters:
         ]
         assert "surveyor" not in [each["role"] for each in clients]
 
-    def test_who_may_enter_is_told_line_by_line(self, survey: Any, cluster: Cluster) -> None:
-        described = survey.described(cluster.found, cluster.connect)
+    def test_who_may_enter_is_told_line_by_line(self, cluster: Cluster) -> None:
+        described = clusters.described(cluster.found, cluster.connect)
 
         rules = described["hba"]
         assert {rule["file"] for rule in rules} == {described["hba_file"]}
@@ -299,11 +298,11 @@ class TestClusters:
         # Line 4 matches nobody as long as the server has no TLS, and is no fault.
         assert described["hba_errors"] == ["line 8: end-of-line before authentication method"]
 
-    def test_lines_of_included_files_have_their_place(self, survey: Any, tmp_path: Path) -> None:
+    def test_lines_of_included_files_have_their_place(self, tmp_path: Path) -> None:
         main, other, lost = (str(tmp_path / name) for name in ("hba", "other", "lost"))
         Path(main).write_text("# nothing\nhost all all 10.0.0.0/8 md5\n")
         Path(other).write_text("\n# nothing\nlocal all all peer\n")
-        rules, errors, unread = survey.hba(
+        rules, errors, unread = clusters.hba(
             [
                 {**RULE, "file_name": other, "line_number": 3, "address": None, "netmask": None},
                 {**RULE, "file_name": main},
@@ -367,7 +366,7 @@ class TestClusters:
         ids=["debian", "autobot", "includes", "another directory"],
     )
     def test_files_speak_for_one_that_is_down(
-        self, survey: Any, tmp_path: Path, files: dict[str, str], expected: tuple[Any, ...]
+        self, tmp_path: Path, files: dict[str, str], expected: tuple[Any, ...]
     ) -> None:
         place = tmp_path / "16" / "main"
         data = place / "data"
@@ -376,7 +375,7 @@ class TestClusters:
             (place / name).write_text(text)
         line = f"16 main 5433 down postgres {data} /var/log/postgresql/postgresql-16-main.log"
 
-        described = survey.described(survey.listed(line)[0], configurations=tmp_path)
+        described = clusters.described(clusters.listed(line)[0], configurations=tmp_path)
 
         assert described["error"] == ""
         assert described["config_file"] == str(place / "postgresql.conf")
@@ -385,7 +384,7 @@ class TestClusters:
         assert [described[key] for key in keys] == [listen_addresses, ssl, include_dir]
         assert described["hba_file"] == hba_file.format(data=data)
         assert (described["databases"], described["hba"]) == ([], [])
-        assert survey.stores([described]) == []
+        assert databases.stores([described]) == []
 
     @pytest.mark.parametrize(
         ("text", "by_command", "later"),
@@ -399,7 +398,7 @@ class TestClusters:
         ],
     )
     def test_what_comes_after_the_settings_of_the_run_is_found(
-        self, survey: Any, tmp_path: Path, text: str, by_command: str, later: dict[str, str]
+        self, tmp_path: Path, text: str, by_command: str, later: dict[str, str]
     ) -> None:
         place = tmp_path / "16" / "main"
         (place / "conf.d").mkdir(parents=True)
@@ -409,7 +408,7 @@ class TestClusters:
         (place / "postgresql.conf").write_text(text)
         (place / "data/postgresql.auto.conf").write_text(by_command)
         line = f"16 main 5433 down postgres {place}/data /var/log/postgresql/16.log"
-        described = survey.described(survey.listed(line)[0], configurations=tmp_path)
+        described = clusters.described(clusters.listed(line)[0], configurations=tmp_path)
         assert described["later"] == {name: str(place / file) for name, file in later.items()}
 
     @pytest.mark.parametrize(
@@ -422,20 +421,20 @@ class TestClusters:
         ],
     )
     def test_files_that_cannot_be_read_are_an_error(
-        self, survey: Any, tmp_path: Path, text: str | None, said: str
+        self, tmp_path: Path, text: str | None, said: str
     ) -> None:
         if text is not None:
             (tmp_path / "postgresql.conf").write_text(text)
         line = f"16 main 5433 down postgres {tmp_path} log"
-        described = survey.described(survey.listed(line)[0], configurations=tmp_path)
+        described = clusters.described(clusters.listed(line)[0], configurations=tmp_path)
         assert said in described["error"]
         assert (described["listen_addresses"], described["ssl"]) == ("", None)
 
     def test_one_that_does_not_answer_is_told_with_psqls_words(
-        self, survey: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def asked_as(*options: str) -> str:
-            described = survey.described(
+            described = clusters.described(
                 cluster.found, lambda found: [*cluster.connect(found), *options]
             )
             assert described["databases"] == []
@@ -445,44 +444,44 @@ class TestClusters:
         # Its last line is a hint.
         refused = asked_as("--port=1")
         assert "failed: No such file or directory" in refused
-        monkeypatch.setattr(survey, "CLUSTER_QUERY", "SELECT pg_sleep(3)")
-        monkeypatch.setattr(survey, "DEADLINE", 1)
+        monkeypatch.setattr(clusters, "CLUSTER_QUERY", "SELECT pg_sleep(3)")
+        monkeypatch.setattr(psql, "DEADLINE", 1)
         # Of another role, because it goes on for a while, a client that another test would see.
         assert asked_as("--username=postgres") == "There was no answer within 1 seconds."
 
     def test_a_session_is_bounded_and_looks_up_names_in_postgresqls_schema(
-        self, survey: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         names = ("search_path", "transaction_read_only", "statement_timeout", "lock_timeout")
         settings = ", ".join(f"current_setting('{name}')" for name in (*names, "lc_messages"))
         # The text of what is no number is in the message.
-        monkeypatch.setattr(survey, "CLUSTER_QUERY", f"SELECT concat_ws(' ', {settings})::int")
-        described = survey.described(cluster.found, cluster.connect)
+        monkeypatch.setattr(clusters, "CLUSTER_QUERY", f"SELECT concat_ws(' ', {settings})::int")
+        described = clusters.described(cluster.found, cluster.connect)
         assert described["error"].endswith(': "pg_catalog on 5s 5s C"')
 
-    def test_psql_is_run_as_the_owner_at_the_clusters_socket(self, survey: Any) -> None:
-        (found,) = survey.listed("16 main 5432 online postgres /data log")
-        command = survey.as_owner(found)
+    def test_psql_is_run_as_the_owner_at_the_clusters_socket(self) -> None:
+        (found,) = clusters.listed("16 main 5432 online postgres /data log")
+        command = psql.as_owner(found)
         assert command[-3:] == ["psql", "--cluster", "16/main"]
         if os.geteuid() == 0:
             who = subprocess.run(
                 [*command[:-3], "id", "-un"], capture_output=True, text=True, check=True
             )
             assert who.stdout == "postgres\n"
-        described = survey.described({**found, "owner": "no-such-user"})
+        described = clusters.described({**found, "owner": "no-such-user"})
         assert "There is no user no-such-user." in described["error"]
 
     def test_a_host_without_clusters_has_none(
-        self, survey: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(survey, "PATH", str(tmp_path))
-        assert survey.clusters() == []
+        monkeypatch.setattr(clusters, "PATH", str(tmp_path))
+        assert clusters.clusters() == []
         program = tmp_path / "pg_lsclusters"
         program.write_text("#!/bin/sh\necho '16 main 5432 down postgres /nowhere log'\n")
         program.chmod(0o755)
-        assert [found["name"] for found in survey.clusters()] == ["main"]
+        assert [found["name"] for found in clusters.clusters()] == ["main"]
         program.write_text("#!/bin/sh\necho 'Error: Invalid configuration' >&2; exit 1\n")
-        (nameless,) = survey.clusters()
+        (nameless,) = clusters.clusters()
         assert (nameless["name"], nameless["error"]) == ("", "Error: Invalid configuration")
 
 
@@ -526,36 +525,36 @@ class TestStores:
         assert stores["slm_users"]["hash_forms"] == {"bcrypt": 1, "none": 3}
 
     def test_what_an_import_would_stumble_over_is_named(
-        self, survey: Any, stores: dict[str, dict[str, Any]]
+        self, stores: dict[str, dict[str, Any]]
     ) -> None:
         def problems(database: str) -> list[tuple[str, str]]:
             return [(each["user"], each["reason"]) for each in stores[database]["problems"]]
 
         version = stores["slm"]["cluster"].split("/")[0]
         here = f"{version}/main"
-        unsaid = "whether they are one person is not said. " + survey.ONE_PERSON
-        moved, left, one = f"{here} moved", f"{here} autobot_users", survey.ONE_PERSON
-        crossed = "It has a name that is the address of {}, or the reverse. " + survey.ONE_OF_THEM
-        case = "Its name is, but for case and the like, that of {}, too. " + survey.ONE_OF_THEM
+        unsaid = "whether they are one person is not said. " + people.ONE_PERSON
+        moved, left, one = f"{here} moved", f"{here} autobot_users", people.ONE_PERSON
+        crossed = "It has a name that is the address of {}, or the reverse. " + people.ONE_OF_THEM
+        case = "Its name is, but for case and the like, that of {}, too. " + people.ONE_OF_THEM
         assert problems("slm") == [
             (
                 "zero\u200bwidth",
                 "Its name holds white space or characters that people cannot see or tell apart. "
-                + survey.REFUSED,
+                + people.REFUSED,
             ),
             ("Marta", case.format("marta")),
             ("ada", f"It has the name of ada in {here} slm_users; {unsaid}"),
             ("admin", f"It has the name of admin in {here} slm_users; {unsaid}"),
             ("lena", f"It has the name of lena in {here} slm_users; {unsaid}"),
             ("marta", case.format("Marta")),
-            ("ops.team", survey.OUTSIDE.format(word="ops.team")),
+            ("ops.team", people.OUTSIDE.format(word="ops.team")),
         ]
         address = "Its e-mail address is, but for case and the like, that of {}, too. "
         assert problems("slm_users") == [
             ("ada", f"It has the name of ada in {here} slm; {unsaid}"),
             ("admin", f"It has the name of admin in {here} slm; {unsaid}"),
-            ("admin", address.format("admin2") + survey.ONE_OF_THEM),
-            ("admin2", address.format("admin") + survey.ONE_OF_THEM),
+            ("admin", address.format("admin2") + people.ONE_OF_THEM),
+            ("admin2", address.format("admin") + people.ONE_OF_THEM),
             ("lena", f"It has the name of lena in {here} slm; {unsaid}"),
         ]
         # Nils has another address now, and is who he was: he has his id. Sven was imported, and has
@@ -564,12 +563,12 @@ class TestStores:
             ("olga", f"It has the name of olga in {moved}, and another e-mail address. {one}"),
             ("pia", f"It has the e-mail address of pia2 in {moved}. {one}"),
             ("rob", crossed.format(f"mail in {moved}")),
-            ("kim@example.org", survey.OUTSIDE.format(word="kim@example.org")),
+            ("kim@example.org", people.OUTSIDE.format(word="kim@example.org")),
         ]
         assert problems("moved") == [
             (
                 "mail",
-                "Its e-mail address is not of the form name@domain. " + survey.REFUSED,
+                "Its e-mail address is not of the form name@domain. " + people.REFUSED,
             ),
             ("mail", crossed.format(f"rob in {left}")),
             ("olga", f"It has the name of olga in {left}, and another e-mail address. {one}"),
@@ -584,10 +583,10 @@ class TestStores:
         assert 'database "closed" is not currently accepting connections' in reason
 
     def test_a_locked_table_is_a_problem_with_postgresqls_words(
-        self, survey: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        options = survey.ENVIRONMENT["PGOPTIONS"].replace("lock_timeout=5s", "lock_timeout=100ms")
-        monkeypatch.setitem(survey.ENVIRONMENT, "PGOPTIONS", options)
+        options = psql.ENVIRONMENT["PGOPTIONS"].replace("lock_timeout=5s", "lock_timeout=100ms")
+        monkeypatch.setitem(psql.ENVIRONMENT, "PGOPTIONS", options)
         found = {**cluster.found, "databases": [{"name": "slm"}]}
         holder = subprocess.Popen(
             [*cluster.connect(found), "slm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -598,30 +597,30 @@ class TestStores:
         holder.stdin.flush()
         # Its words come when it has the lock.
         assert [holder.stdout.readline() for _ in range(2)] == [b"BEGIN\n", b"LOCK TABLE\n"]
-        (store,) = survey.stores([found], cluster.connect)
+        (store,) = databases.stores([found], cluster.connect)
         holder.communicate()
         reason = "ERROR:  canceling statement due to lock timeout"
         assert store["problems"] == [{"user": "", "reason": reason}]
         assert store["kind"] == "slm_operational"
 
     def test_many_problems_are_counted_and_too_many_names_not_compared(
-        self, survey: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = {**cluster.found, "databases": [{"name": "slm"}]}
-        monkeypatch.setattr(survey, "SHOWN_PROBLEMS", 2)
-        (store,) = survey.stores([found], cluster.connect)
+        monkeypatch.setattr(people, "SHOWN_PROBLEMS", 2)
+        (store,) = databases.stores([found], cluster.connect)
         assert [each["user"] for each in store["problems"]] == ["zero\u200bwidth", "Marta", ""]
         assert store["problems"][2]["reason"] == "There are 2 more."
-        monkeypatch.setattr(survey, "COMPARED_USERS", len(OPERATIONAL_USERS) - 1)
-        (store,) = survey.stores([found], cluster.connect)
+        monkeypatch.setattr(databases, "COMPARED_USERS", len(OPERATIONAL_USERS) - 1)
+        (store,) = databases.stores([found], cluster.connect)
         assert (store["users"], len(store["problems"])) == (len(OPERATIONAL_USERS), 1)
         assert "Names are not compared" in store["problems"][0]["reason"]
 
-    def test_tables_are_those_of_upstream(self, survey: Any) -> None:
+    def test_tables_are_those_of_upstream(self) -> None:
         created = [line.split()[2] for line in UPSTREAM.splitlines() if line.startswith("CREATE T")]
         others = {"alembic_version", "terminal_activities"}
-        assert set(survey.TABLES["user_management"]) == set(created) - others
-        assert survey.VERSION_TABLE == VERSION_TABLE
+        assert set(databases.TABLES["user_management"]) == set(created) - others
+        assert databases.VERSION_TABLE == VERSION_TABLE
 
 
 # Signs, marks, letters of many scripts, and what cannot be seen: without those of which thousands
@@ -654,14 +653,14 @@ NAMES = [
 class TestNames:
     """The rule of the import, restated without its libraries."""
 
-    def test_a_name_is_refused_for_the_same_characters(self, survey: Any) -> None:
+    def test_a_name_is_refused_for_the_same_characters(self) -> None:
         refused = {name for name in NAMES if is_refused(name, None)}
-        assert {name for name in NAMES if survey.refusal(name, None)} ^ refused == set()
+        assert {name for name in NAMES if people.refusal(name, None)} ^ refused == set()
 
-    def test_the_same_names_are_one(self, survey: Any) -> None:
-        taken = [name for name in NAMES if not survey.refusal(name, None)]
+    def test_the_same_names_are_one(self) -> None:
+        taken = [name for name in NAMES if not people.refusal(name, None)]
         assert len(taken) > 3000
-        assert [name for name in taken if survey.comparable(name) != comparable(name)] == []
+        assert [name for name in taken if people.comparable(name) != comparable(name)] == []
 
     @pytest.mark.parametrize(
         ("name", "email"),
@@ -700,20 +699,18 @@ class TestNames:
             ("kim", f"{'k' * 250}@example.org"),
         ],
     )
-    def test_a_user_is_refused_as_the_import_does(
-        self, survey: Any, name: str, email: str | None
-    ) -> None:
-        assert bool(survey.refusal(name, email)) is is_refused(name, email)
+    def test_a_user_is_refused_as_the_import_does(self, name: str, email: str | None) -> None:
+        assert bool(people.refusal(name, email)) is is_refused(name, email)
 
     @pytest.mark.parametrize("name", ["ab", "abc", "a" * 100, "a" * 101, "a_B9", "a.b", "\u00e4bc"])
-    def test_autobots_own_rule(self, survey: Any, name: str) -> None:
+    def test_autobots_own_rule(self, name: str) -> None:
         try:
             TypeAdapter(Username).validate_python(name)
         except ValidationError:
             is_taken = False
         else:
             is_taken = True
-        assert (survey.USERNAME.fullmatch(name) is not None) is is_taken
+        assert (people.USERNAME.fullmatch(name) is not None) is is_taken
 
 
 def is_refused(name: str, email: str | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.autobot.users.plugins.module_utils.survey import network
+from ansible_collections.autobot.users.plugins.module_utils.survey import firewalls, network
 from ansible_collections.autobot.users.plugins.module_utils.survey.reading import UnreadableError
 
 # Of each socket its two ends, state, user and inode; kernel_table() puts them as the kernel does.
@@ -310,7 +310,7 @@ def etc(tmp_path: Path) -> Callable[..., Path]:
 
 class TestUfw:
     def test_its_rules_for_what_comes_in(self, etc: Callable[..., Path]) -> None:
-        assert network.read_ufw(etc())["rules"] == [
+        assert firewalls.read_ufw(etc())["rules"] == [
             rule("limit", "22", "tcp"),
             rule("allow", "6379", "tcp", "172.16.168.20", comment="Redis—.20"),
             rule("allow", "80 443", "tcp", "172.16.168.0/24"),
@@ -333,11 +333,11 @@ class TestUfw:
     def test_whether_it_is_on_and_what_it_does_without_a_rule(
         self, etc: Callable[..., Path], enabled: str, policy: str, expected: tuple[bool, str]
     ) -> None:
-        ufw = network.read_ufw(etc(enabled, policy))
+        ufw = firewalls.read_ufw(etc(enabled, policy))
         assert (ufw["active"], ufw["incoming"]) == expected
 
     def test_a_host_may_have_none(self, tmp_path: Path) -> None:
-        assert network.read_ufw(tmp_path) == {"active": False, "incoming": "", "rules": []}
+        assert firewalls.read_ufw(tmp_path) == {"active": False, "incoming": "", "rules": []}
 
 
 def chain(
@@ -465,11 +465,11 @@ class TestFirewalls:
             nft_rule("inet", "t", "in", {"accept": None}),
             *([nft_rule("inet", "t", "in", *last)] if last else []),
         ]
-        (found,) = network.nft_tables(json.dumps({"nftables": [META, *items]}))
+        (found,) = firewalls.nft_tables(json.dumps({"nftables": [META, *items]}))
         assert found["closed"] == ["in"] * closed
 
     def test_closed_chains_are_those_that_the_site_can_open(self) -> None:
-        opening = {"jump": {"target": network.OPENING}}
+        opening = {"jump": {"target": firewalls.OPENING}}
         items = [
             *(chain("inet", "autobot", "input", "input", "drop"), *UFW_TABLE),
             chain("inet", "theirs", "in", "input", "drop"),
@@ -477,8 +477,8 @@ class TestFirewalls:
             *(chain("ip", "opened", "in", "input", "accept"),),
             nft_rule("ip", "opened", "in", opening),
         ]
-        tables = network.nft_tables(json.dumps({"nftables": [META, *items]}))
-        assert network.closed_chains(tables) == [
+        tables = firewalls.nft_tables(json.dumps({"nftables": [META, *items]}))
+        assert firewalls.closed_chains(tables) == [
             {"family": "inet", "table": "theirs", "chain": "in", "opened": False},
             {"family": "ip", "table": "opened", "chain": "in", "opened": True},
         ]
@@ -504,7 +504,7 @@ class TestFirewalls:
     def test_tables_of_nft_that_judge_what_comes_in(
         self, items: list[Any], expected: list[Any]
     ) -> None:
-        assert network.nft_tables(json.dumps({"nftables": [META, *items]})) == expected
+        assert firewalls.nft_tables(json.dumps({"nftables": [META, *items]})) == expected
 
     @pytest.mark.parametrize(
         ("saved", "expected"),
@@ -518,7 +518,7 @@ class TestFirewalls:
     def test_rules_of_iptables_that_judge_what_comes_in(
         self, saved: str, expected: tuple[str, int]
     ) -> None:
-        assert network.iptables_filter(saved) == dict(
+        assert firewalls.iptables_filter(saved) == dict(
             zip(("policy", "rules"), expected, strict=True)
         )
 
@@ -568,10 +568,10 @@ class TestFirewalls:
         iptables: tuple[str, int],
     ) -> None:
         listing = {} if nft is None else {"nft": json.dumps({"nftables": [META, *nft]})}
-        monkeypatch.setattr(network, "output", lambda name, *_: (programs | listing).get(name))
-        monkeypatch.setattr(network, "is_active", lambda unit: unit == "firewalld")
+        monkeypatch.setattr(firewalls, "output", lambda name, *_: (programs | listing).get(name))
+        monkeypatch.setattr(firewalls, "is_active", lambda unit: unit == "firewalld")
         unreadable: list[str] = []
-        found = network.read_firewalls(etc(ufw), unreadable)
+        found = firewalls.read_firewalls(etc(ufw), unreadable)
         assert [it["table"] for it in found["nftables"]] == tables
         assert (found["iptables"]["policy"], found["iptables"]["rules"]) == iptables
         assert found["firewalld"] is True
@@ -585,12 +585,12 @@ class TestFirewalls:
                 raise UnreadableError("no answer within 20 seconds")
             return {"nft": "Error: no JSON", "iptables-save": NFT_SAVED}.get(name)
 
-        monkeypatch.setattr(network, "output", output)
-        monkeypatch.setattr(network, "is_active", lambda _: False)
+        monkeypatch.setattr(firewalls, "output", output)
+        monkeypatch.setattr(firewalls, "is_active", lambda _: False)
         directory = etc()
         (directory / "default/ufw").unlink()
         unreadable: list[str] = []
-        found = network.read_firewalls(directory, unreadable)
+        found = firewalls.read_firewalls(directory, unreadable)
         assert found["iptables"] == {"policy": "DROP", "rules": 3}
         assert found["ufw"] == {"active": False, "incoming": "", "rules": []}
         assert unreadable == [

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -293,11 +292,11 @@ def test_a_unit_runs_or_not(monkeypatch: pytest.MonkeyPatch, said: str, active: 
 
 def test_a_survey_of_this_machine_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has every part, as JSON, whatever this machine has and whatever it refuses."""
-    databases: Any = ModuleType("databases")
-    databases.clusters = lambda: [{"name": "main"}]
-    databases.stores = lambda clusters: [{"cluster": it["name"]} for it in clusters]
     module = load_plugin("modules.host_survey")
-    monkeypatch.setattr(module, "databases", databases)
+    monkeypatch.setattr(module.clusters, "clusters", lambda: [{"name": "main"}])
+    monkeypatch.setattr(
+        module.databases, "stores", lambda found: [{"cluster": it["name"]} for it in found]
+    )
 
     survey = module.survey()
     assert list(survey) == [

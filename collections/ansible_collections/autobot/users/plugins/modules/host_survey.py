@@ -10,7 +10,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.autobot.users.plugins.module_utils.survey import (
+    clusters,
     databases,
+    firewalls,
     network,
     programs,
     reading,
@@ -39,7 +41,7 @@ survey:
 def survey() -> dict[str, Any]:
     """All that is found on this host."""
     unreadable: list[str] = []
-    clusters = databases.clusters()
+    found = clusters.clusters()
     of_system = system.read_system(Path("/"), unreadable)
     read_programs = partial(programs.read_programs, Path("/"), of_system["units"])
     read_sockets = partial(network.read_sockets, Path("/proc"), unreadable)
@@ -49,10 +51,10 @@ def survey() -> dict[str, Any]:
         **of_system,
         "programs": reading.guarded("programs", read_programs, nothing, unreadable),
         **reading.guarded("sockets", read_sockets, nobody, unreadable),
-        "firewalls": network.read_firewalls(Path("/etc"), unreadable),
+        "firewalls": firewalls.read_firewalls(Path("/etc"), unreadable),
         "web": web.read_web(Path("/etc/nginx/nginx.conf"), unreadable),
-        "postgresql": clusters,
-        "stores": databases.stores(clusters),
+        "postgresql": found,
+        "stores": databases.stores(found),
         "unreadable": unreadable,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.autobot.users.plugins.module_utils.survey.network import (
+from ansible_collections.autobot.users.plugins.module_utils.survey.firewalls import (
     EVERYWHERE,
     OPENING,
     read_ufw,
