@@ -7,7 +7,7 @@ import { useSelection } from '@/composables/useSelection'
 import { bulkVerbsFor } from '@/views/users/bulkVerbs'
 import { faultOf, isElsewhere } from '@/api/faults'
 import { updateOf } from '@/views/users/userForm'
-import { verbsFor } from '@/views/users/verbs'
+import { verbsFor } from '@/verbs'
 
 const having =
   (...permissions: Permission[]) =>

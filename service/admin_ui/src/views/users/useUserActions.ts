@@ -11,7 +11,7 @@ import { announce, announceFailure } from '@/components/announcer'
 import type { MenuAction } from '@/components/AppMenu.vue'
 import { withNewOwner } from '@/composables/newOwner'
 import { useRights } from '@/session/session'
-import { labelOf, verbsFor, type Verb } from './verbs'
+import { labelOf, verbsFor, type Verb } from '@/verbs'
 
 export interface Asked {
   verb: Verb
