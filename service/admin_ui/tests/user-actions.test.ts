@@ -49,7 +49,7 @@ describe('a dialog that is opened while something else is under way', () => {
   it('stays open when that is done', async () => {
     answer(new Response(null, { status: 204 }))
     await flushPromises()
-    expect(actions.asked.value?.user.username).toBe('second')
+    expect(actions.asked.value?.subject.username).toBe('second')
     expect(announcements.value.map(({ kind }) => kind)).toEqual(['done'])
   })
 

@@ -4,10 +4,9 @@ import type { Permission } from '@/api/generated'
 import { ApiProblem } from '@/api/problem'
 import { useIdempotencyKey } from '@/composables/useIdempotencyKey'
 import { useSelection } from '@/composables/useSelection'
-import { bulkVerbsFor } from '@/views/users/bulkVerbs'
 import { faultOf, isElsewhere } from '@/api/faults'
 import { updateOf } from '@/views/users/userForm'
-import { verbsFor } from '@/verbs'
+import { bulkVerbsFor, ORGANIZATION_VERBS, TEAM_VERBS, USER_VERBS, verbsFor } from '@/verbs'
 
 const having =
   (...permissions: Permission[]) =>
@@ -18,32 +17,81 @@ const everything = () => true
 describe('verbsFor', () => {
   it('offers nothing to who may only read', () => {
     expect(
-      verbsFor('autobot', { is_active: true }, having('users:read', 'teams:read'), false),
+      verbsFor(
+        USER_VERBS,
+        { is_active: true },
+        { population: 'autobot', can: having('users:read', 'teams:read') },
+      ),
     ).toEqual([])
   })
 
   it('offers what the permissions allow', () => {
-    expect(verbsFor('slm', { is_active: true }, having('users:delete'), false)).toEqual(['delete'])
-    expect(verbsFor('slm', { is_active: true }, having('admin:users'), false)).toEqual(['roles'])
+    expect(
+      verbsFor(USER_VERBS, { is_active: true }, { population: 'slm', can: having('users:delete') }),
+    ).toEqual(['delete'])
+    expect(
+      verbsFor(USER_VERBS, { is_active: true }, { population: 'slm', can: having('admin:users') }),
+    ).toEqual(['roles'])
   })
 
   it('disables who is active and enables who is not', () => {
-    expect(verbsFor('slm', { is_active: true }, everything, false)).toContain('disable')
-    expect(verbsFor('slm', { is_active: true }, everything, false)).not.toContain('enable')
-    expect(verbsFor('slm', { is_active: false }, everything, false)).toContain('enable')
-    expect(verbsFor('slm', { is_active: false }, everything, false)).not.toContain('disable')
+    expect(
+      verbsFor(USER_VERBS, { is_active: true }, { population: 'slm', can: everything }),
+    ).toContain('disable')
+    expect(
+      verbsFor(USER_VERBS, { is_active: true }, { population: 'slm', can: everything }),
+    ).not.toContain('enable')
+    expect(
+      verbsFor(USER_VERBS, { is_active: false }, { population: 'slm', can: everything }),
+    ).toContain('enable')
+    expect(
+      verbsFor(USER_VERBS, { is_active: false }, { population: 'slm', can: everything }),
+    ).not.toContain('disable')
   })
 
   it('knows that only application users are in teams', () => {
-    expect(verbsFor('autobot', { is_active: true }, everything, false)).toContain('teams')
-    expect(verbsFor('slm', { is_active: true }, everything, false)).not.toContain('teams')
+    expect(
+      verbsFor(USER_VERBS, { is_active: true }, { population: 'autobot', can: everything }),
+    ).toContain('teams')
+    expect(
+      verbsFor(USER_VERBS, { is_active: true }, { population: 'slm', can: everything }),
+    ).not.toContain('teams')
+  })
+})
+
+describe('verbsFor teams and organizations', () => {
+  const can = everything
+  const population = 'autobot'
+
+  it('knows what of a team takes which permission', () => {
+    const verbs = (...permissions: Permission[]) =>
+      verbsFor(TEAM_VERBS, {}, { population, can: having(...permissions) })
+    expect(verbs('teams:read')).toEqual([])
+    expect(verbs('teams:manage')).toEqual(['edit'])
+    expect(verbs('teams:delete')).toEqual(['delete'])
+  })
+
+  it('deactivates what is active and activates what is not', () => {
+    const verbs = (is_active: boolean) =>
+      verbsFor(ORGANIZATION_VERBS, { is_active }, { population, can })
+    expect(verbs(true)).toEqual(['edit', 'deactivate', 'delete'])
+    expect(verbs(false)).toEqual(['edit', 'activate', 'delete'])
+  })
+
+  it('leaves an organization its name only', () => {
+    const actor = { population, can, isLimited: true } as const
+    expect(verbsFor(ORGANIZATION_VERBS, { is_active: true }, actor)).toEqual(['edit'])
   })
 })
 
 describe('bulkVerbsFor', () => {
   it('offers what the permissions allow, of that population', () => {
-    expect(bulkVerbsFor('autobot', having('teams:manage'))).toEqual(['add-to-team'])
-    expect(bulkVerbsFor('slm', having('teams:manage', 'users:delete'))).toEqual(['delete'])
+    expect(bulkVerbsFor({ population: 'autobot', can: having('teams:manage') })).toEqual([
+      'add-to-team',
+    ])
+    expect(
+      bulkVerbsFor({ population: 'slm', can: having('teams:manage', 'users:delete') }),
+    ).toEqual(['delete'])
   })
 })
 

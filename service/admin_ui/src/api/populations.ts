@@ -41,6 +41,11 @@ export const NOUNS: Record<Population, readonly [string, string]> = {
   autobot: ['user', 'users'],
 }
 
+/** How many of them, in words. */
+export function countInWords(population: Population, count: number): string {
+  return `${count.toLocaleString()} ${NOUNS[population][count === 1 ? 0 : 1]}`
+}
+
 /** What a list of users can be asked for. */
 export type UserQuery = NonNullable<ListAutobotUsersData['query']> & { sort?: Sort }
 

@@ -3,8 +3,9 @@
 import { useMutation } from '@tanstack/vue-query'
 import { computed, type ComputedRef } from 'vue'
 
-import type { Population } from '@/api/generated'
+import type { Population, UserResponse } from '@/api/generated'
 import { announce } from '@/components/announcer'
+import { USER_VERBS, type UserVerb } from '@/verbs'
 import { useChanged } from './useUserActions'
 
 interface Change {
@@ -15,6 +16,8 @@ interface Change {
 
 export interface UserChange {
   change: (run: Change['run'], done: string, onDone?: () => void) => void
+  /** The same with one of the table of verbs. */
+  act: (verb: UserVerb, user: UserResponse, onDone?: () => void) => void
   isBusy: ComputedRef<boolean>
   error: ComputedRef<unknown>
 }
@@ -31,8 +34,15 @@ export function useUserChange(population: Population): UserChange {
     },
   })
 
+  const change: UserChange['change'] = (run, done, onDone) =>
+    mutate({ run, done }, { onSuccess: onDone })
+
   return {
-    change: (run, done, onDone) => mutate({ run, done }, { onSuccess: onDone }),
+    change,
+    act: (verb, user, onDone) => {
+      const { run, done } = USER_VERBS[verb]
+      change(async () => run?.(user.id, { population }), done?.(user.username) ?? '', onDone)
+    },
     isBusy: computed(() => isPending.value),
     error: computed(() => error.value),
   }

@@ -1,7 +1,7 @@
 /** What the list of users is asked for: from the address to the API. */
 
 import type { ExportFormat } from '@/api/download'
-import { NOUNS, type Sort, type SortColumn, type UserQuery } from '@/api/populations'
+import { countInWords, type Sort, type SortColumn, type UserQuery } from '@/api/populations'
 import type { Population } from '@/api/generated'
 
 /** Parameters of the page's address. */
@@ -118,7 +118,5 @@ const EXACT = 10_000
 
 /** How many there are, in words. */
 export function totalInWords(population: Population, total: number): string {
-  const [one, several] = NOUNS[population]
-  const figure = total.toLocaleString()
-  return `${total > EXACT ? 'about ' : ''}${figure} ${total === 1 ? one : several}`
+  return `${total > EXACT ? 'about ' : ''}${countInWords(population, total)}`
 }
