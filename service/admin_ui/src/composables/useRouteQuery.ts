@@ -1,5 +1,6 @@
 /** What a page shows, kept in the address, so that reload, back and a sent link show the same. */
 
+import { computed, type WritableComputedRef } from 'vue'
 import { useRoute, useRouter, type LocationQuery } from 'vue-router'
 
 export interface RouteQuery {
@@ -9,6 +10,8 @@ export interface RouteQuery {
   push: (changes: Readonly<Record<string, string>>) => void
   /** The same without a step to go back, for what is typed. */
   replace: (changes: Readonly<Record<string, string>>) => void
+  /** What is searched for. */
+  search: WritableComputedRef<string>
 }
 
 /** The address's query with `changes` made. */
@@ -25,12 +28,17 @@ export function changed(
 export function useRouteQuery(): RouteQuery {
   const route = useRoute()
   const router = useRouter()
+  const read: RouteQuery['read'] = (name) => {
+    const value = route.query[name]
+    return typeof value === 'string' ? value : ''
+  }
+  const replace: RouteQuery['replace'] = (changes) =>
+    void router.replace({ query: changed(route.query, changes) })
   return {
-    read: (name) => {
-      const value = route.query[name]
-      return typeof value === 'string' ? value : ''
-    },
+    read,
     push: (changes) => void router.push({ query: changed(route.query, changes) }),
-    replace: (changes) => void router.replace({ query: changed(route.query, changes) }),
+    replace,
+    // Each letter is not a step to go back to.
+    search: computed({ get: () => read('q'), set: (q) => replace({ q }) }),
   }
 }
