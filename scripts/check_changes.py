@@ -77,6 +77,7 @@ RULES = (
         ("scripts/role_readmes.py --check",),
     ),
     Rule((".ci/*", "scripts/*", "roles/*/files/*"), (SHELLCHECK,), (UNIT,)),
+    Rule(("hosts/*",), tests=(UNIT,)),
     Rule(
         ("roles/monitoring/*", "tests/alerts/*"),
         (

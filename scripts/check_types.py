@@ -23,13 +23,14 @@ LAB = (
 RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("service",), ("service/*", "migrations/*", "scripts/*", "docs/*")),
     (("service", "collections"), ("collections/*",)),
-    (("service", "roles/backup/files"), ("roles/*",)),
+    (("hosts",), ("hosts/*",)),
+    (("service",), ("roles/*",)),
     (
-        (*SUPPORT, "roles/backup/files", "collections"),
+        (*SUPPORT, "hosts", "collections"),
         ("tests/conftest.py", "tests/support/*"),
     ),
     (
-        (*SUPPORT, "roles/backup/files", "collections"),
+        (*SUPPORT, "hosts", "collections"),
         ("tests/integration/*",),
     ),
     ((*SUPPORT, "tests/perf"), ("tests/perf/*",)),
@@ -42,10 +43,10 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LAB, ("tests/single/*",)),
     (("molecule/lived_in/files",), ("molecule/*",)),
     (
-        (*SUPPORT, "roles/backup/files", "collections", "tests/perf"),
+        (*SUPPORT, "hosts", "collections", "tests/perf"),
         ("tests/unit/*",),
     ),
-    ((*SUPPORT, "roles/backup/files"), ("tests/api/*",)),
+    ((*SUPPORT, "hosts"), ("tests/api/*",)),
 )
 
 

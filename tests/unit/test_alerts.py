@@ -18,7 +18,7 @@ RULES = [
     for rule in group["rules"]
 ]
 ALERTS = {rule["alert"]: rule for rule in RULES}
-METRICS = load_file("roles/monitoring/files/autobot_metrics.py").METRICS
+METRICS = load_file("hosts/autobot_metrics.py").METRICS
 GUIDE = (ROOT / "docs" / "monitoring.md").read_text()
 METRIC = re.compile(r"\bautobot_[a-z_]+")
 

@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 import subprocess
-import sys
 from configparser import ConfigParser
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,18 +21,13 @@ import pytest
 import yaml
 from role_files import ROOT, render, role_vars
 
-PROGRAMS = ROOT / "roles" / "backup" / "files"
-
 
 @pytest.fixture(scope="module")
 def programs() -> Any:
-    sys.path.insert(0, str(PROGRAMS))
-    try:
-        yield {
-            name: importlib.import_module(f"autobot_{name}") for name in ("backup", "check", "dump")
-        }
-    finally:
-        sys.path.remove(str(PROGRAMS))
+    return {
+        name: importlib.import_module(f"autobot_backup.{name}")
+        for name in ("backup", "check", "dump")
+    }
 
 
 def configuration(**changes: Any) -> Any:

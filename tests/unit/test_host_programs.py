@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 from mypy import api
-from role_files import ROOT
+from role_files import ROOT, load_file
 
+zipapp = load_file("collections/ansible_collections/autobot/users/plugins/action/zipapp.py")
 OLDEST = "3.10"
 PATTERNS = (
     "collections/ansible_collections/autobot/users/plugins/module_utils/survey/*.py",
     "collections/ansible_collections/autobot/users/plugins/modules/*.py",
+    "hosts/**/*.py",
     "roles/*/files/*.py",
 )
 PROGRAMS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 # What is run without Ansible around it.
-COMMANDS = (
-    "roles/backup/files/autobot-backup",
-    "roles/monitoring/files/autobot_metrics.py",
-)
+COMMANDS = {
+    "autobot-backup": zipapp.built(ROOT / "hosts/autobot_backup", "autobot_backup.cli:main"),
+    "autobot-metrics": (ROOT / "hosts/autobot_metrics.py").read_bytes(),
+}
 
 
 def missing(*files: Path, cache: Path) -> list[str]:
@@ -49,7 +51,7 @@ def oldest_at_hand() -> str:
 def test_nothing_is_used_that_a_host_may_lack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MYPYPATH", str(ROOT / "roles/backup/files"))
+    monkeypatch.setenv("MYPYPATH", str(ROOT / "hosts"))
     assert len(PROGRAMS) > 12
     assert missing(*PROGRAMS, cache=tmp_path) == []
 
@@ -70,11 +72,12 @@ def test_what_a_host_may_lack_is_found(tmp_path: Path, program: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_start_with_the_oldest_python(command: str) -> None:
+def test_the_commands_start_with_the_oldest_python(command: str, tmp_path: Path) -> None:
     python = oldest_at_hand()
-    beside = str(ROOT / "roles/backup/files")
-    load = f"import sys, runpy; sys.path.insert(0, {beside!r}); runpy.run_path(sys.argv[1])"
+    program = tmp_path / command
+    program.write_bytes(COMMANDS[command])
     done = subprocess.run(
-        [python, "-B", "-c", load, str(ROOT / command)], capture_output=True, text=True, check=False
+        [python, "-I", program, "--help"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{python}: {done.stderr}"
+    assert done.stdout.startswith(f"usage: {command}")

@@ -22,8 +22,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import autobot_backup
-from autobot_backup import BackupError, Configuration
+from autobot_backup import backup as autobot_backup
+from autobot_backup.backup import BackupError, Configuration
 
 SCRATCH = autobot_backup.STATE / "scratch"
 LOCK = autobot_backup.STATE / "scratch.lock"

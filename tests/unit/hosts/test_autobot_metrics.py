@@ -107,7 +107,7 @@ tqwCIFiFpUYJh98n1+tUbeesM4sK3A123VV9VNYw2Xu7JuEy
 
 @pytest.fixture(scope="module")
 def metrics() -> Any:
-    return load_file("roles/monitoring/files/autobot_metrics.py")
+    return load_file("hosts/autobot_metrics.py")
 
 
 def told(samples: Iterator[Any]) -> dict[str, str]:

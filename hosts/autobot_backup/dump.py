@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import autobot_backup
-from autobot_backup import (
+from autobot_backup import backup as autobot_backup
+from autobot_backup.backup import (
     BackupError,
     Commands,
     Configuration,

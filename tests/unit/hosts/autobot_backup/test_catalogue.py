@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-import autobot_backup
-import autobot_drill
-import autobot_dump
-import autobot_recovery
-import autobot_restore
-from autobot_backup import BackupError, Configuration, Repository
-from autobot_recovery import (
+from autobot_backup import backup as autobot_backup
+from autobot_backup import catalogue as autobot_recovery
+from autobot_backup import drill as autobot_drill
+from autobot_backup import dump as autobot_dump
+from autobot_backup.backup import BackupError, Configuration, Repository
+from autobot_backup.catalogue import (
     ENDLESS,
     SEGMENT_BYTES,
     Archive,
@@ -32,6 +31,7 @@ from autobot_recovery import (
     parse_time,
     segment_name,
 )
+from autobot_backup.restore import cluster as autobot_restore
 
 NEAR = Repository(1, "peer:/near", "peer", "/near", "/near", backup=True)
 FAR = Repository(2, "elsewhere:/far", "elsewhere", "/far", None, backup=True)

@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import autobot_backup
-import autobot_recovery
-from autobot_backup import BackupError, Configuration
-from autobot_recovery import SCRATCH, Backup, Catalogue, Scratch, Target, moment
+from autobot_backup import backup as autobot_backup
+from autobot_backup import catalogue as autobot_recovery
+from autobot_backup.backup import BackupError, Configuration
+from autobot_backup.catalogue import SCRATCH, Backup, Catalogue, Scratch, Target, moment
 
 RESULT = autobot_backup.STATE / "drill.json"
 # Services may set a time of their own, and their hosts' clocks may differ.

@@ -21,10 +21,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import autobot_backup
-import autobot_recovery
-from autobot_backup import BackupError, Configuration
-from autobot_recovery import Catalogue, Scratch, moment
+from autobot_backup import backup as autobot_backup
+from autobot_backup import catalogue as autobot_recovery
+from autobot_backup.backup import BackupError, Configuration
+from autobot_backup.catalogue import Catalogue, Scratch, moment
 
 # When WAL is stuck on the host, what was committed so shortly before its end may not be there.
 DOUBT_SECONDS = 120

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import autobot_backup
-import autobot_check
-from autobot_backup import Configuration, Repository
+from autobot_backup import backup as autobot_backup
+from autobot_backup import check as autobot_check
+from autobot_backup.backup import Configuration, Repository
 
 REPOSITORY = Repository(
     1, "redis:/srv/repo/1 (192.0.2.23)", "redis", "/srv/repo/1", "/repo/1", backup=True

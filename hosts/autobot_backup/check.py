@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import autobot_backup
-from autobot_backup import (
+from autobot_backup import backup as autobot_backup
+from autobot_backup.backup import (
     BackupError,
     Commands,
     Configuration,

@@ -1,4 +1,3 @@
-#!/usr/bin/python3 -I
 """Backups of this host's PostgreSQL: see /usr/local/lib/autobot-backup."""
 
 import argparse
@@ -6,16 +5,8 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, "/usr/local/lib/autobot-backup")
-sys.dont_write_bytecode = True
-
-# Installed beside each other; each adds its commands.
-import autobot_backup  # noqa: E402
-import autobot_check  # noqa: E402
-import autobot_drill  # noqa: E402
-import autobot_dump  # noqa: E402
-import autobot_restore  # noqa: E402
-
+from autobot_backup import backup, check, drill, dump
+from autobot_backup.restore import cluster
 
 # Between attempts: long enough for a peer to restart.
 PAUSE = 60
@@ -23,20 +14,20 @@ PAUSE = 60
 
 def attempt(arguments: argparse.Namespace) -> int:
     try:
-        configuration = autobot_backup.Configuration.load()
+        configuration = backup.Configuration.load()
         return int(arguments.do(configuration, arguments))
-    except (autobot_backup.BackupError, OSError, subprocess.SubprocessError) as error:
+    except (backup.BackupError, OSError, subprocess.SubprocessError) as error:
         print(f"autobot-backup: {error}", file=sys.stderr, flush=True)
         return 1
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="autobot-backup", description=__doc__)
     parser.add_argument(
         "--attempts", type=int, default=1, help="how often what fails is tried, a minute apart"
     )
-    commands = autobot_backup.Commands(parser)
-    for module in (autobot_backup, autobot_check, autobot_drill, autobot_dump, autobot_restore):
+    commands = backup.Commands(parser)
+    for module in (backup, check, drill, dump, cluster):
         module.add_commands(commands)
     arguments = parser.parse_args()
     for _ in range(arguments.attempts - 1):
@@ -44,7 +35,3 @@ def main() -> int:
             return 0
         time.sleep(PAUSE)
     return attempt(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

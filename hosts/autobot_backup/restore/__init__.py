@@ -1,0 +1,1 @@
+"""Restores of a whole cluster, or of one of its databases."""
