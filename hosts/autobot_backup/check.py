@@ -6,7 +6,6 @@ repository, the host and the file, and what to do; PostgreSQL goes on in any cas
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import tempfile
@@ -15,28 +14,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from autobot_backup import backup as autobot_backup
-from autobot_backup.backup import (
-    BackupError,
-    Commands,
-    Configuration,
-    PgBackRestError,
-    Repository,
-    backups,
-    database_bytes,
-    need_room,
-    pgbackrest,
-    query,
-    read_json,
-    sftp,
-    sha256,
-    write_json,
-)
-
-CHECK = autobot_backup.STATE / "check.json"
-VERIFICATION = autobot_backup.STATE / "verify.json"
-ACCEPTED = autobot_backup.STATE / "accepted-gaps.json"
-SPOOL = Path("/var/spool/pgbackrest/archive")
+from autobot_backup import databases, files, paths, pgbackrest, process, psql, sftp
+from autobot_backup.configuration import Configuration, Repository
+from autobot_backup.errors import BackupError
+from autobot_backup.pgbackrest import PgBackRestError
 
 # Every file is read once a day; the rest is asked each time.
 VERIFY_AFTER = 20 * 3600
@@ -62,9 +43,6 @@ def mebibytes(count: float) -> str:
     return f"{count / 2**20:,.0f} MiB"
 
 
-# -- each check returns what is wrong, or nothing ------------------------------------------------
-
-
 def waiting(configuration: Configuration) -> str:
     """How much WAL has not left the host."""
     status = Path(configuration.data_directory) / "pg_wal" / "archive_status"
@@ -73,7 +51,7 @@ def waiting(configuration: Configuration) -> str:
 
 def spooled_errors(configuration: Configuration) -> str:
     """What pgBackRest noted when it could not push a segment."""
-    files = sorted((SPOOL / configuration.stanza / "out").glob("*.error"))
+    files = sorted((paths.SPOOL / configuration.stanza / "out").glob("*.error"))
     if not files:
         return ""
     # The first line is a number, the rest what happened; retries say the same again.
@@ -85,10 +63,12 @@ def room(configuration: Configuration, repository: Repository) -> str:
     """Whether the next full backup has room, where the repository is on another host."""
     if repository.directory is None:
         return ""
-    said = sftp(configuration, f"df {repository.directory}")
+    said = sftp.run(configuration, f"df {repository.directory}")
     numbers = said.strip().splitlines()[-1].split()
     free = int(numbers[2]) * 1024
-    full = [each for each in backups(configuration, repository) if each["type"] == "full"]
+    full = [
+        each for each in pgbackrest.backups(configuration, repository) if each["type"] == "full"
+    ]
     needed = full[-1]["info"]["repository"]["size"] if full else 0
     if free > needed:
         return ""
@@ -101,7 +81,7 @@ def room(configuration: Configuration, repository: Repository) -> str:
 
 def age(configuration: Configuration, repository: Repository, now: float) -> str:
     """Whether the timers do their work."""
-    known = backups(configuration, repository)
+    known = pgbackrest.backups(configuration, repository)
     if not known:
         return (
             f"{repository.name} has no backup. Take one: systemctl start autobot-backup-full; "
@@ -118,8 +98,8 @@ def age(configuration: Configuration, repository: Repository, now: float) -> str
 
 def dump_age(configuration: Configuration, now: float) -> str:
     """Whether there is a logical dump that is not too old."""
-    last = read_json(autobot_backup.STATE / "dump.json")
-    known = backups(configuration, configuration.targets[0])
+    last = files.read_json(paths.DUMP_RESULT)
+    known = pgbackrest.backups(configuration, configuration.targets[0])
     since = last.get("made") or (known[0]["timestamp"]["stop"] if known else now)
     if now - since <= DUMP_MAX_AGE:
         return ""
@@ -150,7 +130,7 @@ def gaps(segments: Iterable[str], segments_per_file: int) -> list[str]:
 def archived(configuration: Configuration, repository: Repository) -> dict[str, set[str]]:
     """The segments in a repository, by the cluster (C(17-1)) to which they belong."""
     listed = json.loads(
-        pgbackrest(
+        pgbackrest.run(
             configuration,
             "repo-ls",
             f"archive/{configuration.stanza}",
@@ -170,7 +150,7 @@ def archived(configuration: Configuration, repository: Repository) -> dict[str, 
 
 def lacking(configuration: Configuration, repository: Repository) -> list[str]:
     """The WAL segments that a repository lacks: between others, and those of its backups."""
-    ((size,),) = query(
+    ((size,),) = psql.query(
         "postgres", "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"
     )
     found = archived(configuration, repository)
@@ -178,7 +158,7 @@ def lacking(configuration: Configuration, repository: Repository) -> list[str]:
     # Where there are none at all, there is no gap.
     needed = {
         backup["archive"][end]
-        for backup in backups(configuration, repository)
+        for backup in pgbackrest.backups(configuration, repository)
         for end in ("start", "stop")
     }
     return sorted(missing | needed.difference(*found.values()))
@@ -186,7 +166,7 @@ def lacking(configuration: Configuration, repository: Repository) -> list[str]:
 
 def missing_wal(configuration: Configuration, repository: Repository) -> str:
     """Whether every point in time can be reached. pgBackRest's own verify does not ask that."""
-    accepted = set(read_json(ACCEPTED).get("segments", []))
+    accepted = set(files.read_json(paths.ACCEPTED_GAPS).get("segments", []))
     missing = [name for name in lacking(configuration, repository) if name not in accepted]
     if not missing:
         return ""
@@ -201,7 +181,7 @@ def missing_wal(configuration: Configuration, repository: Repository) -> str:
 
 def invalid_files(configuration: Configuration, repository: Repository) -> list[str]:
     """What pgBackRest's verify finds; its exit status does not say that it found something."""
-    done = autobot_backup.run(
+    done = process.run(
         [
             "pgbackrest",
             f"--stanza={configuration.stanza}",
@@ -225,12 +205,12 @@ def unequal_copies(configuration: Configuration, repository: Repository) -> list
     names = [f"archive/{stanza}/archive.info", f"backup/{stanza}/backup.info"]
     names += [
         f"backup/{stanza}/{each['label']}/backup.manifest"
-        for each in backups(configuration, repository)
+        for each in pgbackrest.backups(configuration, repository)
     ]
 
     def read(name: str) -> str:
         try:
-            return pgbackrest(configuration, "repo-get", name, repository=repository)
+            return pgbackrest.run(configuration, "repo-get", name, repository=repository)
         except PgBackRestError as error:
             return f"{name}: {error}"
 
@@ -244,21 +224,21 @@ def unequal_copies(configuration: Configuration, repository: Repository) -> list
 
 def altered_dumps(configuration: Configuration) -> list[str]:
     """Logical dumps that are not what was written."""
-    known: dict[str, str] = read_json(autobot_backup.STATE / "dump.json").get("files", {})
+    known: dict[str, str] = files.read_json(paths.DUMP_RESULT).get("files", {})
     place = f"{configuration.targets[0].directory}/dump"
     found = []
     # One at a time is read back, on the disk that PostgreSQL's own files are on.
     if known:
-        need_room(autobot_backup.STATE, database_bytes(), "The check of the logical dumps")
-    with tempfile.TemporaryDirectory(dir=autobot_backup.STATE) as directory:
+        files.require_space(paths.STATE, databases.total_bytes(), "The check of the logical dumps")
+    with tempfile.TemporaryDirectory(dir=paths.STATE) as directory:
         copy = Path(directory) / "dump"
         for name, checksum in known.items():
             try:
-                sftp(configuration, f"get {place}/{name} {copy}")
+                sftp.run(configuration, f"get {place}/{name} {copy}")
             except BackupError as error:
                 found.append(f"dump/{name}: {error}")
                 continue
-            if sha256(copy) != checksum:
+            if files.sha256(copy) != checksum:
                 found.append(f"dump/{name} has another checksum")
     return found
 
@@ -279,14 +259,16 @@ def damage(configuration: Configuration, repository: Repository) -> str:
 
 def verification(configuration: Configuration, now: float, *, force: bool) -> str:
     """Read every file when that was long ago; what was wrong stays wrong until it is read again."""
-    last = read_json(VERIFICATION)
+    last = files.read_json(paths.VERIFY_RESULT)
     if not force and not last.get("failure") and now - last.get("finished", 0) < VERIFY_AFTER:
         return ""
     failure = next(
         filter(None, (damage(configuration, each) for each in configuration.targets)), ""
     )
     verified = time.time() if not failure else last.get("verified")
-    write_json(VERIFICATION, {"finished": time.time(), "failure": failure, "verified": verified})
+    files.write_json(
+        paths.VERIFY_RESULT, {"finished": time.time(), "failure": failure, "verified": verified}
+    )
     return failure
 
 
@@ -306,14 +288,14 @@ def first_failure(configuration: Configuration, *, force: bool) -> str:
         return f"No repository keeps backups of {configuration.stanza}. Run site.yml."
     for repository in configuration.repositories:
         try:
-            autobot_backup.info(configuration, repository, *PATIENCE[:1])
+            pgbackrest.info(configuration, repository, *PATIENCE[:1])
             failure = room(configuration, repository)
         except BackupError as error:
             return unreachable(configuration, repository, error)
         if failure:
             return failure
     try:
-        pgbackrest(configuration, "check", *PATIENCE)
+        pgbackrest.run(configuration, "check", *PATIENCE)
     except PgBackRestError as error:
         reason = spooled_errors(configuration)
         return (
@@ -337,40 +319,22 @@ def check(configuration: Configuration, *, force: bool) -> str:
         failure = (
             f"The check of {configuration.stanza} on {configuration.host} ended early: {error}"
         )
-    write_json(
-        CHECK,
+    files.write_json(
+        paths.CHECK_RESULT,
         {
             "ok": not failure,
             "finished": time.time(),
             "failure": failure,
-            "verified": read_json(VERIFICATION).get("verified"),
+            "verified": files.read_json(paths.VERIFY_RESULT).get("verified"),
         },
     )
     return failure
 
 
-# -- command line --------------------------------------------------------------------------------
-
-
-def do_check(configuration: Configuration, arguments: argparse.Namespace) -> int:
-    failure = check(configuration, force=arguments.verify)
-    if failure:
-        raise BackupError(failure)
-    print(f"{', '.join(each.name for each in configuration.repositories)}: nothing is wrong")
-    return 0
-
-
-def do_accept_gaps(configuration: Configuration, arguments: argparse.Namespace) -> int:
-    del arguments
+def accept_gaps(configuration: Configuration) -> list[str]:
+    """No longer ask for the segments that are missing now; their names."""
     missing = sorted(
         {name for each in configuration.targets for name in lacking(configuration, each)}
     )
-    write_json(ACCEPTED, {"segments": missing})
-    print(f"no longer asked for: {', '.join(missing) or 'nothing is missing'}")
-    return 0
-
-
-def add_commands(commands: Commands) -> None:
-    whole = commands.add("check", do_check, "check that the backups could be restored")
-    whole.add_argument("--verify", action="store_true", help="read every file now")
-    commands.add("accept-gaps", do_accept_gaps, "do not ask again for WAL that is missing now")
+    files.write_json(paths.ACCEPTED_GAPS, {"segments": missing})
+    return missing

@@ -6,22 +6,22 @@ taken. At a random moment nobody has recorded anything; there the rules hold tha
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autobot_backup import backup as autobot_backup
-from autobot_backup import catalogue as autobot_recovery
-from autobot_backup.backup import BackupError, Configuration
-from autobot_backup.catalogue import SCRATCH, Backup, Catalogue, Scratch, Target, moment
+from autobot_backup import databases, files, live_cluster, paths, psql, records
+from autobot_backup.backups import Backup
+from autobot_backup.catalogue import Catalogue
+from autobot_backup.configuration import Configuration
+from autobot_backup.errors import BackupError
+from autobot_backup.scratch import ScratchCluster
+from autobot_backup.target import RecoveryTarget
+from autobot_backup.times import moment
 
-RESULT = autobot_backup.STATE / "drill.json"
 # Services may set a time of their own, and their hosts' clocks may differ.
 CLOCK_TOLERANCE = 60
 
@@ -50,25 +50,6 @@ def compare(recorded: Mapping[str, Content], found: Mapping[str, Content]) -> st
             if before[table] != now[table]:
                 return f"Rows of the table {table} of {database} differ from what was recorded."
     return ""
-
-
-def read_record(backup: Backup) -> dict[str, Any]:
-    """What was recorded for a backup, if it is still what the backup itself vouches for."""
-    path = autobot_backup.RECORDS / f"{backup.label}.json"
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise BackupError(
-            f"{path} is missing, so nothing says what backup {backup.label} holds. "
-            "The next backup writes one: systemctl start autobot-backup-incr."
-        ) from None
-    if hashlib.sha256(text).hexdigest() != backup.annotations.get("record"):
-        raise BackupError(
-            f"{path} is not what was written when backup {backup.label} was taken: "
-            "somebody has changed it, or the repository."
-        )
-    record: dict[str, Any] = json.loads(text)
-    return record
 
 
 def incomplete(
@@ -122,7 +103,7 @@ WHERE relkind = 'r' AND attname IN ('created_at', 'updated_at')
 
 def newest_rows(database: str) -> dict[str, float]:
     """Column to the newest time in it, of all columns that say when a row came or changed."""
-    with autobot_backup.Session(database, str(SCRATCH)) as session:
+    with psql.Session(database, str(paths.SCRATCH)) as session:
         session.query("SET timezone = 'UTC'")
         rows = [session.query(row[0])[0] for row in session.query(NEWEST)]
     return {column: float(newest) for column, newest in rows if newest}
@@ -161,7 +142,7 @@ class Drill:
     def _verified() -> float | None:
         """When a drill succeeded last."""
         try:
-            last = json.loads(RESULT.read_text())
+            last = json.loads(paths.DRILL_RESULT.read_text())
         except (OSError, ValueError):
             return None
         # A drill that compared nothing was none.
@@ -183,13 +164,13 @@ class Drill:
             self.result["finished"] = time.time()
             if self.result["ok"]:
                 self.result["verified"] = self.result["finished"]
-            autobot_backup.write_json(RESULT, self.result)
+            files.write_json(paths.DRILL_RESULT, self.result)
         return self.result
 
     def _drill(self) -> None:
         # A repository that is away is named at once, not after the WAL has waited for it.
         catalogue = Catalogue(self.configuration)
-        autobot_recovery.archive_now(self.configuration)
+        live_cluster.archive_wal(self.configuration)
         backup = catalogue.backups[-1]
         self.result["backup"] = backup.label
         if backup.damaged:
@@ -202,32 +183,36 @@ class Drill:
                 f"Backup {backup.label} has no record: it was ended before that was written. "
                 "The next backup writes one: systemctl start autobot-backup-incr."
             )
-        record = read_record(backup)
+        record = records.read(backup)
         # Not restored, but nothing may be missing on the way to it.
         catalogue.target("latest", time.time())
-        with Scratch(catalogue) as scratch:
+        with ScratchCluster(catalogue) as scratch:
             self._at_the_record(scratch, catalogue, record, backup)
             self._at_a_moment(scratch, catalogue)
 
-    def _restore(self, scratch: Scratch, target: Target) -> list[str]:
+    def _restore(self, scratch: ScratchCluster, target: RecoveryTarget) -> list[str]:
         seconds = scratch.restore(target)
         # What a restore takes is what the slower of the two took.
         self.result["seconds"] = max(self.result["seconds"], round(seconds, 1))
         targets = [self.result["target"], target.text]
         self.result["target"] = ", ".join(filter(None, targets))
-        return autobot_backup.databases(str(SCRATCH))
+        return databases.names(str(paths.SCRATCH))
 
     def _at_the_record(
-        self, scratch: Scratch, catalogue: Catalogue, record: Mapping[str, Any], backup: Backup
+        self,
+        scratch: ScratchCluster,
+        catalogue: Catalogue,
+        record: Mapping[str, Any],
+        backup: Backup,
     ) -> None:
         """The newest backup, at its restore point: exactly the recorded rows."""
         names = self._restore(scratch, catalogue.target(backup.point, time.time()))
         found, tables = {}, {}
         for name in names:
-            with autobot_backup.Session(name, str(SCRATCH)) as session:
-                session.query(autobot_backup.DIGEST_SETTINGS)
-                found[name] = autobot_backup.digest(session)
-                tables[name] = autobot_backup.tables(session, "'p', 'u'")
+            with psql.Session(name, str(paths.SCRATCH)) as session:
+                session.query(records.DIGEST_SETTINGS)
+                found[name] = records.digest(session)
+                tables[name] = databases.tables(session, "'p', 'u'")
         contents = [table for database in found.values() for table in database.values()]
         self.result["databases"] = len(found)
         self.result["tables"] = len(contents)
@@ -245,17 +230,16 @@ class Drill:
         ours = schema["database"]
         if ours not in tables:
             return f"The database {ours} is missing."
-        restored = autobot_recovery.revisions(ours, str(SCRATCH))
-        live = autobot_recovery.revisions(ours)
+        restored = databases.revisions(ours, str(paths.SCRATCH))
+        live = databases.revisions(ours)
         fault = incomplete(restored, live, tables[ours], schema)
         return f"Of {ours}, {fault}" if fault else ""
 
     def _known_since(self, catalogue: Catalogue) -> float:
         """When all databases first held a schema of a release, of what is recorded."""
-        table = f"public.{autobot_recovery.VERSION_TABLE}"
+        table = f"public.{databases.VERSION_TABLE}"
         records = [
-            autobot_backup.read_json(autobot_backup.RECORDS / f"{backup.label}.json")
-            for backup in catalogue.backups
+            files.read_json(paths.RECORDS / f"{backup.label}.json") for backup in catalogue.backups
         ]
         return min(
             float(record["time"])
@@ -266,7 +250,7 @@ class Drill:
             )
         )
 
-    def _at_a_moment(self, scratch: Scratch, catalogue: Catalogue) -> None:
+    def _at_a_moment(self, scratch: ScratchCluster, catalogue: Catalogue) -> None:
         """A random moment since there is something to restore: what holds at any time."""
         wanted = random.uniform(self._known_since(catalogue), time.time())  # noqa: S311 - no secret
         try:
@@ -276,7 +260,7 @@ class Drill:
         names = self._restore(scratch, target)
         ours = [schema["database"] for schema in self.configuration.schemas]
         for name in names:
-            restored = autobot_recovery.revisions(name, str(SCRATCH))
+            restored = databases.revisions(name, str(paths.SCRATCH))
             fault = strange(restored) or too_new(newest_rows(name), wanted)
             if name in ours and not restored:
                 fault = "it has no schema of a release."
@@ -285,17 +269,3 @@ class Drill:
         if missing := [name for name in ours if name not in names]:
             raise BackupError(f"At {target.text}: {', '.join(missing)} is missing.")
         scratch.check(names)
-
-
-def do_drill(configuration: Configuration, arguments: argparse.Namespace) -> int:
-    del arguments
-    with autobot_recovery.ended_by_signal():
-        result = Drill(configuration).run()
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not result["ok"]:
-        raise BackupError(f"The drill failed. {result['failure']}")
-    return 0
-
-
-def add_commands(commands: autobot_backup.Commands) -> None:
-    commands.add("drill", do_drill, "restore into a scratch cluster, and compare")

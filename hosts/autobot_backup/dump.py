@@ -6,7 +6,6 @@ version, the end of pgBackRest.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -14,23 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from autobot_backup import backup as autobot_backup
-from autobot_backup.backup import (
-    BackupError,
-    Commands,
-    Configuration,
-    database_bytes,
-    databases,
-    locked,
-    need_room,
-    read_json,
-    sftp,
-    sha256,
-    write_json,
-)
+from autobot_backup import databases, files, lock, paths, sftp
+from autobot_backup.configuration import Configuration
+from autobot_backup.errors import BackupError
 
-RESULT = autobot_backup.STATE / "dump.json"
-PGBACKREST = Path("/etc/pgbackrest.conf")
 # OWASP's figure for PBKDF2 with SHA-256; the key is random anyway.
 CIPHER = ("-aes-256-cbc", "-pbkdf2", "-iter", "600000", "-salt")
 KEEP = 7
@@ -38,9 +24,13 @@ KEEP = 7
 
 def key() -> str:
     """The key of the first repository, which pgBackRest's configuration holds."""
-    found = re.search(r"^repo1-cipher-pass=(.+)$", PGBACKREST.read_text(), re.MULTILINE)
+    found = re.search(
+        r"^repo1-cipher-pass=(.+)$", paths.PGBACKREST_CONFIGURATION.read_text(), re.MULTILINE
+    )
     if found is None:
-        raise BackupError(f"{PGBACKREST} has no repo1-cipher-pass. Run site.yml.")
+        raise BackupError(
+            f"{paths.PGBACKREST_CONFIGURATION} has no repo1-cipher-pass. Run site.yml."
+        )
     return found[1]
 
 
@@ -83,7 +73,7 @@ def dump(configuration: Configuration, known: dict[str, str]) -> dict[str, str]:
     repository = configuration.targets[0]
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     producers = {f"{stamp}-roles.sql.enc": [f"{configuration.programs}/pg_dumpall", "--roles-only"]}
-    for name in databases():
+    for name in databases.names():
         producers[f"{stamp}-{name}.dump.enc"] = [
             f"{configuration.programs}/pg_dump",
             "--format=custom",
@@ -91,8 +81,8 @@ def dump(configuration: Configuration, known: dict[str, str]) -> dict[str, str]:
             f"--dbname={name}",
         ]
     # PostgreSQL's own files are on that disk, too.
-    need_room(autobot_backup.STATE, database_bytes(), "The dump")
-    with tempfile.TemporaryDirectory(dir=autobot_backup.STATE) as directory:
+    files.require_space(paths.STATE, databases.total_bytes(), "The dump")
+    with tempfile.TemporaryDirectory(dir=paths.STATE) as directory:
         for name, producer in producers.items():
             encrypted(producer, Path(directory) / name)
         place = f"{repository.directory}/dump"
@@ -100,15 +90,15 @@ def dump(configuration: Configuration, known: dict[str, str]) -> dict[str, str]:
         batch = [f"-mkdir {place}", f"lcd {directory}", f"cd {place}"]
         for name in producers:
             batch += [f"put {name} {name}.part", f"rename {name}.part {name}"]
-        sftp(configuration, *batch)
+        sftp.run(configuration, *batch)
         sizes = {name: (Path(directory) / name).stat().st_size for name in producers}
         checksums = dict(known)
         for name in producers:
-            checksums[name] = sha256(Path(directory) / name)
+            checksums[name] = files.sha256(Path(directory) / name)
     # ls -ln: mode, links, user, group, size, three words of time, name.
     listed = {
         line.split()[-1].rsplit("/", 1)[-1]: int(line.split()[4])
-        for line in sftp(configuration, f"ls -ln {place}").splitlines()
+        for line in sftp.run(configuration, f"ls -ln {place}").splitlines()
         if line.startswith("-")
     }
     wrong = [name for name, size in sizes.items() if listed.get(name) != size]
@@ -116,43 +106,30 @@ def dump(configuration: Configuration, known: dict[str, str]) -> dict[str, str]:
         raise BackupError(f"{repository.name}/dump: {', '.join(wrong)} did not arrive whole.")
     whole = [name for name in listed if name.endswith(".enc")]
     if rubbish := [*old(whole), *(name for name in listed if name.endswith(".part"))]:
-        sftp(configuration, *(f"rm {place}/{name}" for name in rubbish))
+        sftp.run(configuration, *(f"rm {place}/{name}" for name in rubbish))
     return {name: checksums[name] for name in whole if name in checksums and name not in rubbish}
 
 
-# -- command line --------------------------------------------------------------------------------
-
-
-def do_dump(configuration: Configuration, arguments: argparse.Namespace) -> int:
-    del arguments
+def run(configuration: Configuration) -> dict[str, str]:
+    """Dump, and write what came of it; the checksums of all dumps by their names."""
     start, failure = time.time(), ""
-    previous = read_json(RESULT)
-    files: dict[str, str] = previous.get("files", {})
+    previous = files.read_json(paths.DUMP_RESULT)
+    checksums: dict[str, str] = previous.get("files", {})
     try:
-        with locked():
-            files = dump(configuration, files)
+        with lock.exclusive():
+            checksums = dump(configuration, checksums)
     except (BackupError, OSError) as error:
         failure = str(error)
-    write_json(
-        RESULT,
+    files.write_json(
+        paths.DUMP_RESULT,
         {
             "ok": not failure,
             "finished": time.time(),
             "failure": failure,
             "made": previous.get("made") if failure else start,
-            "files": files,
+            "files": checksums,
         },
     )
     if failure:
         raise BackupError(failure)
-    repository = configuration.targets[0]
-    newest = max(files).partition("-")[0]
-    for name in sorted(each for each in files if each.startswith(newest)):
-        print(f"{repository.host}:{repository.place}/dump/{name}")
-    return 0
-
-
-def add_commands(commands: Commands) -> None:
-    commands.add(
-        "dump", do_dump, "dump the databases and the roles, encrypted, beside the repository"
-    )
+    return checksums
