@@ -19,7 +19,7 @@ def take(
     taken = []
     annotations = [f"--annotation={key}={value}" for key, value in (labels or {}).items()]
     with lock.exclusive():
-        for repository in configuration.targets:
+        for repository in configuration.backup_repositories:
             start = time.monotonic()
             pgbackrest.run(
                 configuration, "backup", f"--type={kind}", *annotations, repository=repository
@@ -36,7 +36,7 @@ def take(
                 }
             )
         found = records.take(taken[0]["label"], point or f"backup_{taken[0]['label']}")
-        for repository, each in zip(configuration.targets, taken, strict=True):
+        for repository, each in zip(configuration.backup_repositories, taken, strict=True):
             records.save(configuration, repository, {**found, "backup": each["label"]})
             each |= {"point": found["point"], "rows": records.rows(found)}
         records.forget(configuration)
@@ -45,7 +45,7 @@ def take(
 
 def unrecorded_tables(configuration: Configuration) -> list[str]:
     """The tables that came after what is recorded of the newest backup."""
-    known = pgbackrest.backups(configuration, configuration.targets[0])
+    known = pgbackrest.backups(configuration, configuration.backup_repositories[0])
     found = files.read_json(paths.RECORDS / f"{known[-1]['label']}.json") if known else {}
     recorded = found.get("databases", {})
     missing = []

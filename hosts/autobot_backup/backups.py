@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autobot_backup.configuration import Repository
-from autobot_backup.wal import lsn
+from autobot_backup.wal import parse_lsn
 
 # The annotation of a backup that names the restore point that was recorded after it.
 POINT_ANNOTATION = "point"
@@ -24,7 +24,7 @@ class Backup:
     stop: float
     first_segment: str
     last_segment: str
-    stop_position: int
+    stop_lsn: int
     size: int
     damaged: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def parse_backups(state: Mapping[str, Any], repository: Repository) -> list[Back
             stop=entry["timestamp"]["stop"],
             first_segment=entry["archive"]["start"],
             last_segment=entry["archive"]["stop"],
-            stop_position=lsn(entry["lsn"]["stop"]),
+            stop_lsn=parse_lsn(entry["lsn"]["stop"]),
             size=entry["info"]["size"],
             damaged=bool(entry.get("error")),
             annotations=entry.get("annotation") or {},

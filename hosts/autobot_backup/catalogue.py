@@ -15,8 +15,8 @@ from autobot_backup.backups import Backup, parse_backups
 from autobot_backup.configuration import Configuration, Repository
 from autobot_backup.errors import BackupError
 from autobot_backup.target import RecoveryTarget
-from autobot_backup.timelines import ENDLESS, Way, on_the_way, parse_history
-from autobot_backup.times import moment, parse_time
+from autobot_backup.timelines import OPEN_END, TimelineHistory, in_history, parse_history
+from autobot_backup.times import format_time, parse_time
 from autobot_backup.wal import segment_number
 
 TIME_START = re.compile(r"\d{4}-\d\d-\d\d")
@@ -31,7 +31,7 @@ class Catalogue:
         self.clusters: set[int] = set()
         self.backups = self._read()
         self._archives: dict[tuple[Repository, str], Archive] = {}
-        self._ways: dict[tuple[Repository, str, int], Way] = {}
+        self._histories: dict[tuple[Repository, str, int], TimelineHistory] = {}
 
     def _read(self) -> list[Backup]:
         """All backups, the oldest first; a repository that is away does not hide the others."""
@@ -72,20 +72,20 @@ class Catalogue:
             self._archives[key] = Archive.parse(json.loads(output or "{}"))
         return self._archives[key]
 
-    def way(self, backup: Backup, timeline: int) -> Way:
-        """The way to a timeline; one without a history file has no other before it."""
+    def history(self, backup: Backup, timeline: int) -> TimelineHistory:
+        """The history of a timeline; one without a history file has no parent."""
         key = (backup.repository, backup.archive, timeline)
-        if key not in self._ways:
-            self._ways[key] = [(timeline, ENDLESS)]
-            if timeline in self.archive(backup).births:
-                history = pgbackrest.run(
+        if key not in self._histories:
+            self._histories[key] = [(timeline, OPEN_END)]
+            if timeline in self.archive(backup).history_files:
+                text = pgbackrest.run(
                     self.configuration,
                     "repo-get",
                     f"archive/{self.configuration.stanza}/{backup.archive}/{timeline:08X}.history",
                     repository=backup.repository,
                 )
-                self._ways[key] = parse_history(history, timeline)
-        return self._ways[key]
+                self._histories[key] = parse_history(text, timeline)
+        return self._histories[key]
 
     @property
     def points(self) -> dict[str, Backup]:
@@ -100,16 +100,16 @@ class Catalogue:
             wanted = parse_time(text)
             if wanted > now:
                 raise BackupError(
-                    f"{text} is in the future: here it is {moment(now)}. "
+                    f"{text} is in the future: here it is {format_time(now)}. "
                     "Ask for a time that has been, or for latest."
                 )
             oldest = min(backup.stop for backup in self.backups)
             if wanted < oldest:
                 raise BackupError(
-                    f"{text} is before the oldest backup, which was complete at {moment(oldest)}. "
-                    "Ask for that time or a later one."
+                    f"{text} is before the oldest backup, which was complete at "
+                    f"{format_time(oldest)}. Ask for that time or a later one."
                 )
-            return self._target("time", moment(wanted), wanted)
+            return self._target("time", format_time(wanted), wanted)
         points = self.points
         if text not in points:
             known = ", ".join(reversed(points)) or "none"
@@ -118,7 +118,7 @@ class Catalogue:
                 "Ask for one of them, for latest, or for a time such as 2026-01-31T17:45:00Z."
             )
         backup = points[text]
-        gap = find_gap(self.archive(backup), backup, [(backup.timeline, ENDLESS)])
+        gap = find_gap(self.archive(backup), backup, [(backup.timeline, OPEN_END)])
         # Where the point is in the WAL is not known here; recovery says if it was beyond the gap.
         if gap and segment_number(gap.segment) <= segment_number(backup.last_segment):
             raise gap_error(gap)
@@ -129,12 +129,12 @@ class Catalogue:
         reasons: list[BackupError] = []
         for backup in reversed([each for each in self.backups if each.stop <= wanted]):
             archive = self.archive(backup)
-            ways = functools.partial(self.way, backup)
-            timeline = archive.timeline_at(wanted, ways) or backup.timeline
-            way = self.way(backup, timeline)
-            if not on_the_way(backup, way):
+            histories = functools.partial(self.history, backup)
+            timeline = archive.timeline_at(wanted, histories) or backup.timeline
+            history = self.history(backup, timeline)
+            if not in_history(backup, history):
                 continue
-            gap = find_gap(archive, backup, way)
+            gap = find_gap(archive, backup, history)
             if gap is None or (kind == "time" and gap.before > wanted):
                 return RecoveryTarget(kind, value, backup, timeline, complete=gap is None)
             reasons.append(gap_error(gap))
@@ -143,5 +143,5 @@ class Catalogue:
         raise BackupError(
             f"No backup leads to {value}: those before it belong to a history that an earlier "
             "restore has left. Ask for a time before that restore, or after the backup that "
-            f"followed it; the newest backup was complete at {moment(self.backups[-1].stop)}."
+            f"followed it; the newest backup was complete at {format_time(self.backups[-1].stop)}."
         )

@@ -28,12 +28,12 @@ SEGMENT = re.compile(r"[0-9A-F]{24}")
 PATIENCE = ("--io-timeout=10", "--archive-timeout=60")
 
 
-def ago(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """How long something has been, for a person."""
     return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} hours"
 
 
-def first(found: list[str], most: int, separator: str) -> str:
+def shortened(found: list[str], most: int, separator: str) -> str:
     """At most so many of them, and how many more there are."""
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return separator.join(found[:most]) + more
@@ -43,7 +43,7 @@ def mebibytes(count: float) -> str:
     return f"{count / 2**20:,.0f} MiB"
 
 
-def waiting(configuration: Configuration) -> str:
+def waiting_wal(configuration: Configuration) -> str:
     """How much WAL has not left the host."""
     status = Path(configuration.data_directory) / "pg_wal" / "archive_status"
     return f"{len(list(status.glob('*.ready')))} segments of WAL wait on {configuration.host}"
@@ -59,7 +59,7 @@ def spooled_errors(configuration: Configuration) -> str:
     return f"{files[-1].stem}: {' '.join(text.split())}"
 
 
-def room(configuration: Configuration, repository: Repository) -> str:
+def free_space(configuration: Configuration, repository: Repository) -> str:
     """Whether the next full backup has room, where the repository is on another host."""
     if repository.directory is None:
         return ""
@@ -74,12 +74,12 @@ def room(configuration: Configuration, repository: Repository) -> str:
         return ""
     return (
         f"{repository.name} has no room: {mebibytes(free)} are free, and a full backup takes "
-        f"{mebibytes(needed)}. PostgreSQL goes on; {waiting(configuration)}. Make room on "
+        f"{mebibytes(needed)}. PostgreSQL goes on; {waiting_wal(configuration)}. Make room on "
         f"{repository.host} below {repository.place}, or keep fewer days (backup_keep_days)."
     )
 
 
-def age(configuration: Configuration, repository: Repository, now: float) -> str:
+def backup_age(configuration: Configuration, repository: Repository, now: float) -> str:
     """Whether the timers do their work."""
     known = pgbackrest.backups(configuration, repository)
     if not known:
@@ -91,7 +91,8 @@ def age(configuration: Configuration, repository: Repository, now: float) -> str
     if seconds <= configuration.max_age_seconds:
         return ""
     return (
-        f"The newest backup in {repository.name}, {known[-1]['label']}, is {ago(seconds)} old. "
+        f"The newest backup in {repository.name}, {known[-1]['label']}, is "
+        f"{duration(seconds)} old. "
         "See: systemctl list-timers 'autobot-backup-*'; journalctl --unit autobot-backup-incr"
     )
 
@@ -99,12 +100,12 @@ def age(configuration: Configuration, repository: Repository, now: float) -> str
 def dump_age(configuration: Configuration, now: float) -> str:
     """Whether there is a logical dump that is not too old."""
     last = files.read_json(paths.DUMP_RESULT)
-    known = pgbackrest.backups(configuration, configuration.targets[0])
+    known = pgbackrest.backups(configuration, configuration.backup_repositories[0])
     since = last.get("made") or (known[0]["timestamp"]["stop"] if known else now)
     if now - since <= DUMP_MAX_AGE:
         return ""
     return (
-        f"The last logical dump of {configuration.stanza} is {ago(now - since)} old"
+        f"The last logical dump of {configuration.stanza} is {duration(now - since)} old"
         f"{': ' + last['failure'] if last.get('failure') else ''}. "
         "See: journalctl --unit autobot-backup-dump"
     )
@@ -127,7 +128,7 @@ def gaps(segments: Iterable[str], segments_per_file: int) -> list[str]:
     return missing
 
 
-def archived(configuration: Configuration, repository: Repository) -> dict[str, set[str]]:
+def archived_segments(configuration: Configuration, repository: Repository) -> dict[str, set[str]]:
     """The segments in a repository, by the cluster (C(17-1)) to which they belong."""
     listed = json.loads(
         pgbackrest.run(
@@ -148,12 +149,12 @@ def archived(configuration: Configuration, repository: Repository) -> dict[str, 
     return found
 
 
-def lacking(configuration: Configuration, repository: Repository) -> list[str]:
+def missing_segments(configuration: Configuration, repository: Repository) -> list[str]:
     """The WAL segments that a repository lacks: between others, and those of its backups."""
     ((size,),) = psql.query(
         "postgres", "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"
     )
-    found = archived(configuration, repository)
+    found = archived_segments(configuration, repository)
     missing = {name for each in found.values() for name in gaps(each, 2**32 // int(size))}
     # Where there are none at all, there is no gap.
     needed = {
@@ -167,12 +168,12 @@ def lacking(configuration: Configuration, repository: Repository) -> list[str]:
 def missing_wal(configuration: Configuration, repository: Repository) -> str:
     """Whether every point in time can be reached. pgBackRest's own verify does not ask that."""
     accepted = set(files.read_json(paths.ACCEPTED_GAPS).get("segments", []))
-    missing = [name for name in lacking(configuration, repository) if name not in accepted]
+    missing = [name for name in missing_segments(configuration, repository) if name not in accepted]
     if not missing:
         return ""
     return (
         f"{repository.name} lacks the WAL segment{'s' if len(missing) > 1 else ''} "
-        f"{first(missing, 3, ', ')}: "
+        f"{shortened(missing, 3, ', ')}: "
         "no point in time from there to the end of the next backup can be restored. "
         "Take a backup now (systemctl start autobot-backup-full), find out who removed it, then: "
         "runuser -u postgres -- autobot-backup accept-gaps"
@@ -225,7 +226,7 @@ def unequal_copies(configuration: Configuration, repository: Repository) -> list
 def altered_dumps(configuration: Configuration) -> list[str]:
     """Logical dumps that are not what was written."""
     known: dict[str, str] = files.read_json(paths.DUMP_RESULT).get("files", {})
-    place = f"{configuration.targets[0].directory}/dump"
+    place = f"{configuration.backup_repositories[0].directory}/dump"
     found = []
     # One at a time is read back, on the disk that PostgreSQL's own files are on.
     if known:
@@ -243,7 +244,7 @@ def altered_dumps(configuration: Configuration) -> list[str]:
     return found
 
 
-def damage(configuration: Configuration, repository: Repository) -> str:
+def damaged_files(configuration: Configuration, repository: Repository) -> str:
     """Whether every file of a repository is what was written."""
     found = invalid_files(configuration, repository) + unequal_copies(configuration, repository)
     if repository.directory is not None:
@@ -251,19 +252,22 @@ def damage(configuration: Configuration, repository: Repository) -> str:
     if not found:
         return ""
     return (
-        f"{repository.name} is damaged: {first(found, 5, '; ')}. PostgreSQL is not touched. "
+        f"{repository.name} is damaged: {shortened(found, 5, '; ')}. PostgreSQL is not touched. "
         "Take a full backup now (systemctl start autobot-backup-full), and look at the disk of "
         f"{repository.host}: what was damaged cannot be restored."
     )
 
 
-def verification(configuration: Configuration, now: float, *, force: bool) -> str:
+def verified_files(configuration: Configuration, now: float, *, force: bool) -> str:
     """Read every file when that was long ago; what was wrong stays wrong until it is read again."""
     last = files.read_json(paths.VERIFY_RESULT)
     if not force and not last.get("failure") and now - last.get("finished", 0) < VERIFY_AFTER:
         return ""
     failure = next(
-        filter(None, (damage(configuration, each) for each in configuration.targets)), ""
+        filter(
+            None, (damaged_files(configuration, each) for each in configuration.backup_repositories)
+        ),
+        "",
     )
     verified = time.time() if not failure else last.get("verified")
     files.write_json(
@@ -272,10 +276,12 @@ def verification(configuration: Configuration, now: float, *, force: bool) -> st
     return failure
 
 
-def unreachable(configuration: Configuration, repository: Repository, error: BackupError) -> str:
+def unreachable_repository(
+    configuration: Configuration, repository: Repository, error: BackupError
+) -> str:
     return (
         f"{repository.name} cannot be used: {str(error).removesuffix('.')}. PostgreSQL goes on; "
-        f"{waiting(configuration)}. "
+        f"{waiting_wal(configuration)}. "
         f"Start {repository.host} and its SSH server, or look at its firewall and its host key "
         "(site.yml brings both in order)."
     )
@@ -284,14 +290,14 @@ def unreachable(configuration: Configuration, repository: Repository, error: Bac
 def first_failure(configuration: Configuration, *, force: bool) -> str:
     """The first thing that is wrong, or nothing."""
     now = time.time()
-    if not configuration.targets:
+    if not configuration.backup_repositories:
         return f"No repository keeps backups of {configuration.stanza}. Run site.yml."
     for repository in configuration.repositories:
         try:
             pgbackrest.info(configuration, repository, *PATIENCE[:1])
-            failure = room(configuration, repository)
+            failure = free_space(configuration, repository)
         except BackupError as error:
-            return unreachable(configuration, repository, error)
+            return unreachable_repository(configuration, repository, error)
         if failure:
             return failure
     try:
@@ -301,14 +307,16 @@ def first_failure(configuration: Configuration, *, force: bool) -> str:
         return (
             f"The WAL of {configuration.host} does not reach its repositories "
             f"({', '.join(each.name for each in configuration.repositories)}): {error} "
-            f"{reason} PostgreSQL goes on; {waiting(configuration)}. "
+            f"{reason} PostgreSQL goes on; {waiting_wal(configuration)}. "
             f"See: /var/log/pgbackrest/{configuration.stanza}-archive-push-async.log"
         )
-    for repository in configuration.targets:
-        failure = age(configuration, repository, now) or missing_wal(configuration, repository)
+    for repository in configuration.backup_repositories:
+        failure = backup_age(configuration, repository, now) or missing_wal(
+            configuration, repository
+        )
         if failure:
             return failure
-    return verification(configuration, now, force=force) or dump_age(configuration, now)
+    return verified_files(configuration, now, force=force) or dump_age(configuration, now)
 
 
 def check(configuration: Configuration, *, force: bool) -> str:
@@ -334,7 +342,11 @@ def check(configuration: Configuration, *, force: bool) -> str:
 def accept_gaps(configuration: Configuration) -> list[str]:
     """No longer ask for the segments that are missing now; their names."""
     missing = sorted(
-        {name for each in configuration.targets for name in lacking(configuration, each)}
+        {
+            name
+            for each in configuration.backup_repositories
+            for name in missing_segments(configuration, each)
+        }
     )
     files.write_json(paths.ACCEPTED_GAPS, {"segments": missing})
     return missing

@@ -17,7 +17,7 @@ from autobot_backup.configuration import Configuration
 from autobot_backup.errors import BackupError
 from autobot_backup.restore.cluster import restore_cluster
 from autobot_backup.restore.database import restore_database
-from autobot_backup.restore.plan import Live, archive_before, make_plan
+from autobot_backup.restore.plan import LiveState, archive_live_wal, make_plan
 from autobot_backup.restore.verify import verify
 
 # Between attempts: long enough for a peer to restart.
@@ -55,7 +55,7 @@ def do_backup(configuration: Configuration, arguments: argparse.Namespace) -> in
 
 def do_record(configuration: Configuration, arguments: argparse.Namespace) -> int:
     with lock.exclusive():
-        repository = configuration.targets[0]
+        repository = configuration.backup_repositories[0]
         known = pgbackrest.backups(configuration, repository)
         if not known:
             raise BackupError(f"{repository.name} has no backup to record.")
@@ -84,7 +84,7 @@ def do_prepare(configuration: Configuration, arguments: argparse.Namespace) -> i
 def do_dump(configuration: Configuration, arguments: argparse.Namespace) -> int:
     del arguments
     files = dump.run(configuration)
-    repository = configuration.targets[0]
+    repository = configuration.backup_repositories[0]
     newest = max(files).partition("-")[0]
     for name in sorted(each for each in files if each.startswith(newest)):
         print(f"{repository.host}:{repository.place}/dump/{name}")
@@ -124,7 +124,7 @@ def do_drill(configuration: Configuration, arguments: argparse.Namespace) -> int
 
 def do_plan(configuration: Configuration, arguments: argparse.Namespace) -> int:
     process.become_postgres()
-    live = archive_before(configuration) if arguments.archive else Live()
+    live = archive_live_wal(configuration) if arguments.archive else LiveState()
     plan = make_plan(
         configuration,
         arguments.to,

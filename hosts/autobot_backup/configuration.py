@@ -51,6 +51,6 @@ class Configuration:
         return cls(**values, schemas=schemas, repositories=repositories)
 
     @property
-    def targets(self) -> list[Repository]:
+    def backup_repositories(self) -> list[Repository]:
         """Repositories into which backups are taken; the first is the one to restore from."""
         return [repository for repository in self.repositories if repository.backup]

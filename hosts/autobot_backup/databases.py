@@ -61,5 +61,5 @@ def revisions(database: str, socket_directory: str | None = None) -> list[str]:
 
 def exists(name: str) -> bool:
     """Whether there is a database of that name."""
-    sql = f"SELECT 1 FROM pg_database WHERE datname = {psql.literal(name)}"
+    sql = f"SELECT 1 FROM pg_database WHERE datname = {psql.quote_literal(name)}"
     return bool(psql.query("postgres", sql))

@@ -20,7 +20,7 @@ from autobot_backup.configuration import Configuration
 from autobot_backup.errors import BackupError
 from autobot_backup.scratch import ScratchCluster
 from autobot_backup.target import RecoveryTarget
-from autobot_backup.times import moment
+from autobot_backup.times import format_time
 
 # Services may set a time of their own, and their hosts' clocks may differ.
 CLOCK_TOLERANCE = 60
@@ -52,7 +52,7 @@ def compare(recorded: Mapping[str, Content], found: Mapping[str, Content]) -> st
     return ""
 
 
-def incomplete(
+def incomplete_schema(
     restored: list[str], live: list[str], tables: Iterable[str], schema: Mapping[str, Any]
 ) -> str:
     """Why what was restored is less than the release's schema; empty if it is not.
@@ -79,7 +79,7 @@ def incomplete(
     return ""
 
 
-def strange(revisions: list[str]) -> str:
+def several_revisions(revisions: list[str]) -> str:
     """Why the revision of a schema cannot be right; a database of somebody else has none.
 
     Which one it is says nothing: a release that was taken back had its own for a while.
@@ -109,13 +109,13 @@ def newest_rows(database: str) -> dict[str, float]:
     return {column: float(newest) for column, newest in rows if newest}
 
 
-def too_new(newest: Mapping[str, float], wanted: float) -> str:
+def newer_row(newest: Mapping[str, float], wanted: float) -> str:
     """The first column that knows of something after the moment that was restored."""
     for column, seconds in sorted(newest.items()):
         if seconds > wanted + CLOCK_TOLERANCE:
             return (
-                f"{column} has a row of {moment(seconds)}, and what was restored ends at "
-                f"{moment(wanted)}."
+                f"{column} has a row of {format_time(seconds)}, and what was restored ends at "
+                f"{format_time(wanted)}."
             )
     return ""
 
@@ -184,11 +184,11 @@ class Drill:
                 "The next backup writes one: systemctl start autobot-backup-incr."
             )
         record = records.read(backup)
-        # Not restored, but nothing may be missing on the way to it.
+        # Not restored, but no WAL up to it may be missing.
         catalogue.target("latest", time.time())
         with ScratchCluster(catalogue) as scratch:
-            self._at_the_record(scratch, catalogue, record, backup)
-            self._at_a_moment(scratch, catalogue)
+            self._compare_with_record(scratch, catalogue, record, backup)
+            self._restore_random_time(scratch, catalogue)
 
     def _restore(self, scratch: ScratchCluster, target: RecoveryTarget) -> list[str]:
         seconds = scratch.restore(target)
@@ -198,7 +198,7 @@ class Drill:
         self.result["target"] = ", ".join(filter(None, targets))
         return databases.names(str(paths.SCRATCH))
 
-    def _at_the_record(
+    def _compare_with_record(
         self,
         scratch: ScratchCluster,
         catalogue: Catalogue,
@@ -232,10 +232,10 @@ class Drill:
             return f"The database {ours} is missing."
         restored = databases.revisions(ours, str(paths.SCRATCH))
         live = databases.revisions(ours)
-        fault = incomplete(restored, live, tables[ours], schema)
+        fault = incomplete_schema(restored, live, tables[ours], schema)
         return f"Of {ours}, {fault}" if fault else ""
 
-    def _known_since(self, catalogue: Catalogue) -> float:
+    def _schemas_since(self, catalogue: Catalogue) -> float:
         """When all databases first held a schema of a release, of what is recorded."""
         table = f"public.{databases.VERSION_TABLE}"
         records = [
@@ -250,18 +250,18 @@ class Drill:
             )
         )
 
-    def _at_a_moment(self, scratch: ScratchCluster, catalogue: Catalogue) -> None:
+    def _restore_random_time(self, scratch: ScratchCluster, catalogue: Catalogue) -> None:
         """A random moment since there is something to restore: what holds at any time."""
-        wanted = random.uniform(self._known_since(catalogue), time.time())  # noqa: S311 - no secret
+        wanted = random.uniform(self._schemas_since(catalogue), time.time())  # noqa: S311 - no secret
         try:
-            target = catalogue.target(moment(wanted), time.time())
+            target = catalogue.target(format_time(wanted), time.time())
         except BackupError as error:
-            raise BackupError(f"At {moment(wanted)}: {error}") from error
+            raise BackupError(f"At {format_time(wanted)}: {error}") from error
         names = self._restore(scratch, target)
         ours = [schema["database"] for schema in self.configuration.schemas]
         for name in names:
             restored = databases.revisions(name, str(paths.SCRATCH))
-            fault = strange(restored) or too_new(newest_rows(name), wanted)
+            fault = several_revisions(restored) or newer_row(newest_rows(name), wanted)
             if name in ours and not restored:
                 fault = "it has no schema of a release."
             if fault:

@@ -70,7 +70,7 @@ def dump(configuration: Configuration, known: dict[str, str]) -> dict[str, str]:
 
     Returns the SHA-256 of each dump that is kept; `known` has those of the older ones.
     """
-    repository = configuration.targets[0]
+    repository = configuration.backup_repositories[0]
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     producers = {f"{stamp}-roles.sql.enc": [f"{configuration.programs}/pg_dumpall", "--roles-only"]}
     for name in databases.names():

@@ -69,10 +69,10 @@ class LiveCluster:
         return done.stdout.strip()
 
     @property
-    def alive(self) -> bool:
+    def is_running(self) -> bool:
         return is_running(self.configuration)
 
-    def files(self, *command: str | Path, said: str | None = None) -> None:
+    def run_as_postgres(self, *command: str | Path, said: str | None = None) -> None:
         """Change files as postgres does: in its directories a link could lead root anywhere."""
         done = process.run(process.as_postgres(*command), input=said, cwd="/")
         if done.returncode:
@@ -80,17 +80,17 @@ class LiveCluster:
 
     def move(self, source: Path, target: Path) -> None:
         """Give a directory another name, which nothing has."""
-        self.files("mv", "--no-clobber", "--no-target-directory", source, target)
+        self.run_as_postgres("mv", "--no-clobber", "--no-target-directory", source, target)
         # mv counts it as done when there was something.
         if os.path.lexists(source):
             raise BackupError(f"{source} could not be renamed: {target} is there already.")
 
     def remove(self) -> None:
         """Remove the data directory."""
-        self.files("rm", "--recursive", "--force", "--one-file-system", "--", self.data)
+        self.run_as_postgres("rm", "--recursive", "--force", "--one-file-system", "--", self.data)
 
-    def holds(self, segment: Path) -> bool:
-        """Whether a segment is what its name says, not one that waits to be written again."""
+    def has_written(self, segment: Path) -> bool:
+        """Whether a segment is what its name says, not a recycled one that will be written."""
         first = process.run(
             process.as_postgres(
                 "od", "--address-radix=n", "--format=u8", "--read-bytes=16", "--", segment
@@ -114,13 +114,13 @@ class LiveCluster:
 
     def stop(self) -> None:
         process.run(["systemctl", "stop", self.unit])
-        if self.alive:
+        if self.is_running:
             raise BackupError(f"{self.unit} does not stop; see: journalctl --unit {self.unit}")
 
     def recover(self) -> None:
         """Start it and wait until recovery has ended, however long that takes."""
         self.start()
-        while self.alive:
+        while self.is_running:
             with contextlib.suppress(BackupError):
                 if self.query("SELECT pg_is_in_recovery()") == "f":
                     return

@@ -16,7 +16,7 @@ ARCHIVER_PATIENCE = 120
 ARCHIVER_PAUSE = 0.1
 
 
-def between_archivers(configuration: Configuration, command: str) -> None:
+def retry_while_locked(configuration: Configuration, command: str) -> None:
     """Run a command of pgBackRest for which the archiver must not be at work."""
     deadline = time.monotonic() + ARCHIVER_PATIENCE
     while True:
@@ -46,14 +46,14 @@ def prepare(configuration: Configuration, *, check: bool, new_cluster: bool) -> 
         if known is None:
             act(
                 f"created the stanza {configuration.stanza} in {repository.name}",
-                lambda: between_archivers(configuration, "stanza-create"),
+                lambda: retry_while_locked(configuration, "stanza-create"),
             )
         elif known != databases.system_identifier():
             if not new_cluster:
-                raise BackupError(strange_cluster(configuration, repository, state))
+                raise BackupError(other_cluster(configuration, repository, state))
             act(
                 f"began with a new cluster in {repository.name}; older backups stay",
-                lambda: between_archivers(configuration, "stanza-upgrade"),
+                lambda: retry_while_locked(configuration, "stanza-upgrade"),
             )
         if not repository.backup:
             continue
@@ -71,7 +71,7 @@ def prepare(configuration: Configuration, *, check: bool, new_cluster: bool) -> 
     return done
 
 
-def strange_cluster(
+def other_cluster(
     configuration: Configuration, repository: Repository, state: dict[str, Any]
 ) -> str:
     newest = state["backup"][-1] if state["backup"] else None

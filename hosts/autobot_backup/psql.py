@@ -10,7 +10,7 @@ from autobot_backup.errors import BackupError
 
 # Owners make what they like in their databases, and a superuser's session must not call it: names
 # mean PostgreSQL's own things, and a view in the place of a table is refused by the server.
-GUARDED = "-c search_path=pg_catalog -c restrict_nonsystem_relation_kind=view,foreign-table"
+SAFE_OPTIONS = "-c search_path=pg_catalog -c restrict_nonsystem_relation_kind=view,foreign-table"
 
 
 class Session:
@@ -34,7 +34,7 @@ class Session:
                 **os.environ,
                 "LC_ALL": "C.UTF-8",
                 "PGAPPNAME": "autobot-backup",
-                "PGOPTIONS": GUARDED,
+                "PGOPTIONS": SAFE_OPTIONS,
             },
         )
 
@@ -72,9 +72,9 @@ def query(database: str, sql: str, socket_directory: str | None = None) -> list[
         return session.query(sql)
 
 
-def identifier(name: str) -> str:
+def quote_ident(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
+def quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

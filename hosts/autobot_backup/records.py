@@ -14,7 +14,7 @@ from autobot_backup.backups import Backup
 from autobot_backup.configuration import Configuration, Repository
 from autobot_backup.errors import BackupError
 
-QUIET_PATIENCE = 10
+RESTORE_POINT_PATIENCE = 10
 
 # How values look in a digest must not depend on a server's settings.
 DIGEST_SETTINGS = """
@@ -39,14 +39,14 @@ def digest(session: psql.Session) -> dict[str, list[str]]:
     return found
 
 
-def quiet_point(sessions: list[psql.Session], name: str) -> tuple[str, str]:
+def exact_restore_point(sessions: list[psql.Session], name: str) -> tuple[str, str]:
     """Make a restore point at which the sessions' snapshots are exactly what is restored.
 
     Nothing is locked. When no transaction was writing as the snapshots were taken, and none has
     begun to write until the point was made, the two show the same rows; else it is tried again.
-    Returns the name of the point, and where it is in the WAL.
+    Returns the name of the point, and its LSN.
     """
-    deadline = time.monotonic() + QUIET_PATIENCE
+    deadline = time.monotonic() + RESTORE_POINT_PATIENCE
     attempt = 0
     with psql.Session("postgres") as witness:
         while time.monotonic() < deadline:
@@ -60,17 +60,17 @@ def quiet_point(sessions: list[psql.Session], name: str) -> tuple[str, str]:
                 )
                 seen.update(row)
             if len(seen) == 1:
-                ((place, latest),) = witness.query(
+                ((lsn, latest),) = witness.query(
                     f"SELECT pg_create_restore_point('{point}'),"
                     " pg_snapshot_xmax(pg_current_snapshot())"
                 )
                 if seen == {latest}:
-                    return point, place
+                    return point, lsn
             for session in sessions:
                 session.query("ROLLBACK")
             time.sleep(0.02)
     raise BackupError(
-        f"For {QUIET_PATIENCE} s there was no moment without a transaction that writes. "
+        f"For {RESTORE_POINT_PATIENCE} s there was no moment without a transaction that writes. "
         "A long one may be under way; see pg_stat_activity."
     )
 
@@ -81,11 +81,11 @@ def take(label: str, point: str) -> dict[str, Any]:
         sessions = {name: stack.enter_context(psql.Session(name)) for name in databases.names()}
         for session in sessions.values():
             session.query(DIGEST_SETTINGS)
-        made, place = quiet_point(list(sessions.values()), point)
+        made, lsn = exact_restore_point(list(sessions.values()), point)
         found = {
             "backup": label,
             "point": made,
-            "lsn": place,
+            "lsn": lsn,
             "time": time.time(),
             "databases": {name: digest(session) for name, session in sessions.items()},
         }
@@ -120,7 +120,7 @@ def forget(configuration: Configuration) -> None:
     """Remove the records of backups that no repository has any more."""
     known = {
         backup["label"]
-        for repository in configuration.targets
+        for repository in configuration.backup_repositories
         for backup in pgbackrest.backups(configuration, repository)
     }
     for path in paths.RECORDS.glob("*.json"):

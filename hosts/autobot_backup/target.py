@@ -32,10 +32,10 @@ class RecoveryTarget:
         chosen = f"--set={self.backup.label}"
         # The backup's own may have no history file: those of a new repository begin later.
         own = self.timeline == self.backup.timeline
-        line = f"--target-timeline={'current' if own else self.timeline}"
+        timeline = f"--target-timeline={'current' if own else self.timeline}"
         if self.kind == "latest":
             # PostgreSQL's own choice would be the highest timeline, which may have been given up.
-            return [chosen, "--type=default", line]
+            return [chosen, "--type=default", timeline]
         value = self.value
         if self.kind == "time":
             value = value.replace("T", " ").replace("Z", "+00")
@@ -44,5 +44,5 @@ class RecoveryTarget:
             f"--type={self.kind}",
             f"--target={value}",
             "--target-action=promote",
-            line,
+            timeline,
         ]

@@ -14,7 +14,7 @@ WRITTEN_TIME = re.compile(
 )
 
 
-def moment(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """A time as it can be asked for again."""
     text = datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")
     return text.replace(".000000", "").replace("+00:00", "Z")

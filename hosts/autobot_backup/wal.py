@@ -7,7 +7,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENTS_PER_LOG = 0x1_0000_0000 // SEGMENT_BYTES
 
 
-def lsn(text: str) -> int:
+def parse_lsn(text: str) -> int:
     """A position in the WAL as a number: 16/B374D848."""
     high, low = text.split("/")
     return (int(high, 16) << 32) + int(low, 16)

@@ -5,7 +5,7 @@ from typing import Any
 
 from autobot_backup.configuration import Configuration, Repository
 from autobot_backup.errors import BackupError
-from autobot_backup.times import moment
+from autobot_backup.times import format_time
 from autobot_backup.wal import segment_name
 
 NEAR = Repository(1, "peer:/near", "peer", "/near", "/near", backup=True)
@@ -93,4 +93,4 @@ def wal(line: int, first: int, last: int, start: int) -> dict[str, int]:
 
 
 def at(seconds: float) -> str:
-    return moment(NOON + seconds)
+    return format_time(NOON + seconds)

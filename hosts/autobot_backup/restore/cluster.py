@@ -13,33 +13,33 @@ from autobot_backup import live_cluster, pgbackrest, process, psql, server_log
 from autobot_backup.configuration import Configuration
 from autobot_backup.errors import BackupError
 from autobot_backup.live_cluster import LiveCluster
-from autobot_backup.restore.plan import kept_already
+from autobot_backup.restore.plan import already_there
 from autobot_backup.wal import segment_name, segment_number
 
 
-def own_wal(
+def unarchived_segments(
     server: LiveCluster, directories: Sequence[Path], timeline: int, last: str
 ) -> dict[str, Path]:
     """Segments of a timeline after the last in the repository, from this cluster's directories."""
     found: dict[str, Path] = {}
     identifier = server.system_identifier(server.data)
     for data in directories:
-        own = data / "pg_wal"
-        if not own.is_dir() or server.system_identifier(data) != identifier:
+        directory = data / "pg_wal"
+        if not directory.is_dir() or server.system_identifier(data) != identifier:
             continue
-        for path in own.iterdir():
+        for path in directory.iterdir():
             if (
                 re.fullmatch(r"[0-9A-F]{24}", path.name)
                 and int(path.name[:8], 16) == timeline
                 and path.name > last
                 and path.name not in found
-                and server.holds(path)
+                and server.has_written(path)
             ):
                 found[path.name] = path
     return dict(sorted(found.items()))
 
 
-def missing_own(found: Iterable[str], last: str) -> str:
+def first_missing(found: Iterable[str], last: str) -> str:
     """The first segment that is missing between the repository's last and those of this host."""
     number = segment_number(last) if last else None
     for name in found:
@@ -50,20 +50,20 @@ def missing_own(found: Iterable[str], last: str) -> str:
     return ""
 
 
-def copy_own_wal(server: LiveCluster, kept: Path, timeline: int, last: str) -> list[str]:
+def copy_unarchived_wal(server: LiveCluster, kept: Path, timeline: int, last: str) -> list[str]:
     """Give recovery the WAL that this host has and the repository has not; the segments' names."""
     # The newest first; an earlier restore may have left what was never archived.
     earlier = sorted(kept.parent.glob(f"{server.data.name}.before-*"), reverse=True)
     directories = [kept, *(each for each in earlier if each != kept)]
-    found = own_wal(server, directories, timeline, last)
-    if gap := missing_own(found, last):
+    found = unarchived_segments(server, directories, timeline, last)
+    if gap := first_missing(found, last):
         raise BackupError(
             f"The WAL segment {gap} is neither in the repository nor on this host, and later ones "
             "are here. What they hold cannot be brought back: ask for a time before they were "
             "written."
         )
     for name, path in found.items():
-        server.files("cp", "--", path, server.data / "pg_wal" / name)
+        server.run_as_postgres("cp", "--", path, server.data / "pg_wal" / name)
     return list(found)
 
 
@@ -72,7 +72,7 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
     server = live_cluster.LiveCluster(configuration)
     kept = Path(plan["kept"])
     if os.path.lexists(kept):
-        raise BackupError(kept_already(kept))
+        raise BackupError(already_there(kept))
     # Else it was lost, and nothing is kept.
     there = os.path.lexists(server.data)
     with live_cluster.timers_stopped():
@@ -81,7 +81,7 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
             server.stop()
             if there:
                 server.move(server.data, kept)
-            server.files("mkdir", "--parents", "--mode=0700", "--", server.data)
+            server.run_as_postgres("mkdir", "--parents", "--mode=0700", "--", server.data)
             done = process.run(
                 process.as_postgres(
                     "pgbackrest",
@@ -97,8 +97,8 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
             if done.returncode:
                 said = pgbackrest.error_lines(done.stderr) or f"exit status {done.returncode}"
                 raise BackupError(f"pgbackrest restore: {said}")
-            own = (
-                copy_own_wal(server, kept, plan["timeline"], plan["archive_last"])
+            copied = (
+                copy_unarchived_wal(server, kept, plan["timeline"], plan["archive_last"])
                 if plan["whole"]
                 else []
             )
@@ -107,13 +107,13 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
             except BackupError as error:
                 if not (plan["complete"] and server_log.MISSED_TARGET in str(error)):
                     raise
-                server.files(
+                server.run_as_postgres(
                     *("tee", "--append", "--", server.data / "postgresql.auto.conf"),
                     said="recovery_target_time = ''\n",
                 )
                 server.recover()
         except BaseException as error:
-            came = put_back(server, kept, there=there)
+            came = roll_back(server, kept, there=there)
             if not isinstance(error, BackupError | OSError):
                 raise
             raise BackupError(f"{error} {came}") from error
@@ -125,12 +125,12 @@ def restore_cluster(configuration: Configuration, plan: dict[str, Any]) -> dict[
     return {
         "seconds": round(seconds, 1),
         "timeline": int(timeline),
-        "own_wal": own,
+        "own_wal": copied,
         "last_transaction": server_log.last_transaction(log),
     }
 
 
-def put_back(server: LiveCluster, kept: Path, *, there: bool) -> str:
+def roll_back(server: LiveCluster, kept: Path, *, there: bool) -> str:
     """The old data directory in its place, and its server running; what came of that.
 
     `there`: there was one. What is in its place is removed only when it was set aside before.

@@ -11,7 +11,7 @@ from autobot_backup import databases, paths, process, psql
 from autobot_backup.catalogue import Catalogue
 from autobot_backup.configuration import Configuration
 from autobot_backup.errors import BackupError
-from autobot_backup.psql import identifier, literal
+from autobot_backup.psql import quote_ident, quote_literal
 from autobot_backup.scratch import ScratchCluster
 
 
@@ -20,12 +20,12 @@ def restore_database(configuration: Configuration, plan: dict[str, Any]) -> dict
     process.become_postgres()
     begin = time.monotonic()
     database = plan["database"]
-    arriving = plan["restored"] if plan["beside"] else f"{database}_restored"
+    incoming = plan["restored"] if plan["beside"] else f"{database}_restored"
     # What a restore left that was killed half way: connections refused, and a copy that is not
     # whole. One beside the live database is somebody's.
     allow_connections(database)
-    if not plan["beside"] and databases.exists(arriving):
-        psql.query("postgres", f"DROP DATABASE {identifier(arriving)} WITH (FORCE)")
+    if not plan["beside"] and databases.exists(incoming):
+        psql.query("postgres", f"DROP DATABASE {quote_ident(incoming)} WITH (FORCE)")
     catalogue = Catalogue(configuration)
     with ScratchCluster(catalogue) as scratch:
         scratch.restore(catalogue.target(plan["to"], time.time()), database)
@@ -33,13 +33,13 @@ def restore_database(configuration: Configuration, plan: dict[str, Any]) -> dict
         scratch.check([database])
         # Under its new name it is created with the old one's owner, locale and privileges.
         scratch.query(
-            "ALTER DATABASE " + identifier(database) + " RENAME TO " + identifier(arriving)
+            "ALTER DATABASE " + quote_ident(database) + " RENAME TO " + quote_ident(incoming)
         )
-        scratch.query("DROP EXTENSION IF EXISTS amcheck", arriving)
-        copy(configuration, arriving)
-    psql.query(arriving, "ANALYZE")
+        scratch.query("DROP EXTENSION IF EXISTS amcheck", incoming)
+        copy_database(configuration, incoming)
+    psql.query(incoming, "ANALYZE")
     if not plan["beside"]:
-        swap(database, arriving, plan["kept"])
+        swap_names(database, incoming, plan["kept"])
     return {
         "seconds": round(time.monotonic() - begin, 1),
         "timeline": plan["timeline"],
@@ -48,7 +48,7 @@ def restore_database(configuration: Configuration, plan: dict[str, Any]) -> dict
     }
 
 
-def copy(configuration: Configuration, database: str) -> None:
+def copy_database(configuration: Configuration, database: str) -> None:
     """A database of the scratch cluster into the live one, whole or not at all."""
     dump = [f"{configuration.programs}/pg_dump", "--format=custom", "--create", "--compress=0"]
     dump += [f"--host={paths.SCRATCH}", f"--dbname={database}"]
@@ -64,7 +64,7 @@ def copy(configuration: Configuration, database: str) -> None:
         _, said = source.communicate()
     if done.returncode or source.returncode:
         with contextlib.suppress(BackupError):
-            psql.query("postgres", f"DROP DATABASE IF EXISTS {identifier(database)} WITH (FORCE)")
+            psql.query("postgres", f"DROP DATABASE IF EXISTS {quote_ident(database)} WITH (FORCE)")
         words = " ".join(f"{said.decode(errors='replace')} {done.stderr}".split())
         words = words or f"exit status {source.returncode} and {done.returncode}"
         raise BackupError(
@@ -73,9 +73,9 @@ def copy(configuration: Configuration, database: str) -> None:
         )
 
 
-def swap(database: str, arriving: str, kept: str) -> None:
+def swap_names(database: str, incoming: str, kept: str) -> None:
     """Rename both, while nobody is connected; the services connect again by themselves."""
-    old, new, aside = identifier(database), identifier(arriving), identifier(kept)
+    old, new, aside = quote_ident(database), quote_ident(incoming), quote_ident(kept)
     if not databases.exists(database):
         psql.query("postgres", f"ALTER DATABASE {new} RENAME TO {old}")
         return
@@ -84,7 +84,7 @@ def swap(database: str, arriving: str, kept: str) -> None:
             session.query(f"ALTER DATABASE {old} ALLOW_CONNECTIONS false")
             session.query(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                f"WHERE datname = {literal(database)}"
+                f"WHERE datname = {quote_literal(database)}"
             )
             session.query(
                 f"BEGIN; ALTER DATABASE {old} RENAME TO {aside}; "
@@ -100,7 +100,7 @@ def allow_connections(*names: str) -> None:
     for name in names:
         if psql.query(
             "postgres",
-            f"SELECT 1 FROM pg_database WHERE NOT datallowconn AND datname = {literal(name)}",
+            f"SELECT 1 FROM pg_database WHERE NOT datallowconn AND datname = {quote_literal(name)}",
         ):
-            sql = f"ALTER DATABASE {identifier(name)} ALLOW_CONNECTIONS true"
+            sql = f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS true"
             psql.query("postgres", sql)

@@ -17,7 +17,7 @@ from autobot_backup.configuration import Configuration
 from autobot_backup.errors import BackupError
 from autobot_backup.scratch import require_restore_space
 from autobot_backup.target import RecoveryTarget
-from autobot_backup.times import moment, parse_time
+from autobot_backup.times import format_time, parse_time
 
 # When WAL is stuck on the host, what was committed so shortly before its end may not be there.
 DOUBT_SECONDS = 120
@@ -42,33 +42,33 @@ def databases_of(configuration: Configuration, backup: Backup) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveState:
     """The live server as a plan has to know it."""
 
     # Why what was committed last has not reached the repository, if it has not.
-    stuck: str = ""
+    archive_failure: str = ""
     # The one that it writes; 0 where there is no server, or one that nobody backs up.
     timeline: int = 0
 
 
-def archive_before(configuration: Configuration) -> Live:
+def archive_live_wal(configuration: Configuration) -> LiveState:
     """Bring what the live server has into the repository, and see which timeline it is on."""
     clusters = Catalogue(configuration).clusters
     if not live_cluster.is_running(configuration):
-        return Live()
+        return LiveState()
     timeline = 0
     try:
         # A host that was set up anew has a cluster that nobody backs up.
         if databases.system_identifier() in clusters:
-            ((line,),) = psql.query("postgres", "SELECT timeline_id FROM pg_control_checkpoint()")
-            timeline = int(line)
+            ((found,),) = psql.query("postgres", "SELECT timeline_id FROM pg_control_checkpoint()")
+            timeline = int(found)
             live_cluster.archive_wal(configuration)
     except BackupError as error:
-        return Live(str(error), timeline)
-    return Live(timeline=timeline)
+        return LiveState(str(error), timeline)
+    return LiveState(timeline=timeline)
 
 
-def left_out(target: RecoveryTarget, live: Live, *, whole: bool) -> str:
+def timeline_conflict(target: RecoveryTarget, live: LiveState, *, whole: bool) -> str:
     """Why a target close to now would not have what the live server has committed."""
     # A younger one began after the time that is wanted: that is what going back is for.
     if not whole or live.timeline in (0, target.timeline):
@@ -82,7 +82,7 @@ def left_out(target: RecoveryTarget, live: Live, *, whole: bool) -> str:
     )
 
 
-def kept_already(kept: Path | str) -> str:
+def already_there(kept: Path | str) -> str:
     return (
         f"{kept} is there already. Choose another restore_stamp, or remove it. "
         "Nothing was restored."
@@ -96,7 +96,7 @@ def make_plan(
     database: str = "",
     beside: bool = False,
     stamp: str = "",
-    live: Live = Live(),
+    live: LiveState = LiveState(),
 ) -> dict[str, Any]:
     """What a restore would do; BackupError where it cannot. Nothing is touched."""
     now = time.time()
@@ -109,12 +109,12 @@ def make_plan(
     whole = target.kind == "latest" or (
         target.kind == "time" and parse_time(to) > archive.end - DOUBT_SECONDS
     )
-    if problem := left_out(target, live, whole=whole):
+    if problem := timeline_conflict(target, live, whole=whole):
         raise BackupError(problem)
-    if live.stuck and whole:
+    if live.archive_failure and whole:
         raise BackupError(
-            f"{live.stuck} Or stop PostgreSQL: what it has not archived is then taken from its"
-            " disk."
+            f"{live.archive_failure} Or stop PostgreSQL: what it has not archived is then taken "
+            "from its disk."
         )
     present = databases_of(configuration, backup)
     if database and database not in present:
@@ -133,9 +133,9 @@ def make_plan(
     else:
         restored, kept = str(data), f"{data}.before-{stamp}"
         lost = f"everything that was written after {target.text}; it stays in {kept}"
-    fresh = restored if beside else kept
-    if databases.exists(fresh) if database else os.path.lexists(fresh):
-        raise BackupError(kept_already(fresh))
+    new_name = restored if beside else kept
+    if databases.exists(new_name) if database else os.path.lexists(new_name):
+        raise BackupError(already_there(new_name))
     if target.kind == "latest" and not beside:
         lost = "what is not in the repository and not in this host's own WAL"
     return {
@@ -146,13 +146,13 @@ def make_plan(
         "repository": backup.repository.name,
         "repository_number": backup.repository.number,
         "backup": backup.label,
-        "backup_complete": moment(backup.stop),
+        "backup_complete": format_time(backup.stop),
         "timeline": target.timeline,
         "options": target.options,
         "complete": target.complete,
         "whole": whole,
         "stamp": stamp,
-        "archive_end": moment(archive.end),
+        "archive_end": format_time(archive.end),
         "archive_last": archive.last_segment(target.timeline),
         "database": database,
         "beside": beside,

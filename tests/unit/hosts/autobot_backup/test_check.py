@@ -58,7 +58,7 @@ def test_a_repository_whose_room_cannot_be_asked_is_named(
     ],
 )
 def test_of_many_the_first_are_named_and_the_others_counted(found: list[str], said: str) -> None:
-    assert check.first(found, 2, ", ") == said
+    assert check.shortened(found, 2, ", ") == said
 
 
 def segment(number: int, timeline: int = 1) -> str:
@@ -105,9 +105,9 @@ def test_wal_that_a_backup_needs_is_asked_for(
 ) -> None:
     needs = {"archive": {"start": segment(2), "stop": segment(3)}}
     monkeypatch.setattr(psql, "query", lambda *_: [["16777216"]])
-    monkeypatch.setattr(check, "archived", lambda *_: archived)
+    monkeypatch.setattr(check, "archived_segments", lambda *_: archived)
     monkeypatch.setattr(pgbackrest, "backups", lambda *_: [needs])
-    assert check.lacking(host, host.repositories[0]) == missing
+    assert check.missing_segments(host, host.repositories[0]) == missing
 
 
 def test_without_a_repository_the_check_fails(host: Configuration) -> None:
@@ -142,11 +142,11 @@ def test_a_backup_that_is_older_than_the_host_is_told_is_named(
 ) -> None:
     known = [{"label": name, "timestamp": {"stop": stop}} for name, stop in (("a", 0), ("last", 7))]
     monkeypatch.setattr(pgbackrest, "backups", lambda *_: known)
-    assert words in (said := check.age(host, host.repositories[0], 7 + seconds))
+    assert words in (said := check.backup_age(host, host.repositories[0], 7 + seconds))
     assert bool(said) is bool(words)
 
 
-CHECKS = ("room", "age", "missing_wal", "verification", "dump_age")
+CHECKS = ("free_space", "backup_age", "missing_wal", "verified_files", "dump_age")
 
 
 @pytest.mark.parametrize("failing", CHECKS)

@@ -67,19 +67,19 @@ class TestComparison:
     def test_less_than_the_schema_of_the_release_is_a_fault(
         self, restored: list[str], live: list[str], tables: set[str], fault: str
     ) -> None:
-        found = drill.incomplete(restored, live, tables, CONFIGURATION.schemas[0])
+        found = drill.incomplete_schema(restored, live, tables, CONFIGURATION.schemas[0])
         assert fault in found
         assert bool(fault) is bool(found)
 
     @pytest.mark.parametrize("revisions", [[], ["0005"], ["0666"]])
     def test_a_schema_has_one_revision_or_none(self, revisions: list[str]) -> None:
-        assert drill.strange(revisions) == ""
-        assert "several revisions" in drill.strange([*revisions, "0007", "0008"])
+        assert drill.several_revisions(revisions) == ""
+        assert "several revisions" in drill.several_revisions([*revisions, "0007", "0008"])
 
     def test_a_row_from_after_the_moment_is_a_fault(self) -> None:
         newest = {"public.users.created_at": NOON + 5.0, "public.roles.created_at": NOON - 50.0}
-        assert drill.too_new(newest, NOON) == ""
-        assert "public.users.created_at" in drill.too_new(newest, NOON - 100)
+        assert drill.newer_row(newest, NOON) == ""
+        assert "public.users.created_at" in drill.newer_row(newest, NOON - 100)
 
 
 @pytest.mark.usefixtures("state", "repositories")
@@ -127,7 +127,7 @@ class TestDrill:
             record = {"time": number, "databases": content}
             (state / "records" / f"{label}.json").write_text(json.dumps(record))
         catalogue = Catalogue(run.configuration)
-        assert run._known_since(catalogue) == 2
+        assert run._schemas_since(catalogue) == 2
         monkeypatch.setattr(databases, "revisions", lambda *_: ["0005"])
         tables = {"fleet": ["public.roles", "public.users"], "users": ["public.roles"]}
         assert run._schema_fault(schemas[0], tables) == ""

@@ -75,7 +75,7 @@ def test_a_stanza_is_created_when_the_archiver_has_done_its_turn(
     monkeypatch.setattr(pgbackrest, "run", run)
     failure = nullcontext() if tried == 3 else pytest.raises(pgbackrest.PgBackRestError)
     with failure:
-        prepare.between_archivers(host, "stanza-create")
+        prepare.retry_while_locked(host, "stanza-create")
     assert did == ["stanza-create"] * tried
 
 

@@ -8,8 +8,8 @@ from autobot_backup import psql
 
 
 def test_names_and_texts_are_quoted() -> None:
-    assert psql.identifier('a"b') == '"a""b"'
-    assert psql.literal("a'b") == "'a''b'"
+    assert psql.quote_ident('a"b') == '"a""b"'
+    assert psql.quote_literal("a'b") == "'a''b'"
 
 
 def test_sessions_are_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

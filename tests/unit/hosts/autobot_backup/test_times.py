@@ -4,12 +4,12 @@ import pytest
 from backup_repositories import NOON
 
 from autobot_backup.errors import BackupError
-from autobot_backup.times import moment, parse_time
+from autobot_backup.times import format_time, parse_time
 
 
 def test_times_can_be_asked_for_again() -> None:
-    assert moment(NOON) == "2026-01-31T12:00:00Z"
-    assert parse_time(moment(NOON + 0.25)) == NOON + 0.25
+    assert format_time(NOON) == "2026-01-31T12:00:00Z"
+    assert parse_time(format_time(NOON + 0.25)) == NOON + 0.25
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from autobot_backup import live_cluster, process
 from autobot_backup.configuration import Configuration
 from autobot_backup.errors import BackupError
 from autobot_backup.live_cluster import LiveCluster
-from autobot_backup.restore.cluster import copy_own_wal, restore_cluster
+from autobot_backup.restore.cluster import copy_unarchived_wal, restore_cluster
 from autobot_backup.wal import SEGMENT_BYTES, segment_name, segment_number
 
 
@@ -71,7 +71,7 @@ class TestOwnWal:
         self.write(now, segment_name(2, 7))
         # Only named ahead, for what will be written.
         self.write(now, segment_name(1, 8), 2)
-        names = copy_own_wal(disk, now, 1, segment_name(1, 4))
+        names = copy_unarchived_wal(disk, now, 1, segment_name(1, 4))
         assert names == [segment_name(1, 5), segment_name(1, 6)]
         assert sorted(path.name for path in (disk.data / "pg_wal").iterdir()) == names
 
@@ -79,9 +79,9 @@ class TestOwnWal:
         for number in (5, 7):
             self.write(directories[1], segment_name(1, number))
         with pytest.raises(BackupError, match=segment_name(1, 6)):
-            copy_own_wal(disk, directories[1], 1, segment_name(1, 4))
+            copy_unarchived_wal(disk, directories[1], 1, segment_name(1, 4))
         with pytest.raises(BackupError, match=segment_name(1, 4)):
-            copy_own_wal(disk, directories[1], 1, segment_name(1, 3))
+            copy_unarchived_wal(disk, directories[1], 1, segment_name(1, 3))
 
 
 class TestPuttingBack:

@@ -4,18 +4,18 @@ import pytest
 from backup_repositories import CONFIGURATION, NOON, at
 
 from autobot_backup.catalogue import Catalogue
-from autobot_backup.restore.plan import Live, left_out
+from autobot_backup.restore.plan import LiveState, timeline_conflict
 
 
 @pytest.mark.usefixtures("repositories")
 def test_latest_has_what_the_server_goes_on_with() -> None:
     catalogue = Catalogue(CONFIGURATION)
     latest = catalogue.target("latest", NOON + 2000)
-    said = left_out(latest, Live(timeline=1), whole=True)
+    said = timeline_conflict(latest, LiveState(timeline=1), whole=True)
     assert "is on timeline 1" in said
     assert "on timeline 2" in said
     for live in (0, 2):
-        assert not left_out(latest, Live(timeline=live), whole=True)
+        assert not timeline_conflict(latest, LiveState(timeline=live), whole=True)
     # Back to before a restore.
     before = catalogue.target(at(500), NOON + 2000)
-    assert not left_out(before, Live(timeline=2), whole=True)
+    assert not timeline_conflict(before, LiveState(timeline=2), whole=True)
