@@ -18,6 +18,7 @@ from autobot_backup.errors import BackupError
 from autobot_backup.restore.cluster import restore_cluster
 from autobot_backup.restore.database import restore_database
 from autobot_backup.restore.plan import LiveState, archive_live_wal, make_plan
+from autobot_backup.restore.report import plan_report, restore_report
 from autobot_backup.restore.verify import verify
 
 # Between attempts: long enough for a peer to restart.
@@ -133,7 +134,7 @@ def do_plan(configuration: Configuration, arguments: argparse.Namespace) -> int:
         stamp=arguments.stamp,
         live=live,
     )
-    print(json.dumps(plan))
+    print(json.dumps({**plan, "report": plan_report(plan)}))
     return 0
 
 
@@ -161,7 +162,7 @@ def do_restore(configuration: Configuration, arguments: argparse.Namespace) -> i
         # It was restored; what has to follow must not be left out for this.
         verified = {"databases": {}, "problems": [f"What was restored could not be read: {error}"]}
     result = {**plan, **result, **verified}
-    print(json.dumps(result))
+    print(json.dumps({**result, "report": restore_report(result)}))
     return 1 if result["problems"] else 0
 
 
