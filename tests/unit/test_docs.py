@@ -306,7 +306,9 @@ def test_messages_are_those_that_are_said() -> None:
     sources = (
         "\n".join(
             path.read_text()
-            for directory in ("collections", "migrations", "playbooks", "roles", "scripts")
+            for directory in (
+                *("collections", "hosts", "migrations", "playbooks", "roles", "scripts"),
+            )
             for path in (ROOT / directory).rglob("*")
             if path.suffix in {".py", ".yml"}
         )
