@@ -302,13 +302,14 @@ def test_the_keys_of_the_site_file_are_documented() -> None:
     assert keys == {*task["autobot.users.first_administrators"]["site"], "slm", "autobot"}
 
 
+SOURCES = ("collections", "hosts", "migrations", "playbooks", "roles", "scripts")
+
+
 def test_messages_are_those_that_are_said() -> None:
     sources = (
         "\n".join(
             path.read_text()
-            for directory in (
-                *("collections", "hosts", "migrations", "playbooks", "roles", "scripts"),
-            )
+            for directory in SOURCES
             for path in (ROOT / directory).rglob("*")
             if path.suffix in {".py", ".yml"}
         )
