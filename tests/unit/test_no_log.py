@@ -12,6 +12,7 @@ BLOCKS = ("block", "rescue", "always", "pre_tasks", "tasks", "post_tasks", "hand
 # Made of secrets, and none: names of directories and certificates, and what is wrong in words.
 TELLS_NOTHING = re.compile(r"backup_repositories|pki_due|\w+_(problems?|asks|chosen|of|unknown)")
 
+OUR_PLUGINS = "autobot.users."
 # They hand variables on, or judge them in words of their own.
 SHOW_NOTHING = {
     *("ansible.builtin.import_playbook", "ansible.builtin.include_role"),
@@ -77,7 +78,8 @@ class Project:
         given = {
             name: value
             for name, value in task.items()
-            if "." in name or name in {"environment", "loop", "vars"}
+            if ("." in name and not name.startswith(OUR_PLUGINS))
+            or name in {"environment", "loop", "vars"}
         }
         if SHOW_NOTHING & set(given):
             return set()
