@@ -148,6 +148,7 @@ def test_what_would_be_put_back_is_shown_and_nothing_is_done(undone: Undone) -> 
         *("/etc/nginx/sites-enabled/autobot-slm", "/etc/nginx/sites-enabled/autobot-backend"),
         *("/etc/nginx/conf.d/autobot-slm.conf", "autobot-slm-users.service", "main/pg_hba.conf"),
         *(ENVIRONMENT, "autobot-backend.service", "the rows of autobot_users: to "),
+        "would get what its people have changed here",
     ):
         assert what in undone.shown.output
 

@@ -13,7 +13,12 @@ from role_files import ROOT, role_vars
 from role_play import play_roles
 
 FLEET = "postgresql://slm_app@{}/slm"
-SITE = {"address": "172.16.168.19", "inventory_hostname": "slm", "site_domain": "autobot.test"}
+SITE = {
+    "ansible_check_mode": False,
+    "address": "172.16.168.19",
+    "inventory_hostname": "slm",
+    "site_domain": "autobot.test",
+}
 
 
 def imported(kind: str, **values: Any) -> dict[str, Any]:
@@ -37,6 +42,22 @@ def test_a_table_of_this_host_goes_back(host: str, is_here: bool) -> None:
     table = imported("slm-table", url=FLEET.format(host))
     found = role_vars("adoption", adoption_imports=[table], **SITE)("adoption_tables_here")
     assert found == ([table] if is_here else [])
+
+
+def test_a_rehearsal_says_what_would_go_back() -> None:
+    here, gone = (imported("slm-table", url=FLEET.format(port)) for port in ("localhost", "[::1]"))
+    said = role_vars(
+        "adoption",
+        adoption_imports=[here, gone],
+        adoption_tables={
+            "results": [{"item": here, "skipped": ""}, {"item": gone, "skipped": "It is gone."}]
+        },
+        **SITE | {"ansible_check_mode": True},
+    )("adoption_of_tables")
+    assert said.strip().splitlines() == [
+        f"{here['url']}: would get what its people have changed here.",
+        f"{gone['url']}: not given back. It is gone.",
+    ]
 
 
 def test_what_does_not_go_back_is_said() -> None:
