@@ -17,7 +17,7 @@ CURRENT = "/opt/autobot-users/slm-server/current"
 # The plays that a deployment of the service alone needs.
 DEPLOY = (
     *("playbooks/preflight.yml", "playbooks/controller.yml"),
-    *("playbooks/unpack.yml", "playbooks/services.yml"),
+    *("playbooks/parts/unpack.yml", "playbooks/parts/services.yml"),
 )
 
 
@@ -81,7 +81,7 @@ def test_a_secret_of_the_wrong_kind_is_not_shown() -> None:
     run = ansible(
         "playbooks/preflight.yml",
         "playbooks/controller.yml",
-        "playbooks/postgresql.yml",
+        "playbooks/parts/postgresql.yml",
         "-vvv",
         "--extra-vars",
         json.dumps({"postgresql_passwords": [secret]}),
@@ -96,7 +96,7 @@ def test_a_secret_of_the_wrong_kind_is_not_shown() -> None:
 # The plays that end a run: with them alone, nothing is deployed.
 PROVE = (
     *("playbooks/preflight.yml", "playbooks/controller.yml"),
-    *("playbooks/administrators.yml", "playbooks/proof.yml"),
+    *("playbooks/parts/administrators.yml", "playbooks/parts/proof.yml"),
 )
 PASSED = "checks passed: what must work works"
 

@@ -11,7 +11,7 @@ from lab import Run, Site, ansible, must, on, superuser, unique, wait_until
 from user_management.database import EXPECTED_REVISION
 
 # The part of a deployment in which services change.
-CHANGE = "playbooks/services.yml"
+CHANGE = "playbooks/parts/services.yml"
 
 ROOTS = {"slm": "/opt/autobot-users/slm-server", "backend": "/opt/autobot-users/auth"}
 UNITS = {"slm": "autobot-slm-users", "backend": "autobot-auth"}

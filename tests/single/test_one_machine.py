@@ -119,7 +119,7 @@ def test_what_fails_for_one_service_takes_both_back(site: Site) -> None:
         "slm_server_settings": {"PASSWORD_HISTORY": "7"},
         **NOWHERE,
     }
-    run = ansible("playbooks/services.yml", "--extra-vars", json.dumps(variables))
+    run = ansible("playbooks/parts/services.yml", "--extra-vars", json.dumps(variables))
     assert run.status == 2, run.tail()
     assert f"autobot is back at {release}, which serves." in " ".join(run.output.split())
     assert ready(site)

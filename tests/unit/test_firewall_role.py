@@ -284,7 +284,7 @@ def test_what_is_compared_is_the_table_and_each_chain_that_was_opened() -> None:
 def test_no_firewall_is_set_up_before_those_that_are_there_were_seen() -> None:
     plays = [
         (path.name, play)
-        for path in sorted((ROOT / "playbooks").glob("*.yml"))
+        for path in sorted([*ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/parts/*.yml")])
         for play in yaml.safe_load(path.read_text())
         if {"role": "firewall"} in play.get("roles", [])
     ]
@@ -292,7 +292,7 @@ def test_no_firewall_is_set_up_before_those_that_are_there_were_seen() -> None:
     blind = {name for name, play in plays if "host_survey" not in str(play.get("pre_tasks"))}
     assert blind == {"hosts.yml"}
     site = (ROOT / "site.yml").read_text()
-    assert site.index("playbooks/preflight.yml") < site.index("playbooks/hosts.yml")
+    assert site.index("playbooks/preflight.yml") < site.index("playbooks/parts/hosts.yml")
     assert "host_survey" in (ROOT / "playbooks/preflight.yml").read_text()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from role_files import ROOT
 
+PLAYBOOKS = ("playbooks/*.yml", "playbooks/parts/*.yml")
 BLOCKS = ("block", "rescue", "always", "pre_tasks", "tasks", "post_tasks", "handlers")
 # Made of secrets, and none: names of directories and certificates, and what is wrong in words.
 TELLS_NOTHING = re.compile(r"backup_repositories|pki_due|\w+_(problems?|asks|chosen|of|unknown)")
@@ -46,7 +47,7 @@ class Project:
                 variables += (load(role / part / "main.yml") or {}).items()
         for path in ROOT.glob("playbooks/group_vars/*.yml"):
             variables += (load(path) or {}).items()
-        for pattern in ("roles/*/tasks/*.yml", "roles/*/handlers/*.yml", "playbooks/*.yml"):
+        for pattern in ("roles/*/tasks/*.yml", "roles/*/handlers/*.yml", *PLAYBOOKS):
             for path in sorted(ROOT.glob(pattern)):
                 variables += self._read(path, load(path))
         while found := {name for name, value in variables if self.used_in(value)} - self.secrets:

@@ -19,7 +19,7 @@ def ask(home: Path, *arguments: str, inventory: str = "lab") -> subprocess.Compl
     return subprocess.run(
         [
             Path(sys.executable).with_name("ansible-playbook"),
-            *("-i", f"inventory/{inventory}", "playbooks/request.yml", *arguments),
+            *("-i", f"inventory/{inventory}", "playbooks/parts/request.yml", *arguments),
         ],
         cwd=ROOT,
         env={**environment, "HOME": str(home)},
