@@ -7,7 +7,8 @@ from typing import Final
 
 from .clusters import adopted, name_of, our_cluster
 from .hosts import Host
-from .network import EXAMPLE_SITE, SSH, collides, grouped, has_our_firewall, is_our_database
+from .network import SSH, grouped, has_our_firewall, is_our_database
+from .ports import EXAMPLE_SITE, collides
 from .words import counted, listed, shown
 
 # Seconds, as seen on VMs with two slow cores: packages, release, settings, proof.
