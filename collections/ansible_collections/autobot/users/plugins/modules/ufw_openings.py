@@ -24,13 +24,12 @@ description:
     somebody else's, what that says holds.
 options:
   rules:
-    description: What is to be let in; empty takes out all rules of the site.
+    description: >-
+      What is to be let in, C(ports) of TCP and their C(sources), addresses and networks; empty
+      takes out all rules of the site.
     type: list
     elements: dict
     required: true
-    suboptions:
-      ports: {description: TCP ports., type: list, elements: int, required: true}
-      sources: {description: Addresses and networks., type: list, elements: str, required: true}
 """
 
 RETURN = """
