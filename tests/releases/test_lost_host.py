@@ -67,7 +67,9 @@ def test_while_the_databases_are_migrated() -> None:
     """Nobody goes on to change the release without the host that was to migrate."""
     old, release = in_use("backend"), make()
     run = run_and_lose(
-        "TASK [slm_server : Let Alembic work on the database]", release, "playbooks/parts/services.yml"
+        "TASK [slm_server : Let Alembic work on the database]",
+        release,
+        "playbooks/parts/services.yml",
     )
     assert_named(run)
     assert f"backend is back at {old}, which serves." in " ".join(run.output.split())

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from role_files import ROOT, load_plugin, render, role_vars
 
+from ansible_collections.autobot.users.plugins.plugin_utils.zipapps import built
+
 LEAF: dict[str, Any] = {
     "name": "https",
     "dns": ["wsl.autobot.internal", "localhost"],
@@ -62,6 +64,20 @@ def write(archive: Path) -> Act:
         return result
 
     return run
+
+
+def test_a_package_is_one_program(write: Act, archive: Path, tmp_path: Path) -> None:
+    package = tmp_path / "demo"
+    package.mkdir()
+    (package / "cli.py").write_text("def main(): return 3\n")
+    entry = {"path": "/usr/bin/demo", "package": str(package), "main": "demo.cli:main"}
+    write([entry | {"mode": "0755"}])
+    with tarfile.open(archive) as opened:
+        stream = opened.extractfile("usr/bin/demo")
+        assert stream is not None
+        assert stream.read() == built(package, "demo.cli:main")
+    with pytest.raises(FileNotFoundError):
+        write([entry | {"package": str(tmp_path / "none")}])
 
 
 def test_the_archive_has_each_entry_as_it_belongs_on_the_host(write: Act, archive: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import pwd
 import stat
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,7 @@ class Module:
             "mode": None,
             "validate": None,
             "backup": False,
+            "base64": False,
         }
         files = [{**defaults, "owner": owner, "group": group, **entry} for entry in entries]
         self.params = {"files": files, "secrets": secrets, "aside": None, "always_aside": False}
@@ -265,6 +267,24 @@ class TestHostFiles:
         directory = tmp_path / "credentials"
         assert bring(directory, {"one": "1"}, check=True) == ["credentials", "one"]
         assert not directory.exists()
+
+    def test_what_is_no_text_is_written_and_not_shown(
+        self, host_files: Any, tmp_path: Path
+    ) -> None:
+        path, content = tmp_path / "program", b"\x00\xff\n"
+        path.write_bytes(b"\xfe")
+        entry = {"path": str(path), "content": b64encode(content).decode(), "base64": True}
+
+        def bring() -> Any:
+            writer = host_files.Writer(Module([entry], {}))
+            writer.bring(writer._module.params["files"])
+            return writer
+
+        first = bring()
+        assert first.written == [str(path)]
+        assert not any(diff["before"] + diff["after"] for diff in first.diffs)
+        assert path.read_bytes() == content
+        assert bring().written == []
 
     def test_beside_what_is_in_use_there_is_all_of_it_or_nothing(
         self, bring: Callable[..., list[str]], tmp_path: Path

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from mypy import api
-from role_files import ROOT, load_file
+from role_files import ROOT
 
-zipapp = load_file("collections/ansible_collections/autobot/users/plugins/action/zipapp.py")
+from ansible_collections.autobot.users.plugins.plugin_utils.zipapps import built
+
 OLDEST = "3.10"
 PATTERNS = (
     "collections/ansible_collections/autobot/users/plugins/module_utils/**/*.py",
@@ -20,7 +21,7 @@ PATTERNS = (
 PROGRAMS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 # What is run without Ansible around it.
 COMMANDS = {
-    "autobot-backup": zipapp.built(ROOT / "hosts/autobot_backup", "autobot_backup.cli:main"),
+    "autobot-backup": built(ROOT / "hosts/autobot_backup", "autobot_backup.cli:main"),
     "autobot-metrics": (ROOT / "hosts/autobot_metrics.py").read_bytes(),
 }
 

@@ -24,6 +24,7 @@ OTHERS = {
 }
 PROGRAMS = {
     "/etc/autobot-users/nftables.conf",
+    "/usr/local/lib/autobot-backup/autobot-backup.pyz",
     "/usr/local/sbin/autobot-backup",
     "/usr/local/sbin/autobot-openings",
     "/usr/local/sbin/autobot-metrics",

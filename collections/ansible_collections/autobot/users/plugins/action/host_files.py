@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import tarfile
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.autobot.users.plugins.plugin_utils.actions import HostAction
 from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
+from ansible_collections.autobot.users.plugins.plugin_utils.zipapps import built
 
 DOCUMENTATION = """
 name: host_files
@@ -22,13 +24,16 @@ description:
   - An entry without C(content), C(edit) and C(directory) is rendered from the role's template
     that mirrors its path, C(templates/<path>.j2), or from C(template); one with C(file) is a copy
     of that file of the role.
+  - An entry with C(package), a directory of the controller, is that Python package as one program
+    (a zipapp), which runs C(main), a C(module:function).
   - An entry with C(secret) is written like the others, and its content is never shown. One with
     C(credentials), name to content, is a directory that holds exactly these files, which root alone
     can read.
 options:
   files:
     description: >-
-      The entries of the module, with C(template), C(file), C(secret) and C(credentials) besides.
+      The entries of the module, with C(template), C(file), C(package), C(main), C(secret) and
+      C(credentials) besides.
     type: list
     elements: dict
     required: true
@@ -77,12 +82,18 @@ def member(entry: Mapping[str, Any], content: bytes) -> tarfile.TarInfo:
     return found
 
 
+def content_of(entry: Mapping[str, Any]) -> bytes:
+    """What an entry's file holds; nothing for a directory."""
+    content = str(entry.get("content") or "").encode()
+    return b64decode(content) if entry.get("base64") else content
+
+
 def packed(entries: list[dict[str, Any]]) -> bytes:
     """The entries as a tar archive, in their order."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for entry in entries:
-            content = str(entry.get("content") or "").encode()
+            content = content_of(entry)
             archive.addfile(member(entry, content), io.BytesIO(content))
     return stream.getvalue()
 
@@ -119,7 +130,12 @@ class ActionModule(HostAction):
             entry = dict(given)
             template = entry.pop("template", f"{str(entry['path']).lstrip('/')}.j2")
             secret = entry.pop("secret", False)
-            if "file" in entry:
+            if "package" in entry:
+                application = built(
+                    Path(entry.pop("package")).resolve(strict=True), entry.pop("main")
+                )
+                entry |= {"content": b64encode(application).decode(), "base64": True}
+            elif "file" in entry:
                 entry["content"] = Path(self._find_needle("files", entry.pop("file"))).read_text()
             elif not {"content", "edit"} & entry.keys() and not (
                 entry.get("directory") or entry.get("absent")

@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import shlex
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ options:
       content:
         description: What the file holds; not given for a directory or where O(secrets) has it.
         type: str
+      base64:
+        description: Whether the content is coded so, because it is no text. A diff leaves it out.
+        type: bool
+        default: false
       edit:
         description:
           - Instead, what to change in a file that is there. Its owner, group and mode stay.
@@ -211,7 +216,7 @@ class Writer:
             if entry["directory"]:
                 self._ledger.note(entry["path"], DIRECTORY)
         for entry in files(entries):
-            self._ledger.note(entry["path"], digest(self._content(entry).encode()))
+            self._ledger.note(entry["path"], digest(self._content(entry)))
         for path in strangers:
             self._ledger.note(path, ABSENT)
 
@@ -224,12 +229,13 @@ class Writer:
                 msg=f"{path}: there is no user {entry['owner']} or no group {entry['group']}"
             )
         good = is_so(path, wanted, mode_of(entry), directory=directory)
-        before = path.read_text() if not directory and path.is_file() else ""
-        content = "" if directory else self._content(entry)
+        before = path.read_bytes() if not directory and path.is_file() else b""
+        content = b"" if directory else self._content(entry)
         if good and before == content:
             return True
-        secret = entry["path"] in self._secrets
-        self._note(path, "" if secret else before, "" if secret else content)
+        if entry["path"] in self._secrets or entry["base64"]:
+            before = content = b""
+        self._note(path, before.decode(errors="replace"), content.decode(errors="replace"))
         return False
 
     def _strangers(self, entries: list[dict[str, Any]]) -> list[Path]:
@@ -250,10 +256,10 @@ class Writer:
             self._note(path, "", "")
         return found
 
-    def _content(self, entry: dict[str, Any]) -> str:
+    def _content(self, entry: dict[str, Any]) -> bytes:
         path = entry["path"]
         content: str = self._secrets[path] if path in self._secrets else entry["content"]
-        return content
+        return b64decode(content) if entry["base64"] else content.encode()
 
     def _note(self, path: Path, before: str, after: str) -> None:
         self.written.append(str(path))
@@ -282,7 +288,7 @@ class Writer:
             self._replace(place, self._content(entry), wanted, mode_of(entry), entry["validate"])
 
     def _replace(
-        self, path: Path, content: str, wanted: tuple[int, int], mode: int, validate: str | None
+        self, path: Path, content: bytes, wanted: tuple[int, int], mode: int, validate: str | None
     ) -> None:
         """Write the file aside, have it checked, and rename it."""
 
@@ -298,7 +304,7 @@ class Writer:
                 )
 
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        replace_file(path, content.encode(), mode=mode, owner=wanted, check=check)
+        replace_file(path, content, mode=mode, owner=wanted, check=check)
 
 
 def main() -> None:
@@ -314,6 +320,7 @@ def main() -> None:
                     "exact": {"type": "bool", "default": False},
                     "absent": {"type": "bool", "default": False},
                     "content": {"type": "str"},
+                    "base64": {"type": "bool", "default": False},
                     "edit": {
                         "type": "dict",
                         "options": {"pattern": {"type": "str"}, "replacement": {"type": "str"}},

@@ -5,14 +5,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from role_files import load_file
 
-PLUGIN = load_file("collections/ansible_collections/autobot/users/plugins/action/zipapp.py")
+from ansible_collections.autobot.users.plugins.plugin_utils.zipapps import built
+
 MAIN = "demo.cli:main"
 
 
@@ -36,7 +33,7 @@ def made(directory: Path, names: list[str]) -> Path:
 
 def test_the_application_runs(package: Path, tmp_path: Path) -> None:
     file = tmp_path / "demo.pyz"
-    file.write_bytes(PLUGIN.built(package, MAIN))
+    file.write_bytes(built(package, MAIN))
     done = subprocess.run([sys.executable, "-I", file], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, "here\n", "")
     assert file.read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
@@ -48,15 +45,15 @@ def test_the_same_sources_are_the_same_bytes(package: Path, tmp_path: Path) -> N
     (other / "__pycache__" / "cli.cpython-311.pyc").touch()
     os.utime(other / "cli.py", (0, 2**31))
     (other / "cli.py").chmod(0o700)
-    assert PLUGIN.built(package, MAIN) == PLUGIN.built(other, MAIN)
+    assert built(package, MAIN) == built(other, MAIN)
     (other / "inner" / "deep.py").write_text("STATUS = 4\n")
-    assert PLUGIN.built(package, MAIN) != PLUGIN.built(other, MAIN)
+    assert built(package, MAIN) != built(other, MAIN)
 
 
 def test_it_is_the_same_with_every_zlib(package: Path, tmp_path: Path) -> None:
     """Nothing is compressed, and no date of this machine is in it."""
     file = tmp_path / "demo.pyz"
-    file.write_bytes(PLUGIN.built(package, MAIN))
+    file.write_bytes(built(package, MAIN))
     with zipfile.ZipFile(file) as archive:
         found = archive.infolist()
     assert {each.compress_type for each in found} == {zipfile.ZIP_STORED}
@@ -65,41 +62,3 @@ def test_it_is_the_same_with_every_zlib(package: Path, tmp_path: Path) -> None:
         *("demo/__init__.py", "demo/cli.py", "demo/inner/__init__.py", "demo/inner/deep.py"),
         "__main__.py",
     ]
-
-
-class Task(SimpleNamespace):
-    """A task, as far as an action asks it."""
-
-    def copy(self) -> "Task":
-        return Task(**vars(self))
-
-
-def test_the_file_is_copied_and_its_directory_made(package: Path) -> None:
-    copied: list[tuple[dict[str, Any], bytes]] = []
-
-    def copy(name: str, task: Task, **_: Any) -> Any:
-        assert name == "ansible.legacy.copy"
-        copied.append((dict(task.args), Path(task.args["src"]).read_bytes()))
-        return SimpleNamespace(run=lambda **_: {"changed": True, "diff": []})
-
-    arguments = {"package": str(package), "main": MAIN, "path": "/usr/local/lib/demo/demo.pyz"}
-    task = Task(args=arguments, action="x", async_val=0, check_mode=True, diff=True)
-    action = PLUGIN.ActionModule(
-        task=task,
-        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
-        play_context=SimpleNamespace(),
-        loader=DataLoader(),
-        templar=None,
-        shared_loader_obj=None,
-    )
-    action._shared_loader_obj = SimpleNamespace(action_loader=SimpleNamespace(get=copy))
-    assert action.run(task_vars={}) == {"changed": True, "diff": []}
-    ((given, content),) = copied
-    source = Path(given.pop("src"))
-    assert source.name == "demo.pyz"
-    assert not source.exists()
-    assert content == PLUGIN.built(package, MAIN)
-    assert given == {
-        **{"dest": "/usr/local/lib/demo/", "mode": "0755"},
-        **{"owner": "root", "group": "root"},
-    }
