@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, load_file
+from role_files import ROOT
+
+from autobot_metrics.collector import METRICS
 
 RULES = [
     rule
@@ -18,7 +20,6 @@ RULES = [
     for rule in group["rules"]
 ]
 ALERTS = {rule["alert"]: rule for rule in RULES}
-METRICS = load_file("hosts/autobot_metrics.py").METRICS
 GUIDE = (ROOT / "docs" / "monitoring.md").read_text()
 METRIC = re.compile(r"\bautobot_[a-z_]+")
 

@@ -22,7 +22,7 @@ PROGRAMS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 # What is run without Ansible around it.
 COMMANDS = {
     "autobot-backup": built(ROOT / "hosts/autobot_backup", "autobot_backup.cli:main"),
-    "autobot-metrics": (ROOT / "hosts/autobot_metrics.py").read_bytes(),
+    "autobot-metrics": built(ROOT / "hosts/autobot_metrics", "autobot_metrics.collector:main"),
 }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import load_file
+
+from autobot_metrics import collector as metrics
 
 # As pgBackRest 2.55 answers `info --output=json`, without what the collector does not read.
 BACKUPS: list[dict[str, Any]] = [
@@ -105,17 +106,12 @@ tqwCIFiFpUYJh98n1+tUbeesM4sK3A123VV9VNYw2Xu7JuEy
 """
 
 
-@pytest.fixture(scope="module")
-def metrics() -> Any:
-    return load_file("hosts/autobot_metrics.py")
-
-
 def told(samples: Iterator[Any]) -> dict[str, str]:
     """Each series with its value."""
     return {f"{sample.name}{sample.labels}": sample.value for sample in samples}
 
 
-def test_the_last_backup_of_each_type_is_told(metrics: Any) -> None:
+def test_the_last_backup_of_each_type_is_told() -> None:
     seen = told(metrics.judge_backups(BACKUPS))
     where = 'stanza="autobot_users",repository="1"'
     completed = "autobot_backup_last_completed_timestamp_seconds"
@@ -136,7 +132,7 @@ def test_the_last_backup_of_each_type_is_told(metrics: Any) -> None:
 
 @pytest.mark.parametrize(("code", "reachable", "counted"), [(2, "1", True), (99, "0", False)])
 def test_an_empty_repository_is_told_from_one_that_does_not_answer(
-    metrics: Any, code: int, reachable: str, counted: bool
+    code: int, reachable: str, counted: bool
 ) -> None:
     answer = [
         {"name": "a", "repo": [{"key": 1, "status": {"code": code, "message": ""}}], "backup": []}
@@ -149,7 +145,6 @@ def test_an_empty_repository_is_told_from_one_that_does_not_answer(
 
 
 def test_the_backups_of_a_repository_that_answers_are_told_beside_one_that_does_not(
-    metrics: Any,
 ) -> None:
     lost = {"key": 2, "status": {"code": 99, "message": "[FileReadError] no route to host"}}
     seen = told(metrics.judge_backups([{**BACKUPS[0], "repo": [*BACKUPS[0]["repo"], lost]}]))
@@ -159,7 +154,7 @@ def test_the_backups_of_a_repository_that_answers_are_told_beside_one_that_does_
 
 
 def test_pgbackrest_gives_up_before_it_is_ended(
-    metrics: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ended by us it would not say which repository does not answer."""
     asked: list[tuple[tuple[str, ...], float]] = []
@@ -175,7 +170,7 @@ def test_pgbackrest_gives_up_before_it_is_ended(
     assert float(gives_up.partition("=")[2]) * 2 <= patience
 
 
-def test_the_state_of_the_archiver_is_told(metrics: Any) -> None:
+def test_the_state_of_the_archiver_is_told() -> None:
     assert told(metrics.judge_archiver(ARCHIVER)) == {
         "autobot_wal_archiving_enabled": "1",
         "autobot_wal_archived_total": "12",
@@ -188,7 +183,7 @@ def test_the_state_of_the_archiver_is_told(metrics: Any) -> None:
     }
 
 
-def test_the_last_drill_is_told_and_the_last_that_succeeded(metrics: Any, tmp_path: Path) -> None:
+def test_the_last_drill_is_told_and_the_last_that_succeeded(tmp_path: Path) -> None:
     (tmp_path / "drill.json").write_text(json.dumps(DRILL))
     assert told(metrics.drill(tmp_path / "drill.json")) == {
         "autobot_drill_last_verified_timestamp_seconds": "1794800000",
@@ -200,7 +195,7 @@ def test_the_last_drill_is_told_and_the_last_that_succeeded(metrics: Any, tmp_pa
 
 
 @pytest.mark.parametrize("verified", [1795318600.5, None])
-def test_the_last_check_is_told(metrics: Any, tmp_path: Path, verified: float | None) -> None:
+def test_the_last_check_is_told(tmp_path: Path, verified: float | None) -> None:
     result = {"ok": True, "finished": 1795405000, "failure": "", "verified": verified}
     (tmp_path / "check.json").write_text(json.dumps(result))
     assert told(metrics.check(tmp_path / "check.json")) == {
@@ -210,7 +205,7 @@ def test_the_last_check_is_told(metrics: Any, tmp_path: Path, verified: float | 
     }
 
 
-def test_before_the_first_check_there_was_none(metrics: Any, tmp_path: Path) -> None:
+def test_before_the_first_check_there_was_none(tmp_path: Path) -> None:
     assert told(metrics.check(tmp_path / "check.json")) == {
         "autobot_check_last_run_timestamp_seconds": "0",
         "autobot_check_last_verified_timestamp_seconds": "0",
@@ -218,7 +213,7 @@ def test_before_the_first_check_there_was_none(metrics: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_a_drill_that_compared_nothing_is_none(metrics: Any, tmp_path: Path, rows: int) -> None:
+def test_a_drill_that_compared_nothing_is_none(tmp_path: Path, rows: int) -> None:
     result = {**DRILL, "ok": True, "rows": rows}
     (tmp_path / "drill.json").write_text(json.dumps(result))
     seen = told(metrics.drill(tmp_path / "drill.json"))
@@ -229,7 +224,7 @@ def test_a_drill_that_compared_nothing_is_none(metrics: Any, tmp_path: Path, row
 
 @pytest.mark.parametrize("answer", [[], [{"name": "autobot_users", "repo": [], "backup": []}]])
 def test_without_a_repository_the_backups_cannot_be_read(
-    metrics: Any, monkeypatch: pytest.MonkeyPatch, answer: list[dict[str, Any]]
+    monkeypatch: pytest.MonkeyPatch, answer: list[dict[str, Any]]
 ) -> None:
     monkeypatch.setattr(metrics, "run", lambda *_, **__: json.dumps(answer))
     with pytest.raises(ValueError, match="no repository of autobot_users"):
@@ -238,7 +233,7 @@ def test_without_a_repository_the_backups_cannot_be_read(
 
 @pytest.mark.parametrize("result", [None, {**DRILL, "verified": None}])
 def test_no_drill_has_ever_succeeded(
-    metrics: Any, tmp_path: Path, result: dict[str, Any] | None
+    tmp_path: Path, result: dict[str, Any] | None
 ) -> None:
     if result:
         (tmp_path / "drill.json").write_text(json.dumps(result))
@@ -246,7 +241,7 @@ def test_no_drill_has_ever_succeeded(
     assert seen["autobot_drill_last_verified_timestamp_seconds"] == "0"
 
 
-def test_units_that_should_run_and_units_that_failed_are_told(metrics: Any) -> None:
+def test_units_that_should_run_and_units_that_failed_are_told() -> None:
     services = ["nginx.service", "postgresql@*-main.service", "autobot-auth.service"]
     jobs = ["autobot-backup-*.service", "missing.service", "never-*.service"]
     seen = told(metrics.judge_units([*services, "gone.service", "none@*.service"], jobs, UNITS))
@@ -265,7 +260,7 @@ def test_units_that_should_run_and_units_that_failed_are_told(metrics: Any) -> N
 
 
 def test_a_file_of_several_certificates_expires_with_the_first(
-    metrics: Any, certificate_authority: Callable[[str], Any], tmp_path: Path
+    certificate_authority: Callable[[str], Any], tmp_path: Path
 ) -> None:
     authority = certificate_authority("authority")
     leaf, _ = authority.leaf("10.0.0.1")
@@ -278,7 +273,7 @@ def test_a_file_of_several_certificates_expires_with_the_first(
     assert told(metrics.certificate(several)) == {f'{name}{{file="several.crt"}}': "1577880000"}
 
 
-def test_what_is_on_one_file_system_is_told_once(metrics: Any, tmp_path: Path) -> None:
+def test_what_is_on_one_file_system_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     samples = [*metrics.filesystem(tmp_path), *metrics.filesystem(tmp_path / "below")]
     assert len(told(iter(samples))) == 2
@@ -289,7 +284,7 @@ def test_what_is_on_one_file_system_is_told_once(metrics: Any, tmp_path: Path) -
     assert int(size[1]) == state.f_blocks * state.f_frsize
 
 
-def test_the_release_in_use_is_told(metrics: Any, tmp_path: Path) -> None:
+def test_the_release_in_use_is_told(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to("releases/1.0.0-abc")
     assert told(metrics.release("auth", tmp_path)) == {
         'autobot_release_info{service="auth",release="1.0.0-abc"}': "1"
@@ -297,7 +292,7 @@ def test_the_release_in_use_is_told(metrics: Any, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_told_and_hides_nothing_else(
-    metrics: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.json").write_text('{"ok": true')
     (tmp_path / "expired.crt").write_text(EXPIRED)
@@ -348,17 +343,17 @@ def test_what_cannot_be_read_is_told_and_hides_nothing_else(
 
 
 @pytest.mark.parametrize("value", [None, "1", float("nan"), float("inf")])
-def test_what_is_not_a_number_is_refused(metrics: Any, value: Any) -> None:
+def test_what_is_not_a_number_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="autobot_backups cannot be"):
         metrics.sample("autobot_backups", value)
 
 
-def test_labels_are_escaped(metrics: Any) -> None:
+def test_labels_are_escaped() -> None:
     sample = metrics.sample("autobot_backups", 1, {"stanza": 'a"b\\c\nd\udc80'})
     assert sample.labels == '{stanza="a\\"b\\\\c\\nd?"}'
 
 
-def test_a_metric_is_introduced_once(metrics: Any) -> None:
+def test_a_metric_is_introduced_once() -> None:
     samples = [
         metrics.sample("autobot_wal_archived_total", 1),
         metrics.sample("autobot_backups", 1, {"stanza": "a"}),
@@ -375,13 +370,13 @@ def test_a_metric_is_introduced_once(metrics: Any) -> None:
     )
 
 
-def test_a_program_that_fails_is_quoted(metrics: Any) -> None:
+def test_a_program_that_fails_is_quoted() -> None:
     with pytest.raises(OSError, match="sh ended with 3: no such stanza"):
         metrics.run("sh", "-c", "echo no such stanza >&2; exit 3")
 
 
 def test_the_whole_of_a_host_without_a_database(
-    metrics: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ca.crt").write_text(EXPIRED)
     settings = {

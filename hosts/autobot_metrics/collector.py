@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Print what Prometheus should know of this host, in its text format.
 
 What cannot be read is told on standard error and by autobot_collector_success, and hides nothing
@@ -349,7 +348,3 @@ def main() -> None:
     parser.add_argument("--configuration", default=CONFIGURATION, help="default: %(default)s")
     settings = json.loads(Path(parser.parse_args().configuration).read_text())
     sys.stdout.write(rendered(collect(sources(settings))))
-
-
-if __name__ == "__main__":
-    main()

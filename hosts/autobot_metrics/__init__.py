@@ -1,0 +1,1 @@
+"""What Prometheus should know of a host, for a node exporter."""
