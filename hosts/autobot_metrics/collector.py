@@ -21,8 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autobot_metrics.gateway_requests import counted
+
 CONFIGURATION = "/etc/autobot-users/monitoring/metrics.json"
 BACKUP_STATE = Path("/var/lib/autobot-backup")
+NGINX_LOG = Path("/var/log/nginx/access.log")
+# systemd makes its directory, which does not outlive the host.
+GATEWAY_STATE = Path("/run/autobot-metrics/gateway.json")
 
 # Name to meaning. Timestamps are seconds since the epoch, and 0 means never.
 METRICS = {
@@ -57,6 +62,7 @@ METRICS = {
     "autobot_unit_active": "Whether the unit, which should always run, does.",
     "autobot_unit_failed": "Whether the last run of the unit failed, or there is no such unit.",
     "autobot_release_info": "Release in use; always 1.",
+    "autobot_gateway_requests_total": "Requests to AutoBot that the gateway judged, by result.",
     "autobot_collector_success": "Whether everything of this source could be read.",
     "autobot_collector_duration_seconds": "How long collecting all of this took.",
     "autobot_collector_last_run_timestamp_seconds": "When all of this was collected.",
@@ -289,6 +295,12 @@ def release(service: str, root: Path) -> Samples:
     yield sample("autobot_release_info", 1, labels)
 
 
+def gateway(log: Path, state: Path) -> Samples:
+    """What became of the requests to AutoBot."""
+    for outcome, count in counted(log, state):
+        yield sample("autobot_gateway_requests_total", count, outcome._asdict())
+
+
 def sources(settings: Mapping[str, Any]) -> dict[str, list[Reader]]:
     """Everything that this host has to tell, by source."""
     directory, stanza = Path(settings["certificates"]), settings["stanza"]
@@ -301,8 +313,10 @@ def sources(settings: Mapping[str, Any]) -> dict[str, list[Reader]]:
     # One that should be there and is not cannot be read, and expires unseen.
     expected = (directory / f"{name}.crt" for name in ("ca", *settings["leaves"]))
     certificates = {*expected, *directory.glob("*.crt")}
+    passed: dict[str, list[Reader]] = {"gateway": [partial(gateway, NGINX_LOG, GATEWAY_STATE)]}
     return {
         **(database if stanza else {}),
+        **(passed if settings["gateway"] else {}),
         "certificates": [partial(certificate, path) for path in sorted(certificates)],
         "filesystems": [partial(filesystem, Path(path)) for path in settings["paths"]],
         "units": [partial(units, settings["units"], settings["jobs"])],

@@ -14,6 +14,7 @@ from applications import Databases, RunSite, Site
 from gateway_site import HEARTBEAT, MACHINE, SECRET, STRANGER, GatewaySite, gateway_site
 from jose import jwt
 
+from autobot_metrics.gateway_requests import Outcome, outcome_of
 from slm_server.gateway import PASSES
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
@@ -604,3 +605,11 @@ async def test_what_passes_and_what_does_not_is_logged(gateway: GatewaySite) -> 
     assert 'passed_to="-" as=""' in denied
     assert to in machine_line
     assert 'machine="1"' in machine_line
+    # As the collector of metrics reads them.
+    outcomes = [outcome_of(line.encode()) for line in gateway.log.read_text().splitlines()]
+    assert outcomes == [
+        None,
+        Outcome("slm", "person", "passed"),
+        Outcome("slm", "nobody", "unauthenticated"),
+        Outcome("slm", "machine", "passed"),
+    ]

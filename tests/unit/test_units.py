@@ -29,6 +29,7 @@ VARIABLES: dict[str, Any] = {
     "backup_stanza": "people",
     "firewall_load_again": "-/bin/load",
     "monitoring_directory": "/var/lib/metrics",
+    "monitoring_gateway": False,
     "monitoring_repositories": ["192.0.2.23"],
     "monitoring_stanza": "people",
     "monitoring_user": "postgres",
@@ -263,6 +264,16 @@ def test_without_databases_the_collector_has_no_network() -> None:
         **{name: values for name, values in full.items() if name != "IPAddressAllow"},
         **once(RestrictAddressFamilies="AF_UNIX"),
     }
+
+
+def test_the_collector_reads_nginxs_log_only_where_there_is_a_gateway() -> None:
+    without = unit("autobot-metrics.service")["Service"]
+    found = unit("autobot-metrics.service", monitoring_gateway=True)["Service"]
+    assert {name: values for name, values in found.items() if values != without.get(name)} == once(
+        SupplementaryGroups="adm",
+        RuntimeDirectory="autobot-metrics",
+        RuntimeDirectoryPreserve="yes",
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ OTHERS = {
 PROGRAMS = {
     "/etc/autobot-users/nftables.conf",
     "/usr/local/lib/autobot-backup/autobot-backup.pyz",
+    "/usr/local/lib/autobot-metrics/autobot-metrics.pyz",
     "/usr/local/sbin/autobot-backup",
     "/usr/local/sbin/autobot-openings",
     "/usr/local/sbin/autobot-metrics",

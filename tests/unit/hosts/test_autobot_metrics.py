@@ -144,8 +144,7 @@ def test_an_empty_repository_is_told_from_one_that_does_not_answer(
     assert (seen.get(f"autobot_backups{where}") == "0") is counted
 
 
-def test_the_backups_of_a_repository_that_answers_are_told_beside_one_that_does_not(
-) -> None:
+def test_the_backups_of_a_repository_that_answers_are_told_beside_one_that_does_not() -> None:
     lost = {"key": 2, "status": {"code": 99, "message": "[FileReadError] no route to host"}}
     seen = told(metrics.judge_backups([{**BACKUPS[0], "repo": [*BACKUPS[0]["repo"], lost]}]))
     assert seen['autobot_backups{stanza="autobot_users",repository="1"}'] == "4"
@@ -153,9 +152,7 @@ def test_the_backups_of_a_repository_that_answers_are_told_beside_one_that_does_
     assert seen[unreachable] == "0"
 
 
-def test_pgbackrest_gives_up_before_it_is_ended(
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pgbackrest_gives_up_before_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended by us it would not say which repository does not answer."""
     asked: list[tuple[tuple[str, ...], float]] = []
 
@@ -232,9 +229,7 @@ def test_without_a_repository_the_backups_cannot_be_read(
 
 
 @pytest.mark.parametrize("result", [None, {**DRILL, "verified": None}])
-def test_no_drill_has_ever_succeeded(
-    tmp_path: Path, result: dict[str, Any] | None
-) -> None:
+def test_no_drill_has_ever_succeeded(tmp_path: Path, result: dict[str, Any] | None) -> None:
     if result:
         (tmp_path / "drill.json").write_text(json.dumps(result))
     seen = told(metrics.drill(tmp_path / "drill.json"))
@@ -375,6 +370,26 @@ def test_a_program_that_fails_is_quoted() -> None:
         metrics.run("sh", "-c", "echo no such stanza >&2; exit 3")
 
 
+def test_what_a_gateway_passed_on_is_told_by_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "access.log"
+    log.touch()
+    monkeypatch.setattr(metrics, "NGINX_LOG", log)
+    monkeypatch.setattr(metrics, "GATEWAY_STATE", tmp_path / "gateway.json")
+    settings = {"certificates": str(tmp_path), "leaves": [], "paths": [], "units": [], "jobs": []}
+    plan = metrics.sources(settings | {"releases": {}, "stanza": "", "gateway": True})
+    list(metrics.collect(plan))
+    log.write_text(
+        '192.0.2.1 [2026-11-30T12:00:00+00:00] "GET /api/x" 401 12 "curl" '
+        'gateway="auth" passed_to="-" as="" machine="" seconds=0.001\n'
+    )
+    line = 'autobot_gateway_requests_total{gateway="auth",caller="nobody",result="unauthenticated"}'
+    text = metrics.rendered(metrics.collect(plan))
+    assert f"{line} 1\n" in text
+    assert "# TYPE autobot_gateway_requests_total counter\n" in text
+
+
 def test_the_whole_of_a_host_without_a_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,6 +402,7 @@ def test_the_whole_of_a_host_without_a_database(
         "jobs": [],
         "releases": {},
         "stanza": "",
+        "gateway": False,
     }
     ran: list[str] = []
 
@@ -403,6 +419,7 @@ def test_the_whole_of_a_host_without_a_database(
     assert ran == ["openssl", "systemctl"]
     assert {line for line in text.splitlines() if line.endswith(" 0")} == set()
 
+    assert "gateway" not in text
     # A certificate that is gone would expire unseen.
     lost = metrics.rendered(metrics.collect(metrics.sources({**settings, "leaves": ["https"]})))
     assert 'autobot_collector_success{source="certificates"} 0\n' in lost
