@@ -132,7 +132,7 @@ def test_files_are_handed_on_while_they_come_and_nothing_else_is() -> None:
 
 
 def test_the_addresses_for_files_are_those_of_the_application() -> None:
-    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/main.yml").read_text())
+    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/install.yml").read_text())
     assert set(tasks[0]["vars"]["service_upload_paths"]) == FILES.keys()
 
 
@@ -204,7 +204,7 @@ def test_with_pages_the_service_answers_below_its_addresses() -> None:
 
 
 def test_the_pages_addresses_are_those_of_the_router() -> None:
-    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/main.yml").read_text())
+    tasks = yaml.safe_load((ROOT / "roles/slm_server/tasks/install.yml").read_text())
     router = (ROOT / "service/admin_ui/src/router.ts").read_text()
     paths = re.findall(r"^ {2,4}(?:\{ )?path: '/([a-z][a-z-]*)'", router, re.MULTILINE)
     assert sorted(tasks[0]["vars"]["service_page_paths"]) == sorted(paths)
@@ -366,3 +366,16 @@ def test_a_release_judges_its_settings_without_rights() -> None:
     for word in ("--property=DynamicUser=yes", "--property=EnvironmentFile=", "--collect"):
         assert word in command
     assert "--property=LoadCredential=" in command
+
+
+@pytest.mark.parametrize("role", ["slm_server", "autobot_backend"])
+def test_the_playbook_switches_between_what_is_written_and_what_serves(role: str) -> None:
+    [play] = yaml.safe_load((ROOT / "playbooks/parts/services.yml").read_text())
+    [change] = (task["block"] for task in play["tasks"] if "block" in task)
+    steps = []
+    for task in change:
+        used = task.get("ansible.builtin.import_role") or task["ansible.builtin.include_role"]
+        if f"'{role}' in group_names" in task.get("when", ""):
+            steps.append((used["name"], used.get("tasks_from", "main")))
+    last = steps.index((role, "main"))
+    assert steps[last - 2 :] == [(role, "install"), ("release", "activate"), (role, "main")]

@@ -151,7 +151,7 @@ class TestWanted:
         for group in ("slm_server", "autobot_backend"):
             (task,) = (
                 it["vars"]
-                for it in yaml.safe_load((ROOT / f"roles/{group}/tasks/main.yml").read_text())
+                for it in yaml.safe_load((ROOT / f"roles/{group}/tasks/install.yml").read_text())
                 if it.get("ansible.builtin.import_role", {}).get("name") == "service"
             )
             defaults = yaml.safe_load((ROOT / f"roles/{group}/defaults/main.yml").read_text())
