@@ -199,6 +199,52 @@ def test_without_anybody_who_failed_it_says_where_to_look() -> None:
     )
 
 
+SERVES_OLD = {"status": 200, "json": {"release": "old"}}
+SERVES_NEW = {"status": 200, "json": {"release": "new"}}
+SERVES_ANOTHER = {"status": 200, "json": {"release": "1111"}}
+SILENT = {"status": -1, "msg": "refused"}
+STAYS = "/r/1.0.0-new stays to be looked into."
+AGAIN = "Remove the cause and run again."
+
+
+@pytest.mark.parametrize(
+    ("answers", "change", "said"),
+    [
+        ([SERVES_OLD], {}, f"a is back at 1.0.0-old, which serves. {STAYS} {AGAIN}"),
+        ([SERVES_OLD], {"wanted": "1.0.0-old"}, f"a is back at 1.0.0-old, which serves. {AGAIN}"),
+        (
+            [SERVES_OLD, SILENT],
+            {},
+            f"a is back at 1.0.0-old, which does not serve either: refused. {STAYS} {AGAIN}",
+        ),
+        (
+            [SILENT, SERVES_ANOTHER],
+            {},
+            f"a is back at 1.0.0-old, which does not serve: 1111 does. {STAYS} {AGAIN}",
+        ),
+        ([SERVES_NEW], {}, "a serves 1.0.0-new: it was confirmed there before that."),
+        ([SILENT], {"in_use": ""}, "a had no release before."),
+    ],
+)
+def test_who_went_back_says_what_serves(
+    answers: list[dict[str, Any]], change: dict[str, str], said: str
+) -> None:
+    given = {"host": "a", "in_use": "1.0.0-old", "wanted": "1.0.0-new", **change}
+    outcome = FAILURES.release_outcome(
+        {"rc": 0}, directory="/r/1.0.0-new", answers=answers, **given
+    )
+    assert outcome == said
+
+
+@pytest.mark.parametrize(
+    ("back", "why"), [({"rc": 1, "stderr": "boom"}, "boom"), ({"msg": "x"}, "x")]
+)
+def test_who_could_not_go_back_says_why(back: dict[str, Any], why: str) -> None:
+    given = {"host": "a", "in_use": "1.0.0-old", "wanted": "1.0.0-new", "directory": "/r"}
+    outcome = FAILURES.release_outcome(back, answers=[SERVES_OLD], **given)
+    assert outcome == f"Going back failed on a: {why}"
+
+
 def blocks(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """All blocks of a list of tasks or plays."""
     for task in tasks:

@@ -63,8 +63,46 @@ def failures(hosts: Sequence[str], hostvars: Mapping[str, Any], lost: Sequence[s
     return " ".join(said) or "Another host of the run failed; its reason stands above."
 
 
+def release_outcome(
+    back: Mapping[str, Any],
+    *,
+    host: str,
+    in_use: str,
+    wanted: str,
+    directory: str,
+    answers: Sequence[Mapping[str, Any]],
+) -> str:
+    """What serves on a host after `change_release.sh back`, in words.
+
+    `in_use` is what served before the change to `wanted`, which is in `directory`; `answers` are
+    what the host's services say of themselves.
+    """
+    if not in_use:
+        return f"{host} had no release before."
+    if back.get("rc", 1) != 0:
+        return f"Going back failed on {host}: {reason(back)}"
+    wrong = [it for it in answers if it.get("status", 0) != 200 or served(it) not in in_use]
+    told = (wrong or answers[:1])[-1]
+    if in_use != wanted and served(told) == wanted.rpartition("-")[2]:
+        return f"{host} serves {wanted}: it was confirmed there before that."
+    if told.get("status", 0) != 200:
+        state = f"does not serve either: {reason(told)}"
+    elif told in wrong:
+        state = f"does not serve: {served(told)} does"
+    else:
+        state = "serves"
+    stays = "" if in_use == wanted else f" {directory} stays to be looked into."
+    return f"{host} is back at {in_use}, which {state}.{stays} Remove the cause and run again."
+
+
+def served(answer: Mapping[str, Any]) -> str:
+    """The release that a service says it is of: the end of the release's name, or nothing."""
+    said = answer.get("json")
+    return str(said.get("release", "")) if isinstance(said, Mapping) else ""
+
+
 class FilterModule:
     """Makes the filters known to Ansible."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"failures": failures, "failure_reason": reason}
+        return {"failures": failures, "failure_reason": reason, "release_outcome": release_outcome}
