@@ -21,7 +21,13 @@ from database_server import PostgresServer
 from moving_site import PEOPLE, WRITE, Site, filled
 from role_files import ROOT
 
-from ansible_collections.autobot.users.plugins.module_utils.adoption import catching_up, moving
+from ansible_collections.autobot.users.plugins.module_utils.adoption import (
+    catching_up,
+    fence,
+    looking,
+    moving,
+    renaming,
+)
 from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import (
     MoveError,
     Session,
@@ -183,8 +189,8 @@ def test_a_switch_without_a_fence_is_refused(site: Site) -> None:
 def test_a_writer_who_does_not_end_is_named_and_the_source_is_as_before(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moving, "LOCK_ATTEMPTS", 1)
-    monkeypatch.setattr(moving, "RAISE_FENCE", moving.RAISE_FENCE.replace("'5s'", "'200ms'"))
+    monkeypatch.setattr(fence, "LOCK_ATTEMPTS", 1)
+    monkeypatch.setattr(fence, "RAISE_FENCE", fence.RAISE_FENCE.replace("'5s'", "'200ms'"))
     site.move.copy()
     with subprocess.Popen(
         [site.old.bin / "psql", "-XAtq", f"-h{site.old.directory}", "-Uslm_app", "people"],
@@ -228,9 +234,9 @@ def test_who_still_asks_for_the_old_name_is_refused(site: Site) -> None:
     site.moved()
     site.old.sql("SELECT 1", database="people", user="slm_app")
     here = replace(site.move.source, user="postgres")
-    assert moving.set_aside(here, "people", "kept", check=True)
-    assert moving.set_aside(here, "people", "kept")
-    assert not moving.set_aside(here, "people", "kept")
+    assert renaming.set_aside(here, "people", "kept", check=True)
+    assert renaming.set_aside(here, "people", "kept")
+    assert not renaming.set_aside(here, "people", "kept")
     with pytest.raises(AssertionError, match="does not exist"):
         site.old.sql("SELECT 2", database="people", user="reader")
     assert site.old.sql("SELECT count(*) FROM users", database="kept") == "2"
@@ -239,9 +245,9 @@ def test_who_still_asks_for_the_old_name_is_refused(site: Site) -> None:
 def test_a_set_aside_that_was_killed_is_finished(site: Site) -> None:
     here = replace(site.move.source, user="postgres")
     site.old.sql("ALTER DATABASE people ALLOW_CONNECTIONS false")
-    assert moving.set_aside(here, "people", "kept")
+    assert renaming.set_aside(here, "people", "kept")
     site.old.sql("ALTER DATABASE kept ALLOW_CONNECTIONS false")
-    assert not moving.set_aside(here, "people", "kept")
+    assert not renaming.set_aside(here, "people", "kept")
     site.old.sql("SELECT 1", database="kept")
 
 
@@ -329,8 +335,8 @@ def test_all_that_is_in_the_way_is_said_at_once(
 ) -> None:
     site.new.sql("CREATE DATABASE autobot_users_before_adoption")
     site.old.sql("ALTER TABLE users OWNER TO reader", database="people")
-    monkeypatch.setattr(moving, "ROOM", 10**9)
-    monkeypatch.setattr(moving, "OLDEST", 99)
+    monkeypatch.setattr(looking, "ROOM", 10**9)
+    monkeypatch.setattr(looking, "OLDEST", 99)
     taken = replace(site.move, ours=("slm_app",))
     problems = " ".join(taken.look()["problems"])
     for words in (
@@ -710,7 +716,7 @@ def test_a_schema_that_autobot_has_changed_since_is_found_before_anything_is(
 def test_a_rehearsal_changes_nothing_and_keeps_nobody_from_writing(site: Site) -> None:
     site.moved(migrated=True)
     here = replace(site.move.source, user="postgres")
-    assert moving.set_aside(here, "people", "kept")
+    assert renaming.set_aside(here, "people", "kept")
     site.new.sql(WRITE, database="autobot_users", user="slm_app")
     site.new.sql(
         "INSERT INTO own.notes (at) VALUES (now())", database="autobot_users", user="slm_app"
@@ -732,7 +738,7 @@ def test_a_rehearsal_changes_nothing_and_keeps_nobody_from_writing(site: Site) -
     site.new.sql(WRITE, database="autobot_users", user="slm_app")
     site.old.hang_up()
     site.new.hang_up()
-    assert moving.set_aside(here, "kept", "people")
+    assert renaming.set_aside(here, "kept", "people")
     assert site.move.give_back()["rows"] == found["rows"] > 2
     assert not site.move.rehearse("kept")["changed"]
 

@@ -10,7 +10,7 @@ import pytest
 from database_server import NEWEST, PostgresServer, postgresql_binaries
 from moving_site import PEOPLE, WRITE, Site, filled
 
-from ansible_collections.autobot.users.plugins.module_utils.adoption import moving
+from ansible_collections.autobot.users.plugins.module_utils.adoption import renaming
 
 OWN = int(postgresql_binaries().parent.name)
 # What scripts/bootstrap fetches.
@@ -86,7 +86,7 @@ def test_everything_comes_and_all_that_was_changed_since_goes_back(
     assert site.new.sql(PEOPLE, database="autobot_users") == site.old.sql(PEOPLE, **theirs)
     site.old.hang_up()
     here = replace(site.move.source, user="postgres")
-    assert moving.set_aside(here, "people", "kept")
+    assert renaming.set_aside(here, "people", "kept")
     with pytest.raises(AssertionError, match="does not exist"):
         site.write()
 
@@ -96,7 +96,7 @@ def test_everything_comes_and_all_that_was_changed_since_goes_back(
     )
     wanted = site.new.sql(PEOPLE, database="autobot_users")
     site.new.hang_up()
-    assert moving.set_aside(here, "kept", "people")
+    assert renaming.set_aside(here, "kept", "people")
     assert site.move.give_back()["changed"]
     assert site.old.sql(PEOPLE, **theirs) == wanted
     site.write()

@@ -7,7 +7,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.autobot.users.plugins.module_utils.adoption.moving import Move, set_aside
+from ansible_collections.autobot.users.plugins.module_utils.adoption.moving import Move
+from ansible_collections.autobot.users.plugins.module_utils.adoption.renaming import set_aside
 from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import (
     MoveError,
     Server,
@@ -48,7 +49,7 @@ options:
       database: {description: Its name., type: str, required: true}
       user: {description: Its owner., type: str, required: true}
       password: {description: The owner's password., type: str, required: true}
-      tls: {description: How it is verified, as libpq says it., type: str, required: true}
+      tls: {description: "How it is verified, as libpq says it.", type: str, required: true}
       authority: {description: File of the CA that signed its certificate., type: path}
   database:
     description: The database whose place it takes.

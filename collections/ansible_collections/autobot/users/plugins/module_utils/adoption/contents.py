@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .servers import Rows, identifier, literal
+from .servers import Rows, Session, identifier, literal
 
 # Rows of these come and change with the migrations: roles of the system, and what they may do.
 SEEDED = ("public.roles", "public.permissions", "public.role_permissions")
@@ -82,3 +83,22 @@ def differences(wanted: Contents, found: Contents, *, migrated: bool) -> list[st
         elif content["digest"] != found[table]["digest"]:
             said.append(f"{table} has other rows")
     return said + ([] if migrated else [f"{it} is new" for it in found if it not in wanted])
+
+
+def columns_of(session: Session) -> dict[str, list[str]]:
+    return {table: json.loads(listed) for table, listed in session.query(TABLES)}
+
+
+def contents(session: Session) -> Contents:
+    """What a session sees: digests of all tables."""
+    return digests(session.query, columns_of(session))
+
+
+def summary(found: Contents) -> dict[str, Any]:
+    """What of it people are told."""
+    return {
+        "tables": len(found),
+        "rows": sum(it["rows"] for it in found.values()),
+        "users": found["public.users"]["rows"],
+        "digest": found["public.users"]["digest"],
+    }

@@ -10,70 +10,23 @@ What was done is read off the servers: the names of databases, and a note in the
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
-import os
-import re
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .catching_up import UnsuitedError, catch_up, follow_sequences, replay
-from .contents import FENCE, TABLE_NAMES, TABLES, Contents, differences, digests
+from .contents import FENCE, TABLES, Contents, columns_of, contents, differences, digests, summary
+from .copying import carry, transfer
+from .fence import RAISE_FENCE, is_fenced, raise_fence
+from .looking import MADE, OTHER_OWNER, PEOPLE, source_facts, strange_owner
+from .renaming import allow, rename
 from .returning import as_autobot_has_it, shape_differences, unreadable
-from .servers import LOCK_TIMEOUT, MoveError, Server, Session, identifier, literal, words
+from .servers import MoveError, Server, Session, identifier, literal
 
-OLDEST = 14
 # AutoBot's processes, with their pools; the firewall counts with as many.
 CONNECTIONS = 40
-# The copy, one of a rehearsal that is being dropped, and their WAL.
-ROOM = 3
-LOCK_ATTEMPTS = 3
-SCRAM = re.compile(
-    r"SCRAM-SHA-256\$(?P<iterations>\d+):(?P<salt>[^$]+)\$(?P<key>[^:]+):(?P<server>.+)"
-)
-
-# A statement for a partitioned table asks its trigger alone.
-FENCED = TABLE_NAMES.format(kinds="'r', 'p'")
-# It waits for the locks of those who write: when it is done, they have ended.
-RAISE_FENCE = f"""
-BEGIN;
-SET LOCAL lock_timeout = '5s';
-SELECT format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', string_agg(name, ', '))
-FROM ({FENCED}) AS own (name) HAVING count(*) > 0 \\gexec
-CREATE SCHEMA IF NOT EXISTS {FENCE};
-CREATE OR REPLACE FUNCTION {FENCE}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE read_only_sql_transaction USING MESSAGE =
-        'The users are being moved to another server, or were: nobody writes here any more.';
-END $$;
-SELECT format('CREATE OR REPLACE TRIGGER {FENCE} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE '
-    'ON %s EXECUTE FUNCTION {FENCE}.refuse()', name)
-FROM ({FENCED}) AS own (name) \\gexec
-COMMIT;
-"""
-WRITERS = """
-SELECT DISTINCT format('process %s (%s)', pid, concat_ws(', ', usename, client_addr,
-    nullif(application_name, ''), state))
-FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE datname = current_database() AND granted AND pid <> pg_backend_pid()
-    AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock',
-        'ExclusiveLock', 'AccessExclusiveLock')
-ORDER BY 1
-"""
-MADE = "Owner of AutoBot's database of users, made by its move to this server."
-ROLE = """
-SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
-    coalesce(shobj_description(oid, 'pg_authid'), ''), coalesce(rolpassword, '')
-FROM pg_authid WHERE rolname = {name}
-"""
-OTHER_OWNER = "Give the source another owner (ALTER DATABASE … OWNER TO)."
-PEOPLE = "SELECT id, lower(username), lower(email) FROM public.users WHERE deleted_at IS NULL"
 
 
 @dataclass(frozen=True)
@@ -143,13 +96,14 @@ class Move:
         if report := self.report:
             return {"moved": True, "problems": [], "report": report}
         problems = []
-        found: dict[str, Any] = {"moved": False, "here": len(self._own_people())}
+        here = self._own_people()
+        found: dict[str, Any] = {"moved": False, "here": len(here)}
         if self.source.user in self.ours:
             problems.append(
                 f"{self.source.user}, which owns the source, is a role of this site: its password "
                 f"would change. {OTHER_OWNER}"
             )
-        problems += self._of_another()
+        problems += strange_owner(self.target, self.source)
         if self.is_there(self.previous):
             problems.append(
                 f"The database {self.previous} is here already, from an earlier move. Rename it, "
@@ -157,111 +111,16 @@ class Move:
             )
         try:
             with Session(self.source, self.database) as session:
-                found |= self._source(session, problems)
+                found |= source_facts(session, self.where, self.target, here, problems)
         except MoveError as error:
             problems.append(f"The source {self.where} does not let {self.source.user} in: {error}")
         return found | {"problems": problems, "report": {}}
-
-    def _of_another(self) -> list[str]:
-        """Why a role of the owner's name, which is here already, cannot be the owner's."""
-        found = self.target.run("postgres", ROLE.format(name=literal(self.source.user)))
-        if not found:
-            return []
-        ((is_powerful, comment, password),) = found
-        if is_powerful == "t":
-            return [
-                f"{self.source.user}, which owns the source, may do more on this server than use "
-                f"its own databases: AutoBot could, too. {OTHER_OWNER}"
-            ]
-        if comment == MADE or has_password(self.source.user, self.source.password, password):
-            return []
-        return [
-            f"This server has a role {self.source.user} already, with another password than the "
-            "owner of the source, or none: it would change. Give it the same (\\password), drop it "
-            f"if nobody uses it, or: {OTHER_OWNER}"
-        ]
-
-    def _source(self, session: Session, problems: list[str]) -> dict[str, Any]:
-        version, size, role = session.query(
-            "SELECT current_setting('server_version_num')::int / 10000,"
-            " pg_database_size(current_database()), current_user"
-        )[0]
-        own = int(self.target.run("postgres", "SHOW server_version_num")[0][0]) // 10000
-        if int(version) < OLDEST:
-            problems.append(
-                f"The source is PostgreSQL {version}: {OLDEST} and later can be moved. Upgrade it "
-                "first (pg_upgradecluster)."
-            )
-        if int(version) > own:
-            problems.append(
-                f"The source is PostgreSQL {version}, newer than this server, which is {own}: its "
-                f"pg_dump cannot read that. Upgrade this server to {version} or later first "
-                "(pg_upgradecluster, postgresql_source, postgresql_version)."
-            )
-        foreign = session.query(
-            "SELECT format('%s %s of %s', kind, name, pg_get_userbyid(owner)) FROM ("
-            " SELECT 'the database', datname, datdba FROM pg_database"
-            " WHERE datname = current_database()"
-            " UNION ALL SELECT 'the table', relname, relowner"
-            " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
-            " WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema'"
-            ") AS own (kind, name, owner) WHERE NOT pg_has_role(owner, 'MEMBER') ORDER BY 1"
-        )
-        if foreign:
-            listed = ", ".join(it for (it,) in foreign[:5])
-            problems.append(
-                f"{role} cannot fence what is another's: {listed}"
-                f"{' and more' if len(foreign) > 5 else ''}. Let the source be read by their owner."
-            )
-        room = os.statvfs(self.target.run("postgres", "SHOW data_directory")[0][0])
-        free = room.f_bavail * room.f_frsize
-        if free < ROOM * int(size):
-            problems.append(
-                f"The source has {int(size) // 2**20} MiB, and {free // 2**20} MiB are free here. "
-                f"{ROOM * int(size) // 2**20} MiB are needed: make room."
-            )
-        tables = [table for table, _ in session.query(TABLES)]
-        known = {"version": int(version), "bytes": int(size), "tables": len(tables)}
-        if "public.users" not in tables:
-            problems.append(f"{self.where} has no table users: it is no store of AutoBot's.")
-        if "public.users" not in tables or foreign:
-            return known
-        counts = session.query(";\n".join(f"SELECT count(*) FROM ONLY {table}" for table in tables))
-        people = session.query(PEOPLE)
-        problems += self._both(people)
-        revisions = [["none"]]
-        if "public.alembic_version" in tables:
-            revisions = session.query("SELECT version_num FROM public.alembic_version ORDER BY 1")
-        return known | {
-            "rows": sum(int(count) for (count,) in counts),
-            "users": len(people),
-            "revision": ", ".join(it for (it,) in revisions),
-        }
 
     def _own_people(self) -> list[list[str]]:
         """Who is in the target by now; nobody before it has its schema."""
         if not self.target.run(self.name, "SELECT 1 WHERE to_regclass('public.users') NOTNULL"):
             return []
         return self.target.run(self.name, PEOPLE)
-
-    def _both(self, people: list[list[str]]) -> list[str]:
-        """Names and addresses that are one person's in the source and another's here."""
-        ids = {it[0] for it in people}
-        taken = {name for it in people for name in it[1:]}
-        both = sorted(
-            name
-            for it in self._own_people()
-            if it[0] not in ids
-            for name in it[1:]
-            if name in taken
-        )
-        if not both:
-            return []
-        return [
-            f"{', '.join(both[:5])}{' and more' if len(both) > 5 else ''}: here and in the source, "
-            "and perhaps not the same person. Delete or rename those here: the people of the "
-            "source bring their own passwords."
-        ]
 
     # -- copy ------------------------------------------------------------------------------------
 
@@ -294,7 +153,7 @@ class Move:
             wanted = contents(session)
             # Under a fence that is up, nothing changes any more.
             fenced = is_fenced(session)
-            self._transfer(snapshot)
+            transfer(self.source, self.database, snapshot, self.target, self.incoming)
         with Session(self.target, self.incoming) as session:
             session.query(f"DROP SCHEMA IF EXISTS {FENCE} CASCADE")
             found = contents(session)
@@ -304,42 +163,6 @@ class Move:
         note = {"from": self.where, "contents": wanted, "agreed": fenced}
         self.target.run("postgres", self.remember(self.incoming, note))
         return summary(wanted) | {"seconds": round(time.monotonic() - begin, 1)}
-
-    def _transfer(self, snapshot: str) -> None:
-        with tempfile.TemporaryFile("w+") as said:
-            dump = self.source.start(
-                "pg_dump",
-                "--no-password",
-                "--format=custom",
-                "--compress=0",
-                "--no-owner",
-                "--no-privileges",
-                "--no-publications",
-                "--no-subscriptions",
-                "--no-tablespaces",
-                f"--snapshot={snapshot}",
-                f"--lock-wait-timeout={LOCK_TIMEOUT}",
-                f"--dbname={self.source.connection(self.database)}",
-                stdout=subprocess.PIPE,
-                stderr=said,
-            )
-            restore = self.target.start(
-                "pg_restore",
-                "--no-password",
-                "--no-owner",
-                "--no-privileges",
-                f"--role={self.source.user}",
-                "--exit-on-error",
-                f"--dbname={self.target.connection(self.incoming)}",
-                stdin=dump.stdout,
-                stderr=said,
-            )
-            # A dump that nobody reads ends.
-            if dump.stdout is not None:
-                dump.stdout.close()
-            if restore.wait() + abs(dump.wait()):
-                said.seek(0)
-                raise MoveError(f"The copy was refused: {words(said.read())}")
 
     def check(self) -> dict[str, Any]:
         """Whether the copy still has the rows of the source, now that it was migrated."""
@@ -367,7 +190,7 @@ class Move:
         begin = time.time()
         note = self.note(self.incoming)
         with Session(self.source, self.database) as session:
-            self._close(session)
+            raise_fence(self.source, self.database, session)
             session.query(
                 f"ALTER DATABASE {identifier(self.database)} SET default_transaction_read_only = on"
             )
@@ -384,27 +207,6 @@ class Move:
                 catch_up(source, copy, note["contents"], now)
         except (MoveError, UnsuitedError):
             return False
-        return True
-
-    def _close(self, session: Session) -> None:
-        attempts = 1
-        while not self._closed():
-            if attempts == LOCK_ATTEMPTS:
-                writers = ", ".join(it for (it,) in session.query(WRITERS))
-                raise MoveError(
-                    f"The source is being written to by {writers or 'somebody'}, who does not end. "
-                    "Restart that program, and run again."
-                )
-            attempts += 1
-
-    def _closed(self) -> bool:
-        """Whether all who wrote have ended."""
-        try:
-            self.source.run(self.database, RAISE_FENCE)
-        except MoveError as error:
-            if any(it in str(error) for it in ("lock timeout", "deadlock detected")):
-                return False
-            raise
         return True
 
     def lift(self) -> bool:
@@ -570,116 +372,3 @@ class Move:
         """Let databases be connected to that a switch which was killed has left shut."""
         names = (self.name, self.incoming, self.previous)
         return allow(self.target, *names)
-
-
-def carry(here: Session, there: Session, table: str, without_user: str) -> None:
-    """Rows of a table about people, where nothing is yet; what becomes of those of nobody there is
-    said by the beginning of a statement.
-    """
-    one, other = (columns_of(side)[table] for side in (here, there))
-    listed = ", ".join(identifier(it) for it in one if it in other)
-    rows = "pg_temp.carried"
-    there.query(
-        f"BEGIN; CREATE TEMPORARY TABLE carried ON COMMIT DROP AS SELECT {listed} FROM {table} "
-        "WITH NO DATA"
-    )
-    there.load(rows, here.lines(f"COPY (SELECT {listed} FROM {table}) TO STDOUT"))
-    there.query(
-        f"{without_user.format(rows=rows)} WHERE user_id NOT IN (SELECT id FROM public.users);"
-        f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {rows} ON CONFLICT DO NOTHING; COMMIT"
-    )
-
-
-def has_password(user: str, password: str, stored: str) -> bool:
-    """Whether what a server has stored of a user's password is of this one."""
-    if stored.startswith("md5"):
-        digest = hashlib.md5((password + user).encode(), usedforsecurity=False).hexdigest()
-        return stored == f"md5{digest}"
-    parts = SCRAM.fullmatch(stored)
-    if parts is None:
-        return False
-    salt = base64.b64decode(parts["salt"])
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, int(parts["iterations"]))
-    key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    return base64.b64decode(parts["key"]) == key
-
-
-def is_fenced(session: Session) -> bool:
-    return bool(session.query(f"SELECT 1 WHERE to_regnamespace('{FENCE}') NOTNULL"))
-
-
-def columns_of(session: Session) -> dict[str, list[str]]:
-    return {table: json.loads(listed) for table, listed in session.query(TABLES)}
-
-
-def contents(session: Session) -> Contents:
-    """What a session sees: digests of all tables."""
-    return digests(session.query, columns_of(session))
-
-
-def summary(found: Contents) -> dict[str, Any]:
-    """What of it people are told."""
-    return {
-        "tables": len(found),
-        "rows": sum(it["rows"] for it in found.values()),
-        "users": found["public.users"]["rows"],
-        "digest": found["public.users"]["digest"],
-    }
-
-
-def end_sessions(session: Session, database: str) -> None:
-    session.query(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-        f"WHERE datname = {literal(database)} AND pid <> pg_backend_pid()"
-    )
-
-
-def rename(server: Server, names: Mapping[str, str], also: str = "SELECT") -> None:
-    """New names for databases, and another statement, in one transaction while nobody is in."""
-    try:
-        with Session(server, "postgres") as session:
-            for name in names:
-                session.query(f"ALTER DATABASE {identifier(name)} ALLOW_CONNECTIONS false")
-            for name in names:
-                end_sessions(session, name)
-            renames = (
-                f"ALTER DATABASE {identifier(one)} RENAME TO {identifier(other)}"
-                for one, other in names.items()
-            )
-            session.query(";\n".join(["BEGIN", *renames, also, "COMMIT"]))
-    finally:
-        allow(server, *names, *names.values())
-
-
-def allow(server: Server, *names: str) -> bool:
-    """Let databases be connected to that refuse it; whether one did."""
-    listed = ", ".join(map(literal, names))
-    shut = server.run(
-        "postgres",
-        f"SELECT datname FROM pg_database WHERE NOT datallowconn AND datname IN ({listed})",
-    )
-    for (name,) in shut:
-        server.run("postgres", f"ALTER DATABASE {identifier(name)} ALLOW_CONNECTIONS true")
-    return bool(shut)
-
-
-def set_aside(server: Server, database: str, kept: str, *, check: bool = False) -> bool:
-    """Another name for what was moved: who still has the old one is refused; whether it had it.
-
-    `server` is that of the source, asked by its superuser.
-    """
-    listed = f"{literal(database)}, {literal(kept)}"
-    there = {
-        name
-        for (name,) in server.run(
-            "postgres", f"SELECT datname FROM pg_database WHERE datname IN ({listed})"
-        )
-    }
-    if there == {database, kept}:
-        raise MoveError(f"Both {database} and {kept} are there. Rename the older one.")
-    if check or database not in there:
-        if not check:
-            allow(server, kept)
-        return database in there
-    rename(server, {database: kept})
-    return True
