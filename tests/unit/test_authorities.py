@@ -41,7 +41,7 @@ def make(tmp_path: Path) -> Make:
         arguments = {
             "path": str(tmp_path / "ca.crt"),
             "vault": str(tmp_path / "vault.yml"),
-            "keys": ["key", "key_next", "key_previous"],
+            "key": "key",
             "name": "Site CA",
             "permitted": PERMITTED,
             "days": 100,

@@ -271,6 +271,9 @@ def test_the_database_lets_a_backend_in_wherever_it_is(
 
 def rotation(**variables: Any) -> Callable[[str], Any]:
     given: dict[str, Any] = {
+        "site_secrets": yaml.safe_load((ROOT / "playbooks/group_vars/all.yml").read_text())[
+            "site_secrets"
+        ],
         "rotation_phase": "start",
         "rotation_of": ["database_passwords", "signing_keys", "backup_keys"],
         "rotation_elsewhere": "",

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from ansible_collections.autobot.users.plugins.module_utils.files import replace_file
 from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
+from ansible_collections.autobot.users.plugins.plugin_utils.secret_versions import versions_of
 
 DOCUMENTATION = """
 name: site_authority
@@ -35,10 +36,9 @@ options:
     description: The vault file.
     type: path
     required: true
-  keys:
-    description: Names of the keys in the vault; one that is missing or empty is passed over.
-    type: list
-    elements: str
+  key:
+    description: Name of the key in the vault. During a rotation there is another beside it.
+    type: str
     required: true
   name:
     description: Common name of a new certificate. A part of its key's fingerprint is added, so that
@@ -130,8 +130,8 @@ class ActionModule(ControllerAction):
     OPTIONS: ClassVar = {
         "path": {"type": "path", "required": True},
         "vault": {"type": "path", "required": True},
-        # Names of keys.
-        "keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+        # Its name.
+        "key": {"type": "str", "required": True, "no_log": False},
         "name": {"type": "str", "required": True},
         "permitted": {"type": "list", "elements": "str", "required": True},
         "days": {"type": "int", "required": True},
@@ -139,7 +139,7 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"])
-        keys = self._keys(Path(arguments["vault"]), arguments["keys"])
+        keys = self._keys(Path(arguments["vault"]), str(arguments["key"]))
         present = present_certificates(path)
         wanted = [item for item in present if item.public_key() in [k.public_key() for k in keys]]
         known = [item.public_key() for item in wanted]
@@ -155,9 +155,11 @@ class ActionModule(ControllerAction):
             replace_file(path, pem, mode=0o644)
         return {"changed": changed, "certificates": len(wanted)}
 
-    def _keys(self, vault: Path, names: Sequence[str]) -> list[ec.EllipticCurvePrivateKey]:
+    def _keys(self, vault: Path, name: str) -> list[ec.EllipticCurvePrivateKey]:
         values = yaml.safe_load(self._loader.get_text_file_contents(str(vault)))
-        pems = [str(values[name]) for name in map(str, names) if values.get(name)]
+        versions = versions_of(name)
+        names = (versions.name, versions.next, versions.previous)
+        pems = [str(values[name]) for name in names if values.get(name)]
         try:
             keys = [serialization.load_pem_private_key(pem.encode(), None) for pem in pems]
         except (ValueError, TypeError):

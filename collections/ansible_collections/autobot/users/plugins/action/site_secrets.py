@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import yaml
 from ansible.errors import AnsibleActionFail
@@ -17,6 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
 from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
+from ansible_collections.autobot.users.plugins.plugin_utils.secret_versions import (
+    BESIDE,
+    SecretVersions,
+    versions_of,
+)
 
 DOCUMENTATION = """
 name: site_secrets
@@ -25,10 +30,10 @@ description:
   - Adds to the vault file what it lacks; a value that is there is changed by a rotation only.
   - The file is replaced as a whole, with mode 0600; a run that is killed leaves the old one.
   - Runs on the controller. Results and diffs name the secrets and never show a value.
-  - "During a rotation a secret C(x) has company: C(x_next), which is known before it is used, and
-    C(x_previous), which is known after that. An empty one counts as none: a run that has loaded the
-    file before sees that it is gone. C(x_previous_since) says when nobody used the previous one any
-    more, in seconds since 1970."
+  - "During a rotation a secret C(x) has others beside it: C(x_next), which is known before it is
+    used, and C(x_previous), which is known after that. An empty one counts as none: a run that has
+    loaded the file before sees that it is gone. C(x_previous_since) says when nobody used the
+    previous one any more, in seconds since 1970."
 options:
   path:
     description: The vault file, a flat mapping of variable names to values.
@@ -114,27 +119,15 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
 Values = dict[str, str]
 
 
-class _Company(NamedTuple):
-    """What a secret is called, and what is beside it during a rotation."""
-
-    name: str
-    next: str
-    previous: str
-    since: str
-
-
-def _companies(rotate: Mapping[str, Any]) -> list[_Company]:
-    return [
-        _Company(name, f"{name}_next", f"{name}_previous", f"{name}_previous_since")
-        for name in rotate
-    ]
+def _rotated(rotate: Mapping[str, Any]) -> list[SecretVersions]:
+    return [versions_of(name) for name in rotate]
 
 
 def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
-def _refuse_while_needed(values: Values, each: _Company, terms: Mapping[str, Any]) -> None:
+def _refuse_while_needed(values: Values, each: SecretVersions, terms: Mapping[str, Any]) -> None:
     since = float(values[each.since])
     until = since + float(terms["hours"]) * 3600
     if time.time() < until:
@@ -150,7 +143,7 @@ def _refuse_while_needed(values: Values, each: _Company, terms: Mapping[str, Any
 def next_stage(values: Values, rotate: Mapping[str, Any]) -> Values:
     """Each secret with its next one. Raises AnsibleActionFail while a previous one is needed."""
     result = dict(values)
-    for each in _companies(rotate):
+    for each in _rotated(rotate):
         if values.get(each.previous):
             if not values.get(each.since):
                 continue  # a rotation that was interrupted after its promotion goes on
@@ -164,7 +157,7 @@ def next_stage(values: Values, rotate: Mapping[str, Any]) -> Values:
 def promote(values: Values, rotate: Mapping[str, Any]) -> Values:
     """The next ones in their places."""
     result = dict(values)
-    for each in _companies(rotate):
+    for each in _rotated(rotate):
         if values.get(each.next):
             result |= {
                 each.previous: values[each.name],
@@ -176,7 +169,7 @@ def promote(values: Values, rotate: Mapping[str, Any]) -> Values:
 
 def forget(values: Values, rotate: Mapping[str, Any]) -> Values:
     """Without the previous ones."""
-    gone = [name for each in _companies(rotate) for name in (each.previous, each.since)]
+    gone = [name for each in _rotated(rotate) for name in (each.previous, each.since)]
     return values | {name: "" for name in gone if values.get(name)}
 
 
@@ -184,19 +177,18 @@ def settle(values: Values, rotate: Mapping[str, Any]) -> Values:
     """With the time from which on the previous ones were used no more; without what is empty."""
     now = str(int(time.time()))
     result = dict(values)
-    for each in _companies(rotate):
+    for each in _rotated(rotate):
         if values.get(each.previous):
             result[each.since] = result.get(each.since) or now
     # What an operator has put into the file besides is theirs, also when it is empty.
-    company = ("_next", "_previous", "_previous_since")
-    return {name: value for name, value in result.items() if value or not name.endswith(company)}
+    return {name: value for name, value in result.items() if value or not name.endswith(BESIDE)}
 
 
 def finish(values: Values, rotate: Mapping[str, Any], *, now: bool) -> Values:
     """Without the previous ones. Raises AnsibleActionFail while one is needed, unless told `now`,
     and where a rotation has not come to its end.
     """
-    for each in _companies(rotate):
+    for each in _rotated(rotate):
         if values.get(each.next) or (values.get(each.previous) and not values.get(each.since)):
             raise AnsibleActionFail(
                 f"The rotation of {each.name} was interrupted. Nothing was changed. Complete it "
