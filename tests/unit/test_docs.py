@@ -351,3 +351,13 @@ def test_what_is_typed_at_a_take_over_is_typed_in_the_lab() -> None:
             in_the_lab.add(written.format_map(constants))
         in_the_lab |= {constants[name] for name in re.findall(r"\btyped\(([A-Z]+)\)", source)}
     assert documented == in_the_lab
+
+
+def test_parts_of_playbooks_are_shared_and_no_document_runs_one() -> None:
+    parts = {path.name for path in ROOT.glob("playbooks/parts/*.yml")}
+    playbooks = [ROOT / "site.yml", *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/parts/*")]
+    texts = [path.read_text() for path in playbooks if path.is_file()]
+    imported = {name for text in texts for name in re.findall(r"import_playbook: (\S+)", text)}
+    assert parts
+    assert parts <= {name.rpartition("/")[2] for name in imported}
+    assert [it for it in each(commands) if re.search("playbooks/parts/.", it[1])] == []
