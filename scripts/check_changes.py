@@ -55,7 +55,7 @@ class Rule(NamedTuple):
 
 
 # Their tests run in a lab, or where it is quiet.
-QUIET = ("e2e", "infra", "last", "lived_in", "perf", "recovery", "releases", "single")
+QUIET = ("e2e", "infra", "lab", "last", "lived_in", "perf", "recovery", "releases", "single")
 RULES = (
     Rule(
         ("*.py", "pyproject.toml"),
@@ -98,7 +98,7 @@ RULES = (
     ),
     Rule(("*.md", "docs/*"), tests=("tests/unit/test_docs.py", KNOWING)),
     Rule(("tests/unit/*", "tests/integration/*", "tests/api/*"), tests=(KNOWING,)),
-    Rule(("tests/conftest.py", "tests/support/*"), tests=(UNIT, *SERVED)),
+    Rule(("tests/*.py", "tests/support/*"), tests=(UNIT, *SERVED)),
     Rule(("Makefile", "pyproject.toml", "ansible.cfg", ".*"), tests=(UNIT,)),
     Rule(("requirements/*", "LICENSE")),
     Rule(tuple(f"tests/{name}/*" for name in QUIET)),

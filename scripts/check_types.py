@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Judge the types of all Python here with mypy, in several runs.
 
-Names of modules clash: there are several conftest.py, and programs of roles and helpers of tests
-are modules of their own. What is tracked and in no run is a fault too.
+Programs of roles and of hosts are modules of their own. What is tracked and in no run is a fault,
+too.
 """
 
 from __future__ import annotations
@@ -14,39 +14,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORT = ("service", "tests/support")
-LAB = (
-    *SUPPORT,
-    *(f"tests/{name}" for name in ("e2e", "infra", "lived_in", "recovery", "releases", "single")),
-)
 # Where the modules of each run are found, and its files, as git and fnmatch understand them.
 RUNS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("service",), ("service/*", "migrations/*", "scripts/*", "docs/*")),
     (("service", "collections"), ("collections/*",)),
     (("hosts",), ("hosts/*",)),
     (("service",), ("roles/*",)),
-    (
-        (*SUPPORT, "hosts", "collections"),
-        ("tests/conftest.py", "tests/support/*"),
-    ),
-    (
-        (*SUPPORT, "hosts", "collections"),
-        ("tests/integration/*",),
-    ),
-    ((*SUPPORT, "tests/perf"), ("tests/perf/*",)),
-    (LAB, ("tests/infra/*",)),
-    (LAB, ("tests/e2e/*",)),
-    (LAB, ("tests/recovery/*",)),
-    (LAB, ("tests/releases/*",)),
-    (LAB, ("tests/last/*",)),
-    (LAB, ("tests/lived_in/*",)),
-    (LAB, ("tests/single/*",)),
+    ((".", "collections", "hosts", "service"), ("tests/*",)),
     (("molecule/lived_in/files",), ("molecule/*",)),
-    (
-        (*SUPPORT, "hosts", "collections", "tests/perf"),
-        ("tests/unit/*",),
-    ),
-    ((*SUPPORT, "hosts"), ("tests/api/*",)),
 )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from ansible.plugins.loader import init_plugin_loader
-from budgets import FULL
-from database_server import PostgresServer, ProvisionedDatabase
 from hypothesis import settings
 
+from tests.support.budgets import FULL
+from tests.support.database_server import PostgresServer, ProvisionedDatabase
 from user_management.population import Population
 
 # The collection autobot.users is imported as Ansible imports it; ansible.cfg says where it is.

@@ -8,7 +8,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import (
+from sqlalchemy import Engine, event
+
+import user_management.database
+from tests.support.applications import (
     Backend,
     Databases,
     Door,
@@ -22,10 +25,7 @@ from applications import (
     running,
     running_backend,
 )
-from database_server import ProvisionedDatabase
-from sqlalchemy import Engine, event
-
-import user_management.database
+from tests.support.database_server import ProvisionedDatabase
 from user_management.population import Population
 from user_management.security.hashing import PasswordHasher
 from user_management.services import limits

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applications import Databases, Site
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
+from tests.support.applications import Databases, Site
 from user_management.population import Population
 from user_management.schemas.users import UserCreate
 from user_management.services import OPERATOR, AdministratorService, RequestContext

@@ -2,8 +2,8 @@
 
 import httpx2
 import pytest
-from applications import Site
 
+from tests.support.applications import Site
 from user_management.population import Population
 
 

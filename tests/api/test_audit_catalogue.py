@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Databases, Site
 from typer.testing import CliRunner
 
 from slm_server.cli import app
+from tests.support.applications import Databases, Site
 from user_management.models import AuditAction, AuditResourceType
 from user_management.population import Population
 

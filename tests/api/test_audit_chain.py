@@ -10,13 +10,13 @@ from typing import Any
 
 import asyncpg as driver
 import pytest
-from applications import Databases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tests.support.applications import Databases
 from user_management.database import Database
 from user_management.models import AuditLog
 from user_management.population import Population

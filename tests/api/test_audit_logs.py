@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
-from database_server import ProvisionedDatabase
 from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 from typer.testing import CliRunner, Result
 
 from slm_server.audit_export import export
 from slm_server.cli import app
+from tests.support.applications import Databases, RunSite, Site
+from tests.support.database_server import ProvisionedDatabase
 from user_management.population import Population
 from user_management.schemas.audit import actions_of, category_of
 from user_management.services.audit_chain import seal

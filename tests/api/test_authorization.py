@@ -7,11 +7,11 @@ import uuid
 from pathlib import Path
 
 import pytest
-from applications import Databases, Site
 from fastapi import APIRouter
 
 from slm_server.app import create_app
 from slm_server.describe.matrix import HOLDERS, Row, contexts, rows
+from tests.support.applications import Databases, Site
 from user_management.permissions import SYSTEM_ROLES
 from user_management.population import Population
 from user_management_web.rbac import LEAVING, LOGGED_IN, ONE_TIME, PUBLIC, access_of

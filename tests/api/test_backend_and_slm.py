@@ -7,8 +7,8 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Backend, Databases, RunBackend, Site
 
+from tests.support.applications import Backend, Databases, RunBackend, Site
 from user_management.population import Population
 from user_management.services.audit_chain import anchor, read_head, seal
 from user_management.services.audit_verification import Verification, verify

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Backend, Site
-from database_server import ProvisionedDatabase
 
+from tests.support.applications import Backend, Site
+from tests.support.database_server import ProvisionedDatabase
 from user_management.population import Population
 
 AUTOBOT = Population.AUTOBOT

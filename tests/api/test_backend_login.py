@@ -10,9 +10,9 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Backend, Databases, RunBackend, Site
 from jose import jwt
 
+from tests.support.applications import Backend, Databases, RunBackend, Site
 from user_management.population import Population
 
 AUTOBOT = Population.AUTOBOT

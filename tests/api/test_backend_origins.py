@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Backend, Databases, RunBackend, Site
 
+from tests.support.applications import Backend, Databases, RunBackend, Site
 from user_management.population import Population
 
 AUTOBOT = Population.AUTOBOT

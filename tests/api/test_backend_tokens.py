@@ -5,9 +5,9 @@ import uuid
 from typing import Any
 
 import pytest
-from applications import Backend, Databases, Door, RunBackend, Site
 from jose import jwt
 
+from tests.support.applications import Backend, Databases, Door, RunBackend, Site
 from user_management.population import Population
 
 AUTOBOT = Population.AUTOBOT

@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Backend, Databases, RunSite, Site
 
 from autobot_backend.app import create_app as create_backend
 from slm_server.app import create_app
+from tests.support.applications import Backend, Databases, RunSite, Site
 from user_management.population import Population
 from user_management.schemas.fields import USERNAME_LENGTH
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from applications import Databases
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app, doctor
 from slm_server.cli.checks import ok
+from tests.support.applications import Databases
 from user_management.population import Population
 
 

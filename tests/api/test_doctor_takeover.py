@@ -10,11 +10,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from applications import Databases, Site
-from database_server import PostgresServer
 from typer.testing import CliRunner
 
 from slm_server.cli import app
+from tests.support.applications import Databases, Site
+from tests.support.database_server import PostgresServer
 from user_management.population import Population
 
 CLEAN = {

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import httpx2
 import pytest
-from applications import ProxiedDatabase, RunBackend, RunDoor, RunSite, Site
 from sqlalchemy import event
 from sqlalchemy.pool import Pool, QueuePool
 
+from tests.support.applications import ProxiedDatabase, RunBackend, RunDoor, RunSite, Site
 from user_management.database import CIRCUIT_SECONDS, EXPECTED_REVISION, READERS, Database
 from user_management.population import Population
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from applications import Backend, Databases, Door, RunBackend, RunDoor, RunSite, Site
 from jose import jwt
 
+from tests.support.applications import Backend, Databases, Door, RunBackend, RunDoor, RunSite, Site
 from user_management.database import Database
 from user_management.population import Population
 from user_management_web import gateway

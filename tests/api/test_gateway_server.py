@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applications import Databases, RunSite, Site
-from gateway_site import HEARTBEAT, MACHINE, SECRET, STRANGER, GatewaySite, gateway_site
 from jose import jwt
 
 from autobot_metrics.gateway_requests import Outcome, outcome_of
 from slm_server.gateway import PASSES
+from tests.support.applications import Databases, RunSite, Site
+from tests.support.gateway_site import (
+    HEARTBEAT,
+    MACHINE,
+    SECRET,
+    STRANGER,
+    GatewaySite,
+    gateway_site,
+)
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
 from user_management_web import relay

@@ -12,10 +12,10 @@ from uuid import UUID
 import asyncpg
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
-from database_server import ProvisionedDatabase
 
 from slm_server.background import audit_sealer
+from tests.support.applications import Databases, RunSite, Site
+from tests.support.database_server import ProvisionedDatabase
 from user_management.population import Population
 from user_management.services.locks import Lock, hold
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applications import Databases, Site
-from database_server import ProvisionedDatabase
 from sqlalchemy import update
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
+from tests.support.applications import Databases, Site
+from tests.support.database_server import ProvisionedDatabase
 from user_management.models import RateLimit
 from user_management.population import Population
 from user_management.services import HousekeepingService, housekeeping

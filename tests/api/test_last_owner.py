@@ -7,10 +7,10 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Databases, Site
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
+from tests.support.applications import Databases, Site
 from user_management.population import Population
 
 AUTOBOT = Population.AUTOBOT

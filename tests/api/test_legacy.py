@@ -4,8 +4,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
 
+from tests.support.applications import Databases, RunSite, Site
 from user_management.permissions import Permission
 from user_management.population import Population
 

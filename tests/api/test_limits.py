@@ -9,9 +9,9 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Databases, Door, RunDoor, RunSite, Site
-from database_server import ProvisionedDatabase
 
+from tests.support.applications import Databases, Door, RunDoor, RunSite, Site
+from tests.support.database_server import ProvisionedDatabase
 from user_management.population import Population
 from user_management.security.devices import DEVICE_BYTES, new_device
 from user_management.security.seals import Seals

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from applications import Site
 from sqlalchemy import text
 
+from tests.support.applications import Site
 from user_management.population import Population
 
 AUTOBOT = Population.AUTOBOT

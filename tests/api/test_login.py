@@ -10,8 +10,8 @@ import asyncpg
 import bcrypt
 import httpx2
 import pytest
-from applications import Databases, Door, RunDoor, RunSite, Site
 
+from tests.support.applications import Databases, Door, RunDoor, RunSite, Site
 from user_management.permissions import Permission
 from user_management.population import Population
 

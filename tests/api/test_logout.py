@@ -9,8 +9,8 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Backend, Databases, Door, RunDoor, Site
 
+from tests.support.applications import Backend, Databases, Door, RunDoor, Site
 from user_management.population import Population
 from user_management.security.refresh_tokens import RefreshTokenKeys
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Databases, Door, Site
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
+from tests.support.applications import Databases, Door, Site
 from user_management.population import Population
 from user_management.transfer.target_database import NewUser, TargetDatabase
 

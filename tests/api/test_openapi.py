@@ -12,15 +12,15 @@ from typing import Any
 import httpx2
 import jsonschema
 import pytest
-from applications import Backend, Site
-from budgets import budget
 from fastapi import FastAPI
-from web_server import served
 
 from autobot_backend.app import create_app as create_backend
 from autobot_backend.examples import EXAMPLES as BACKEND_EXAMPLES
 from slm_server.app import create_app
 from slm_server.examples import EXAMPLES as SLM_EXAMPLES
+from tests.support.applications import Backend, Site
+from tests.support.budgets import budget
+from tests.support.web_server import served
 from user_management.population import Population
 from user_management_web.problems import MEDIA_TYPE, PROBLEMS
 

@@ -10,8 +10,8 @@ from typing import Any
 import bcrypt
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
 
+from tests.support.applications import Databases, RunSite, Site
 from user_management.database import Database
 from user_management.errors import InvalidCredentials, NotAuthenticated
 from user_management.population import Population

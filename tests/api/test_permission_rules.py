@@ -12,12 +12,12 @@ from itertools import product
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from applications import Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tests.support.applications import Site
 from user_management.errors import DomainError
 from user_management.models import User, UserRole
 from user_management.permissions import ALL_PERMISSIONS, Permission

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Site
 from fastapi import APIRouter
 
+from tests.support.applications import Site
 from user_management.errors import DomainError
 from user_management.population import Population
 from user_management_web.logs import configure_logging

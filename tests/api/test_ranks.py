@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Site
 
+from tests.support.applications import Site
 from user_management.autobot_roles import RANKED, AutobotRole
 from user_management.population import Population
 

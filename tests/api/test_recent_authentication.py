@@ -6,11 +6,11 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Site
 from fastapi.routing import APIRoute
 
 from slm_server.app import create_app
 from slm_server.describe.matrix import contexts
+from tests.support.applications import Site
 from user_management.population import Population
 from user_management.services import UserService
 from user_management_web.rbac import asks_for_recent_authentication

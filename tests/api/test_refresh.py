@@ -8,9 +8,9 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
-from budgets import budget
 
+from tests.support.applications import Databases, RunSite, Site
+from tests.support.budgets import budget
 from user_management.population import Population
 
 PATHS = ["/api/slm-auth/refresh", "/api/auth/refresh"]

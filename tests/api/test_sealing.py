@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from applications import Databases, RunSite, Site
-from database_server import ProvisionedDatabase
 from sqlalchemy.ext.asyncio import AsyncSession
 from typer.testing import CliRunner, Result
 
 from slm_server.background import audit_sealer, periodic
 from slm_server.cli import app
+from tests.support.applications import Databases, RunSite, Site
+from tests.support.database_server import ProvisionedDatabase
 from user_management.errors import DatabaseUnavailable
 from user_management.population import Population
 from user_management.services import audit_chain

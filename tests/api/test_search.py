@@ -4,10 +4,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Site
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.applications import Site
 from user_management.population import Population
 from user_management.services import user_search
 from user_management.services.user_orders import UserSort

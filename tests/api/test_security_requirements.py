@@ -16,9 +16,9 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from applications import Site
 
 from slm_server.app import create_app
+from tests.support.applications import Site
 from user_management.population import Population
 from user_management_web.logs import configure_logging
 

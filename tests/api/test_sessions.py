@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
 
+from tests.support.applications import Databases, RunSite, Site
 from user_management.permissions import Permission
 from user_management.population import Population
 

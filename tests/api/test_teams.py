@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Site
 
+from tests.support.applications import Site
 from user_management.population import Population
 
 PATH = "/api/autobot-teams"

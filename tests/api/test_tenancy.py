@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Databases, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from tests.support.applications import Databases, Site
 from user_management.database import _Session
 from user_management.population import Population
 from user_management.tenancy import restrict

@@ -21,8 +21,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from applications import Databases, Door, RunDoor, RunSite, Site
-from budgets import budget
+
+from tests.support.applications import Databases, Door, RunDoor, RunSite, Site
+from tests.support.budgets import budget
 
 TRIES = budget(small=40, full=200)
 WARM_UP = 10

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from tests.support.applications import Databases, RunSite, Site
 from user_management.population import Population
 
 

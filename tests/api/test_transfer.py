@@ -16,13 +16,13 @@ from uuid import UUID
 import asyncpg
 import bcrypt
 import pytest
-from applications import Databases, Site
-from database_server import ProvisionedDatabase
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app
 from slm_server.cli.transfer import INCOMPLETE, SHOWN
+from tests.support.applications import Databases, Site
+from tests.support.database_server import ProvisionedDatabase
 from user_management.database import Database
 from user_management.population import Population
 from user_management.transfer import importer

@@ -17,14 +17,14 @@ from typing import Any
 import asyncpg
 import httpx2
 import pytest
-from applications import Databases, RunSite, Site
-from database_server import ProvisionedDatabase
 from typer.testing import CliRunner
-from web_server import served
 
 from slm_server.api.transfer import FILES
 from slm_server.cli import app as command
 from slm_server.imports import process
+from tests.support.applications import Databases, RunSite, Site
+from tests.support.database_server import ProvisionedDatabase
+from tests.support.web_server import served
 from user_management.permissions import Permission
 from user_management.population import Population
 from user_management.services.user_search import UserFilter

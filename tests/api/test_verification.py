@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import httpx2
 import pytest
-from applications import Backend, Databases, RunBackend, Site
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from fastapi import FastAPI
 
+from tests.support.applications import Backend, Databases, RunBackend, Site
 from user_management.errors import ConfigurationError
 from user_management.permissions import Permission
 from user_management.population import Population

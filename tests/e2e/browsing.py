@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from lab import ROOT
-from people import Account, Population
-from watch import Watch, clicks
+from tests.e2e.watch import Watch, clicks
+from tests.lab.people import Account, Population
+from tests.lab.site import ROOT
 
 TABS: dict[Population, str] = {"slm": "SLM Administrators", "autobot": "AutoBot Users"}
 HEADINGS: dict[Population, str] = {

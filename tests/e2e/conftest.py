@@ -16,9 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
-from browsing import AXE, Desk, NewDesk
-from lab import Site
-from lab_fixtures import (
+from tests.e2e.browsing import AXE, Desk, NewDesk
+from tests.e2e.watch import Watch
+from tests.lab.fixtures import (
     administrator,
     api,
     close_connections,
@@ -27,8 +27,8 @@ from lab_fixtures import (
     refuse_to_judge_less,
     site,
 )
-from people import People
-from watch import Watch
+from tests.lab.people import People
+from tests.lab.site import Site
 
 __all__ = ["administrator", "api", "close_connections", "figure", "people", "site"]
 

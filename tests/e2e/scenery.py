@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Route
 
-from browsing import Desk
-from people import Account
-from screens import Cast
+from tests.e2e.browsing import Desk
+from tests.e2e.screens import Cast
+from tests.lab.people import Account
 
 NOW = "2026-11-25T10:00:00Z"
 PERMISSIONS = ["users:read"]

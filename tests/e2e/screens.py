@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from playwright.sync_api import expect
 
-from browsing import Desk
-from people import Account
+from tests.e2e.browsing import Desk
+from tests.lab.people import Account
 
 USERS = "/settings/admin/users/autobot"
 TEAMS = "/settings/admin/teams"

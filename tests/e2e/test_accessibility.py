@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import expect
 
-from browsing import Desk, NewDesk
-from people import People
-from screens import SCREENS, Cast
+from tests.e2e.browsing import Desk, NewDesk
+from tests.e2e.screens import SCREENS, Cast
+from tests.lab.people import People
 
 # WCAG's reflow: 320 CSS pixels.
 LOOKS = pytest.mark.parametrize(

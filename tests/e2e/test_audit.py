@@ -6,8 +6,8 @@ import json
 
 from playwright.sync_api import expect
 
-from browsing import HEADINGS, Desk
-from people import People
+from tests.e2e.browsing import HEADINGS, Desk
+from tests.lab.people import People
 
 AUDIT = "/settings/admin/audit"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from browsing import Desk, NewDesk
-from people import Account, People, Population
+from tests.e2e.browsing import Desk, NewDesk
+from tests.lab.people import Account, People, Population
 
 BOTH = pytest.mark.parametrize("population", ["slm", "autobot"])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from browsing import Desk
-from people import Account, People, Population
-from screens import USERS
+from tests.e2e.browsing import Desk
+from tests.e2e.screens import USERS
+from tests.lab.people import Account, People, Population
 
 BOTH = pytest.mark.parametrize("population", ["slm", "autobot"])
 

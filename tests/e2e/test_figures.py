@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 from playwright.sync_api import Response, expect
 
-from browsing import HEADINGS, TABS, Desk, NewDesk
-from lab import ROOT, Figure, on
-from people import People
+from tests.e2e.browsing import HEADINGS, TABS, Desk, NewDesk
+from tests.lab.people import People
+from tests.lab.site import ROOT, Figure, on
 
 pytestmark = pytest.mark.alone
 

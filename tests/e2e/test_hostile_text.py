@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from browsing import Desk
-from lab import unique
-from people import Account, People
-from screens import ORGANIZATIONS, TEAMS, USERS
+from tests.e2e.browsing import Desk
+from tests.e2e.screens import ORGANIZATIONS, TEAMS, USERS
+from tests.lab.people import Account, People
+from tests.lab.site import unique
 
 
 def hostile(mark: str) -> str:

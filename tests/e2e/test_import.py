@@ -10,9 +10,9 @@ import bcrypt
 import pytest
 from playwright.sync_api import expect
 
-from browsing import HEADINGS, Desk
-from lab import unique
-from people import PASSWORD, Account, People, Population
+from tests.e2e.browsing import HEADINGS, Desk
+from tests.lab.people import PASSWORD, Account, People, Population
+from tests.lab.site import unique
 
 BOTH = pytest.mark.parametrize("population", ["slm", "autobot"])
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, expect
 
-from browsing import Desk
-from lab import unique
-from people import People
+from tests.e2e.browsing import Desk
+from tests.lab.people import People
+from tests.lab.site import unique
 
 # Whether the focus can be seen: an outline that has a width and a colour.
 HAS_OUTLINE = """(element) => {

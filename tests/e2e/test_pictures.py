@@ -10,10 +10,9 @@ import pytest
 from PIL import Image, ImageChops
 from playwright.sync_api import expect
 
-from browsing import Desk, NewDesk
-from lab import ROOT
-from scenery import CAST, NOW, READER, Scenery
-from screens import (
+from tests.e2e.browsing import Desk, NewDesk
+from tests.e2e.scenery import CAST, NOW, READER, Scenery
+from tests.e2e.screens import (
     SCREENS,
     USERS,
     Cast,
@@ -24,6 +23,7 @@ from screens import (
     team,
     teams,
 )
+from tests.lab.site import ROOT
 
 PICTURES = ROOT / "docs/pictures"
 # Of the pixels, how many may be clearly different: another version of the browser or of a font.

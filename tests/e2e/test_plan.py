@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from browsing import Desk
-from lab import unique
-from people import PASSWORD, People
+from tests.e2e.browsing import Desk
+from tests.lab.people import PASSWORD, People
+from tests.lab.site import unique
 
 
 def test_the_plans_way_through_the_user_management(desk: Desk, people: People) -> None:

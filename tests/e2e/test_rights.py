@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from browsing import NOUNS, Desk
-from lab import unique
-from people import PASSWORD, People, Population
+from tests.e2e.browsing import NOUNS, Desk
+from tests.lab.people import PASSWORD, People, Population
+from tests.lab.site import unique
 
 BOTH = pytest.mark.parametrize("population", ["slm", "autobot"])
 

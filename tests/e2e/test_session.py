@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import pytest
 from playwright.sync_api import expect
 
-from browsing import HEADINGS, Desk
-from people import PASSWORD, People
+from tests.e2e.browsing import HEADINGS, Desk
+from tests.lab.people import PASSWORD, People
 
 START = "/settings/admin/users"
 

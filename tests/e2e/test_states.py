@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from playwright.sync_api import expect
 
-from browsing import HEADINGS, TABS, Desk
-from lab import must, unique
-from people import People
+from tests.e2e.browsing import HEADINGS, TABS, Desk
+from tests.lab.people import People
+from tests.lab.site import must, unique
 
 START = "/settings/admin/users"
 

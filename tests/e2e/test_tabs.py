@@ -7,9 +7,9 @@ import time
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from browsing import ACCESS_COOKIE, HEADINGS, TABS, Desk
-from lab import Figure
-from people import People
+from tests.e2e.browsing import ACCESS_COOKIE, HEADINGS, TABS, Desk
+from tests.lab.people import People
+from tests.lab.site import Figure
 
 REFRESH = "/api/slm-auth/browser/refresh"
 # Clicks a link at a moment of the clock, in milliseconds, so that several tabs do at once.

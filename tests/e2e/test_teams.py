@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from browsing import Desk
-from lab import unique
-from people import People
-from screens import ORGANIZATIONS, TEAMS
+from tests.e2e.browsing import Desk
+from tests.e2e.screens import ORGANIZATIONS, TEAMS
+from tests.lab.people import People
+from tests.lab.site import unique
 
 
 def team_called(people: People, name: str) -> dict[str, object]:

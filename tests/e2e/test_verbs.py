@@ -9,9 +9,9 @@ import json
 import pytest
 from playwright.sync_api import Download, expect
 
-from browsing import NOUNS, Desk
-from lab import unique
-from people import Account, People, Population
+from tests.e2e.browsing import NOUNS, Desk
+from tests.lab.people import Account, People, Population
+from tests.lab.site import unique
 
 BOTH = pytest.mark.parametrize("population", ["slm", "autobot"])
 NEW_PASSWORD = "granite-lantern-12-otter"

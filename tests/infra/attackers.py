@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab import HOSTS, MULTIPLEX, SSH_CONFIG, wait_until
+from tests.lab.site import HOSTS, MULTIPLEX, SSH_CONFIG, wait_until
 
 # Both open their connections at once and each anew when it ends. They print how many they hold.
 HOLD = """

@@ -8,8 +8,7 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from lab import CONTROL_SOCKETS, HOSTS, SSH_CONFIG
-from lab_fixtures import (
+from tests.lab.fixtures import (
     administrator,
     api,
     close_connections,
@@ -18,6 +17,7 @@ from lab_fixtures import (
     refuse_to_judge_less,
     site,
 )
+from tests.lab.site import CONTROL_SOCKETS, HOSTS, SSH_CONFIG
 
 __all__ = ["administrator", "api", "close_connections", "figure", "people", "site"]
 

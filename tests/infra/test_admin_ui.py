@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from lab import ROOT, STATE, Site, must, on
+from tests.lab.site import ROOT, STATE, Site, must, on
 
 SERVER = "/opt/autobot-users/slm-server"
 PAGES = f"{SERVER}/current/admin_ui"

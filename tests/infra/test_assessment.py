@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import json
 
-from lab import HOSTS, STATE, Site, ansible, files, must, superuser
-from test_failures import assert_failed_untouched
+from tests.lab.site import (
+    HOSTS,
+    STATE,
+    Site,
+    ansible,
+    assert_failed_untouched,
+    files,
+    must,
+    superuser,
+)
 
 
 def test_an_assessment_changes_no_file_and_a_site_of_ours_is_silent(site: Site) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 
-from lab import (
+from tests.lab.site import (
     HOSTS,
     Administrator,
     Figure,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lab import must, on, superuser, unique
+from tests.lab.site import must, on, superuser, unique
 
 
 def test_doctor_finds_nothing_to_mend() -> None:

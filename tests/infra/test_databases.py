@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import Result, Site, connect, must, superuser
+from tests.lab.site import Result, Site, connect, must, superuser
 
 DATABASES = {"slm": "slm_users", "redis": "autobot_users"}
 CA = "/etc/autobot-users/tls/ca.crt"

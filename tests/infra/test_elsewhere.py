@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
-from lab import ELSEWHERE, ROOT, STATE, Result, Site, connect, must
+from tests.lab.site import ELSEWHERE, ROOT, STATE, Result, Site, connect, must
 
 ARCHIVE = STATE / "elsewhere" / f"{ELSEWHERE}.tar"
 INVENTORY = yaml.safe_load((ROOT / f"inventory/lab/{ELSEWHERE}.yml").read_text())

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from attackers import SLOW_CLIENTS, STARTUPS, attacker
-from lab import Administrator, Figure, Site, must, on, superuser
-from people import People
+from tests.infra.attackers import SLOW_CLIENTS, STARTUPS, attacker
+from tests.lab.people import People
+from tests.lab.site import Administrator, Figure, Site, must, on, superuser
 
 # An attack takes all that the machine has.
 pytestmark = pytest.mark.alone

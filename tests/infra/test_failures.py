@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from lab import STATE, Run, Site, ansible, host_down, must, on, wait_until
+from tests.lab.site import (
+    STATE,
+    Site,
+    ansible,
+    assert_failed_untouched,
+    host_down,
+    must,
+    on,
+    wait_until,
+)
 
 RELEASES = "/opt/autobot-users/slm-server/releases"
 CURRENT = "/opt/autobot-users/slm-server/current"
@@ -19,14 +28,6 @@ DEPLOY = (
     *("playbooks/preflight.yml", "playbooks/controller.yml"),
     *("playbooks/parts/unpack.yml", "playbooks/parts/services.yml"),
 )
-
-
-def assert_failed_untouched(run: Run, *message: str) -> None:
-    """The run failed, said why, and changed nothing."""
-    assert run.status not in {0, 75}, run.tail()
-    for part in message:
-        assert part in run.output, run.tail()
-    assert set(run.changed.values()) == {0}, run.tail()
 
 
 def serves(site: Site) -> bool:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab import HOSTS, must, on
+from tests.lab.site import HOSTS, must, on
 
 BEFORE = "/var/lib/autobot-before"
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab import HOSTS, POSTGRES_PROBE, Site, inside, must, probe
+from tests.lab.site import HOSTS, POSTGRES_PROBE, Site, inside, must, probe
 
 # An address that is none of the site's, and ports that somebody may expect to answer.
 OUTSIDE = "10.99.0.5"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import yaml
-from role_files import ROOT, render
 
-from lab import must
+from tests.lab.site import must
+from tests.support.role_files import ROOT, render
 
 HOST = "backend"
 # The host waits for an answer of another one while the rules are loaded for the first time; then

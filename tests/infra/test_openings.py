@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render
 
-from lab import must
+from tests.lab.site import must
+from tests.support.role_files import ROOT, render
 
 HOST = "backend"
 WEB = {"ports": [443], "sources": ["172.16.168.0/24"], "comment": "web"}

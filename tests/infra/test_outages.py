@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import httpx2
 import pytest
 
-from lab import Administrator, Figure, Site, bearer, must, wait_until
+from tests.lab.site import Administrator, Figure, Site, bearer, must, wait_until
 
 # They measure how soon an answer comes.
 pytestmark = pytest.mark.alone

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from testinfra.host import Host
 
-from lab import (
+from tests.lab.site import (
     ELSEWHERE,
     HOSTS,
     Figure,

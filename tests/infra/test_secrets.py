@@ -9,7 +9,7 @@ import uuid
 import httpx2
 import pytest
 
-from lab import HOSTS, STATE, Site, must
+from tests.lab.site import HOSTS, STATE, Site, must
 
 # Looks for the lines of its stdin on a host and tells where one of them is, never which.
 # A file is readable for others only when its directories let them in.

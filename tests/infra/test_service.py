@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from testinfra.host import Host
 
-from lab import (
+from tests.lab.site import (
     Administrator,
     Figure,
     Request,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from database_server import PostgresServer
-from role_files import ROOT, load_plugin
+
+from tests.support.database_server import PostgresServer
+from tests.support.role_files import ROOT, load_plugin
 
 SCRIPT = ROOT / "roles" / "postgresql" / "files" / "database.sql"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database_server import PostgresServer, ProvisionedDatabase
-from role_files import load_plugin
 
 from ansible_collections.autobot.users.plugins.module_utils.adoption import fleet_table
 from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import Server
+from tests.support.database_server import PostgresServer, ProvisionedDatabase
+from tests.support.role_files import load_plugin
 
 # As AutoBot's models make it: what they fill in Python has no default.
 TABLE = """

@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database_server import PostgresServer
-from moving_site import PEOPLE, WRITE, Site, filled
-from role_files import ROOT
 
 from ansible_collections.autobot.users.plugins.module_utils.adoption import (
     catching_up,
@@ -36,6 +33,9 @@ from ansible_collections.autobot.users.plugins.module_utils.adoption.servers imp
 from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import (
     words as complaint,
 )
+from tests.support.database_server import PostgresServer
+from tests.support.moving_site import PEOPLE, WRITE, Site, filled
+from tests.support.role_files import ROOT
 
 
 @pytest.fixture(scope="module")

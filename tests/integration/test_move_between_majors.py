@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from database_server import NEWEST, PostgresServer, postgresql_binaries
-from moving_site import PEOPLE, WRITE, Site, filled
 
 from ansible_collections.autobot.users.plugins.module_utils.adoption import renaming
+from tests.support.database_server import NEWEST, PostgresServer, postgresql_binaries
+from tests.support.moving_site import PEOPLE, WRITE, Site, filled
 
 OWN = int(postgresql_binaries().parent.name)
 # What scripts/bootstrap fetches.

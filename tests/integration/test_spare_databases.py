@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from database_server import PostgresServer, ProvisionedDatabase
 
+from tests.support.database_server import PostgresServer, ProvisionedDatabase
 from user_management.population import Population
 
 Migrated = Callable[[Population], ProvisionedDatabase]

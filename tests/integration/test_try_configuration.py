@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from database_server import postgresql_binaries
-from role_files import ROOT
+
+from tests.support.database_server import postgresql_binaries
+from tests.support.role_files import ROOT
 
 SCRIPT = ROOT / "roles" / "postgresql" / "files" / "try_configuration.sh"
 HBA = "local all all peer\n"

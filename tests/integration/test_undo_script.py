@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database_server import PostgresServer
-from role_files import ROOT, load_plugin
 
+from tests.support.database_server import PostgresServer
+from tests.support.role_files import ROOT, load_plugin
 from user_management.population import Population
 
 ADOPTING = (ROOT / "roles/postgresql/files/database.sql").read_text()

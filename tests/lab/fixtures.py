@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from lab import CONTROL_SOCKETS, Administrator, Figure, LabError, Site
-from people import People
-from traffic import Traffic, traffic
+from tests.lab.people import People
+from tests.lab.site import CONTROL_SOCKETS, Administrator, Figure, LabError, Site
+from tests.lab.traffic import Traffic, traffic
 
 __all__ = [
     "administrator",

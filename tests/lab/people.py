@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import httpx2
 
-from lab import Site, unique
+from tests.lab.site import Site, unique
 
 Population = Literal["slm", "autobot"]
 PASSWORD = "violet-anchor-77-meadow"

@@ -384,6 +384,14 @@ def ansible(*arguments: str, **environment: str) -> Run:
     return Run(process.returncode, output, time.monotonic() - start)
 
 
+def assert_failed_untouched(run: Run, *message: str) -> None:
+    """The run failed, said why, and changed nothing."""
+    assert run.status not in {0, 75}, run.tail()
+    for part in message:
+        assert part in run.output, run.tail()
+    assert set(run.changed.values()) == {0}, run.tail()
+
+
 @contextlib.contextmanager
 def watched_processes(secrets: set[str]) -> Iterator[set[str]]:
     """Collect what shows a secret in its arguments or environment meanwhile, ten times a second.

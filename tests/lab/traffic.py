@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx2
-from budgets import budget
 
-from lab import Site, wait_until
-from people import Account
+from tests.lab.people import Account
+from tests.lab.site import Site, wait_until
+from tests.support.budgets import budget
 
 # Requests a second. Hashing a password takes a core for a fifth of a second: logins are few.
 RATES = budget(

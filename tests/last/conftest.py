@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab_fixtures import close_connections, figure, refuse_to_judge_less
+from tests.lab.fixtures import close_connections, figure, refuse_to_judge_less
 
 __all__ = ["close_connections", "figure"]
 

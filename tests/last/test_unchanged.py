@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab import ELSEWHERE, HOSTS, Figure, ansible
+from tests.lab.site import ELSEWHERE, HOSTS, Figure, ansible
 
 
 def test_a_run_changes_nothing(figure: Figure) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploying import Deployment, deploy
-from lab import check_containers
-from lab_fixtures import close_connections, figure, refuse_to_judge_less
-from living import forget_answers, make_anew
+from tests.lab.fixtures import close_connections, figure, refuse_to_judge_less
+from tests.lab.site import check_containers
+from tests.lived_in.deploying import Deployment, deploy
+from tests.lived_in.living import forget_answers, make_anew
 
 __all__ = ["close_connections", "figure"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from evening import typed
-from lab import HOSTS, Run, must
-from living import (
+from tests.lab.site import HOSTS, Run, must
+from tests.lived_in.evening import typed
+from tests.lived_in.living import (
     CHANGED,
     Answer,
     State,

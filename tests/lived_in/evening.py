@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from lab import ROOT, Result, Run, ansible, on
+from tests.lab.site import ROOT, Result, Run, ansible, on
 
 DOCUMENT = ROOT / "docs" / "takeover.md"
 # Of the operator's own site; the lab's is the default here.

@@ -8,8 +8,7 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from evening import typed
-from lab import (
+from tests.lab.site import (
     HOSTS,
     INVENTORY,
     STATE,
@@ -22,6 +21,7 @@ from lab import (
     probe,
     wait_until,
 )
+from tests.lived_in.evening import typed
 
 ANSWERS = INVENTORY / "host_vars"
 # How many things are asked of others on each host: molecule/lived_in/group_vars.

@@ -6,9 +6,7 @@ import re
 import time
 from collections import Counter
 
-from deploying import Deployment
-from evening import typed_on
-from lab import (
+from tests.lab.site import (
     HOSTS,
     Figure,
     Site,
@@ -21,7 +19,9 @@ from lab import (
     wait_for_start,
     wait_until,
 )
-from living import (
+from tests.lived_in.deploying import Deployment
+from tests.lived_in.evening import typed_on
+from tests.lived_in.living import (
     CUT,
     OF_PEOPLE,
     STREAM,

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import HOSTS, ansible
-from living import ANSWERS, addresses, assess, state
-from test_failures import assert_failed_untouched
+from tests.lab.site import HOSTS, ansible, assert_failed_untouched
+from tests.lived_in.living import ANSWERS, addresses, assess, state
 
 pytestmark = pytest.mark.usefixtures("lived_in")
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from lab import HOSTS, inside, must, on, superuser
-from living import addresses, ask, open_ports
+from tests.lab.site import HOSTS, inside, must, on, superuser
+from tests.lived_in.living import addresses, ask, open_ports
 
 pytestmark = pytest.mark.usefixtures("lived_in")
 

@@ -6,9 +6,14 @@ import time
 
 import pytest
 
-from deploying import accept_what_is_proposed
-from lab import HOSTS, Figure, ansible, ansible_process, must, wait_until
-from living import everybody_is_answered, lost_by_machines, lost_by_people, wait_for_answers
+from tests.lab.site import HOSTS, Figure, ansible, ansible_process, must, wait_until
+from tests.lived_in.deploying import accept_what_is_proposed
+from tests.lived_in.living import (
+    everybody_is_answered,
+    lost_by_machines,
+    lost_by_people,
+    wait_for_answers,
+)
 
 pytestmark = pytest.mark.usefixtures("lived_in")
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from deploying import Deployment
-from evening import typed
-from lab import (
+from tests.lab.site import (
     HOSTS,
     Figure,
     Run,
@@ -22,7 +20,9 @@ from lab import (
     on,
     superuser,
 )
-from living import (
+from tests.lived_in.deploying import Deployment
+from tests.lived_in.evening import typed
+from tests.lived_in.living import (
     Answer,
     State,
     ask,

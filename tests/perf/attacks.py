@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 from uuid import UUID
 
-from figures import Aim, Report
-from load import Answers, fetch, request, status_of
-from machine import memory_of
-from servers import Contender
+from tests.perf.figures import Aim, Report
+from tests.perf.load import Answers, fetch, request, status_of
+from tests.perf.machine import memory_of
+from tests.perf.servers import Contender
 
 ATTACKERS = 8
 GUESSERS = 2  # of passwords, for which they wait much longer than the others

@@ -8,18 +8,13 @@ build/bench.json.
 import argparse
 import sys
 
-import attacks
-import gateway
-import hot_path
-import logins
-import memory
-import pages
-import scale
 import uvloop
-from figures import Aim, Report
-from load import ceiling
-from machine import CORES, OTHER_CORES, ROOT, SERVER_CORES, facts, loads, pinned
-from servers import (
+
+from tests.perf import attacks, gateway, hot_path, logins, memory, pages, scale
+from tests.perf.figures import Aim, Report
+from tests.perf.load import ceiling
+from tests.perf.machine import CORES, OTHER_CORES, ROOT, SERVER_CORES, facts, loads, pinned
+from tests.perf.servers import (
     RIVAL_PYTHON,
     Databases,
     bare_server,

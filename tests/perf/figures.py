@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from load import Answers
+from tests.perf.load import Answers
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvloop
-from figures import Aim, Report
-from gateway_site import certificate_in, configuration
-from load import Answers, clients, fetch, poll, request
-from machine import ROOT
-from servers import Contender, Databases
+
+from tests.perf.figures import Aim, Report
+from tests.perf.load import Answers, clients, fetch, poll, request
+from tests.perf.machine import ROOT
+from tests.perf.servers import Contender, Databases
+from tests.support.gateway_site import certificate_in, configuration
 
 CLIENTS = 16
 PACE = 100  # requests a second

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from figures import Aim, Report
-from load import Answers, clients, fetch
-from servers import Contender
+from tests.perf.figures import Aim, Report
+from tests.perf.load import Answers, clients, fetch
+from tests.perf.servers import Contender
 
 CLIENTS = 16
 STORM = 8

@@ -14,11 +14,11 @@ from functools import partial
 
 import bcrypt
 import uvloop
-from figures import Aim, Report
-from load import Answers, clients, connections, poll, request
-from machine import CORES, CpuTime
-from servers import COST, PASSWORD, PEOPLE, Contender
 
+from tests.perf.figures import Aim, Report
+from tests.perf.load import Answers, clients, connections, poll, request
+from tests.perf.machine import CORES, CpuTime
+from tests.perf.servers import COST, PASSWORD, PEOPLE, Contender
 from user_management.security.hashing import NICENESS
 
 CLIENTS = 32

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
-from figures import Aim, Report, slope
-from load import Answers, clients, request
-from machine import memory_of
-from servers import PEOPLE, Contender
+from tests.perf.figures import Aim, Report, slope
+from tests.perf.load import Answers, clients, request
+from tests.perf.machine import memory_of
+from tests.perf.servers import PEOPLE, Contender
 
 CLIENTS = 8
 SAMPLES = 60

@@ -3,9 +3,9 @@
 import asyncio
 import sys
 
-from figures import Aim, Report
-from load import Answers, clients, fetch
-from servers import Contender, Databases
+from tests.perf.figures import Aim, Report
+from tests.perf.load import Answers, clients, fetch
+from tests.perf.servers import Contender, Databases
 
 CLIENTS = 16
 WARM_UP = 2.0  # seconds

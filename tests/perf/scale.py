@@ -12,12 +12,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 from uuid import UUID
 
-from database_server import SERVICE
-from figures import Aim, Report
-from load import Answers, Connection, connections, request
-from machine import ROOT
-from servers import SIGNING_KEY, Contender, Databases
-
+from tests.perf.figures import Aim, Report
+from tests.perf.load import Answers, Connection, connections, request
+from tests.perf.machine import ROOT
+from tests.perf.servers import SIGNING_KEY, Contender, Databases
+from tests.support.database_server import SERVICE
 from user_management.security.cursors import CursorCodec, Position
 from user_management.security.tokens import SigningKey
 

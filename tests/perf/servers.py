@@ -13,10 +13,10 @@ import bcrypt
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from database_server import SERVICE, PostgresServer, ProvisionedDatabase
-from load import fetch, request
-from machine import OTHER_CORES, ROOT, pinned
 
+from tests.perf.load import fetch, request
+from tests.perf.machine import OTHER_CORES, ROOT, pinned
+from tests.support.database_server import SERVICE, PostgresServer, ProvisionedDatabase
 from user_management.population import Population
 
 COST = 12

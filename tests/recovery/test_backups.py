@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from lab import Figure, Result, Site, ansible, must, on, superuser, watched_processes
+from tests.lab.site import Figure, Result, Site, ansible, must, on, superuser, watched_processes
 
 STATE = "/var/lib/autobot-backup"
 UNITS = [f"autobot-backup-{job}" for job in ("full", "diff", "incr", "check", "dump")]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import (
+from tests.lab.people import People
+from tests.lab.site import (
     HANGS,
     HOSTS,
     ROOT,
@@ -30,7 +31,6 @@ from lab import (
     unique,
     wait_until,
 )
-from people import People
 
 DOCUMENT = (ROOT / "docs" / "disaster-recovery.md").read_text()
 BLOCK = re.compile(r"^(?:<!-- run: (\w+) -->\n)?```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import HOSTS, ROOT, Site, must, on, superuser, wait_until
+from tests.lab.site import HOSTS, ROOT, Site, must, on, superuser, wait_until
 
 FILE = "/var/lib/prometheus/node-exporter/autobot.prom"
 UNIT = "autobot-metrics.service"

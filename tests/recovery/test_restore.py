@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lab import LabError, Result, ansible, must, on, superuser, wait_until
+from tests.lab.site import LabError, Result, ansible, must, on, superuser, wait_until
 
 STATE = "/var/lib/autobot-backup"
 SCRATCH = f"{STATE}/scratch"

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from lab import (
+from tests.lab.people import People
+from tests.lab.site import (
     ELSEWHERE,
     HOSTS,
     STATE,
@@ -29,8 +30,7 @@ from lab import (
     must,
     watched_processes,
 )
-from people import People
-from traffic import Traffic, traffic
+from tests.lab.traffic import Traffic, traffic
 
 # Before a release: docs/development.md says what each commit has.
 pytestmark = pytest.mark.full

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from lab import Figure, must
-from traffic import RATE, Traffic
+from tests.lab.site import Figure, must
+from tests.lab.traffic import RATE, Traffic
 
 
 @pytest.mark.alone

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab_fixtures import (
+from tests.lab.fixtures import (
     administrator,
     api,
     at_work,

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from lab import Run, Site, ansible, must, on, superuser, unique, wait_until
+from tests.lab.site import Run, Site, ansible, must, on, superuser, unique, wait_until
 from user_management.database import EXPECTED_REVISION
 
 # The part of a deployment in which services change.

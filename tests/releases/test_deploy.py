@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from lab import (
+from tests.lab.site import (
     Figure,
     Run,
     Site,
@@ -20,7 +20,8 @@ from lab import (
     superuser,
     wait_until,
 )
-from releases import (
+from tests.lab.traffic import Traffic
+from tests.releases.releases import (
     CHANGE,
     DATABASES,
     HALF,
@@ -38,7 +39,6 @@ from releases import (
     run,
     sockets,
 )
-from traffic import Traffic
 
 EX_TEMPFAIL = 75
 # Holds a lock that a migration needs and the services do not mind.

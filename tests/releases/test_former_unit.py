@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from lab import Figure, Site, must, on
-from releases import assert_serves, left_as_found, make, run
-from traffic import Traffic
+from tests.lab.site import Figure, Site, must, on
+from tests.lab.traffic import Traffic
+from tests.releases.releases import assert_serves, left_as_found, make, run
 
 # As an earlier release has left it.
 FORMER = """

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import Run, ansible_process, execute, must, on, wait_until
-from releases import in_use, left_as_found, make
+from tests.lab.site import Run, ansible_process, execute, must, on, wait_until
+from tests.releases.releases import in_use, left_as_found, make
 
 UNPACK = ("playbooks/preflight.yml", "playbooks/controller.yml", "playbooks/parts/unpack.yml")
 

@@ -8,8 +8,18 @@ from functools import partial
 
 import pytest
 
-from lab import HOSTS, Site, ansible, ansible_process, execute, kill, must, on, wait_until
-from releases import (
+from tests.lab.site import (
+    HOSTS,
+    Site,
+    ansible,
+    ansible_process,
+    execute,
+    kill,
+    must,
+    on,
+    wait_until,
+)
+from tests.releases.releases import (
     CHANGE,
     HALF,
     MIGRATION,

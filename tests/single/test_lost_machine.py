@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lab import Figure, ansible, execute, must, superuser, wait_until
+from tests.lab.site import Figure, ansible, execute, must, superuser, wait_until
 
 MACHINE = "autobot"
 PLACE = "/mnt/backup"

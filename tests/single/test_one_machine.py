@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from lab import (
+from tests.lab.site import (
     INVENTORY,
     STATE,
     Figure,
@@ -22,7 +22,7 @@ from lab import (
     wait_for_start,
     wait_until,
 )
-from traffic import Traffic
+from tests.lab.traffic import Traffic
 
 MACHINE = "autobot"
 SERVICES = ("autobot-slm-users", "autobot-auth")

@@ -17,12 +17,12 @@ from uuid import UUID
 import httpx2
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from database_server import ProvisionedDatabase
 from fastapi import FastAPI
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from autobot_backend.app import create_app as create_backend
 from slm_server.app import create_app
+from tests.support.database_server import ProvisionedDatabase
 from user_management.config import Settings
 from user_management.population import Population
 from user_management.schemas.users import UserCreate

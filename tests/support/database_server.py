@@ -20,8 +20,8 @@ from unittest.mock import patch
 
 from alembic.command import downgrade, upgrade
 from alembic.config import Config
-from libpq import Connection
 
+from tests.support.libpq import Connection
 from user_management.config import DatabaseSettings
 from user_management.population import Population
 

@@ -22,13 +22,13 @@ from typing import Any
 import httpx2
 import uvicorn
 import yaml
-from applications import Door
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from role_files import ROOT, load_file, load_plugin, render
 
+from tests.support.applications import Door
+from tests.support.role_files import ROOT, load_file, load_plugin, render
 from user_management_web.protocol import ProxiedProtocol
 from user_management_web.relay import Relay
 

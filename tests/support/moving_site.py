@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from database_server import PostgresServer, ProvisionedDatabase
-from role_files import ROOT, load_plugin, role_vars
-
 from ansible_collections.autobot.users.plugins.module_utils.adoption.moving import Move
 from ansible_collections.autobot.users.plugins.module_utils.adoption.servers import Server
+from tests.support.database_server import PostgresServer, ProvisionedDatabase
+from tests.support.role_files import ROOT, load_plugin, role_vars
 from user_management.population import Population
 
 UPSTREAM = (ROOT / "tests/integration/upstream.sql").read_text()

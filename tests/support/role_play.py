@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from role_files import ROOT
+from tests.support.role_files import ROOT
 
 
 def play_roles(

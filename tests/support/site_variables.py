@@ -10,7 +10,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-from role_files import ROOT
+
+from tests.support.role_files import ROOT
 
 
 def read_site(inventory_file: Path) -> tuple[HostVars, VariableManager]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from ansible.vars.hostvars import HostVars
-from role_files import ROOT, role_vars
-from site_variables import read_site, value_of
+
+from tests.support.role_files import ROOT, role_vars
+from tests.support.site_variables import read_site, value_of
 
 SLM, BACKEND, REDIS = "172.16.168.19", "172.16.168.20", "172.16.168.23"
 ADOPTION = {

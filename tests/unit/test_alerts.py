@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT
 
 from autobot_metrics.collector import METRICS
+from tests.support.role_files import ROOT
 
 RULES = [
     rule

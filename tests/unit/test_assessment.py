@@ -8,8 +8,24 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import load_plugin
-from surveys import (
+from yamllint import linter
+from yamllint.config import YamlLintConfig
+
+from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
+    Conflict,
+    Host,
+    conflicts,
+    differences,
+    document,
+    extended,
+    gateways,
+    notes,
+    proposal,
+    refusal,
+    report,
+)
+from tests.support.role_files import load_plugin
+from tests.support.surveys import (
     BACKEND,
     DEBIAN,
     OLD_SITES,
@@ -32,22 +48,6 @@ from surveys import (
     survey,
     ufw,
     wanted,
-)
-from yamllint import linter
-from yamllint.config import YamlLintConfig
-
-from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
-    Conflict,
-    Host,
-    conflicts,
-    differences,
-    document,
-    extended,
-    gateways,
-    notes,
-    proposal,
-    refusal,
-    report,
 )
 
 ROOT = Path(__file__).parents[2]

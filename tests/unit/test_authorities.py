@@ -14,7 +14,8 @@ from ansible.parsing.dataloader import DataLoader
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 PERMITTED = ["DNS:site.test", "DNS:localhost", "IP:192.0.2.0/24", "IP:127.0.0.0/8"]
 

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from role_files import ROOT
+
+from tests.support.role_files import ROOT
 
 SCRIPT = (ROOT / "roles" / "backup" / "files" / "identity.sh").read_text()
 # Users are none of this test's: whose a file is to be is noted, and postgres is whoever runs it.

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render, role_vars
+
+from tests.support.role_files import ROOT, render, role_vars
 
 
 def configuration(**changes: Any) -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from role_files import ROOT
+
+from tests.support.role_files import ROOT
 
 # Of the packages, the named ones are missing; nothing is installed, but what was asked is noted.
 DPKG_QUERY = """#!/bin/sh

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 LEAF = {"name": "https", "dns": ["slm.test", "localhost"], "ip": ["192.0.2.1"], "mode": "0640"}
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())

@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 DNS, IP = ["slm.test", "localhost"], ["192.0.2.1"]
 LEAF = {"name": "https", "dns": DNS, "ip": IP}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from role_files import ROOT
+
+from tests.support.role_files import ROOT
 
 SCRIPT = ROOT / "roles" / "release" / "files" / "change_release.sh"
 UNIT = "autobot-tests"

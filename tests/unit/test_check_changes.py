@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, load_file
+
+from tests.support.role_files import ROOT, load_file
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 GIT = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from role_files import role_mappings
+from tests.support.role_files import role_mappings
 
 COMMANDS = {f"ansible.builtin.{name}" for name in ("command", "raw", "shell")}
 # What they ask about is what check mode has not made.

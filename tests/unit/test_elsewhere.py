@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from role_files import ROOT, load_plugin, render, role_vars
 
 from ansible_collections.autobot.users.plugins.plugin_utils.zipapps import built
+from tests.support.role_files import ROOT, load_plugin, render, role_vars
 
 LEAF: dict[str, Any] = {
     "name": "https",

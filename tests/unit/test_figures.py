@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from figures import Aim, Report, slope
-from load import Answers, clients, fetch, request, status_of
+
+from tests.perf.figures import Aim, Report, slope
+from tests.perf.load import Answers, clients, fetch, request, status_of
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render, role_vars
+
+from tests.support.role_files import ROOT, render, role_vars
 
 SSH = ["192.0.2.0/24"]
 FIREWALL = {

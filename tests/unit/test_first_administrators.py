@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 WANTED = {
     "slm": {"username": "admin", "email": "admin@autobot.internal"},

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, load_plugin
+
+from tests.support.role_files import ROOT, load_plugin
 
 gateway = load_plugin("filter.gateway")
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from ansible.vars.hostvars import HostVars
-from role_files import ROOT
-from site_variables import read_site, value_of
+
+from tests.support.role_files import ROOT
+from tests.support.site_variables import read_site, value_of
 
 SECRET = {"file": "/etc/autobot/slm-secrets.env", "variable": "SLM_SECRET_KEY"}
 GATEWAYS: dict[str, Any] = {

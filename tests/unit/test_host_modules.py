@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 
 @pytest.fixture(scope="module")

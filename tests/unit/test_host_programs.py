@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from mypy import api
-from role_files import ROOT
 
 from ansible_collections.autobot.users.plugins.plugin_utils.zipapps import built
+from tests.support.role_files import ROOT
 
 OLDEST = "3.10"
 PATTERNS = (

@@ -9,8 +9,8 @@ from typing import Literal
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from imported_rows import taken
 
+from tests.support.imported_rows import taken
 from user_management.csvsafe import safe_cell
 from user_management.transfer.candidates import Candidate, InvalidRow, Row
 from user_management.transfer.csv_rows import csv_rows

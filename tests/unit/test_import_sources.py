@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from imported_rows import taken
 
+from tests.support.imported_rows import taken
 from user_management.transfer.candidates import NO_ADDRESS, NO_BCRYPT, Candidate, InvalidRow, Row
 from user_management.transfer.column_readers import COLUMNS
 from user_management.transfer.csv_rows import csv_rows

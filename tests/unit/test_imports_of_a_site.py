@@ -9,8 +9,9 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from role_files import ROOT, role_vars
-from role_play import play_roles
+
+from tests.support.role_files import ROOT, role_vars
+from tests.support.role_play import play_roles
 
 FLEET = "postgresql://slm_app@{}/slm"
 SITE = {

@@ -2,7 +2,8 @@
 
 import pytest
 import yaml
-from role_files import ROOT, render, role_vars
+
+from tests.support.role_files import ROOT, render, role_vars
 
 FILE = "etc/ssh/sshd_config.d/00-autobot-logins.conf"
 

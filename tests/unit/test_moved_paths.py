@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import COLLECTION, ROOT, load_plugin
+
+from tests.support.role_files import COLLECTION, ROOT, load_plugin
 
 MODULE = COLLECTION / "plugins/modules/moved_paths.py"
 

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 SOURCE = {"hosts": ["192.0.2.19", "slm.example"], "port": 5432, "database": "people"}
 TARGET = {"host": "192.0.2.23", "port": 5432, "database": "autobot_users"}

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from surveys import BACKEND, SLM, lived_in_site
 
 from ansible_collections.autobot.users.plugins.module_utils.survey import programs
 from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
@@ -17,6 +16,7 @@ from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
     conflicts,
     proposal,
 )
+from tests.support.surveys import BACKEND, SLM, lived_in_site
 
 FILE = """\
 # Of AutoBot's backend.

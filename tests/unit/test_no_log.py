@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from role_files import ROOT
+
+from tests.support.role_files import ROOT
 
 PLAYBOOKS = ("playbooks/*.yml", "playbooks/parts/*.yml")
 BLOCKS = ("block", "rescue", "always", "pre_tasks", "tasks", "post_tasks", "handlers")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
-from role_files import ROOT, load_plugin, role_mappings
+
+from tests.support.role_files import ROOT, load_plugin, role_mappings
 
 PLUGIN = load_plugin("action.packages")
 

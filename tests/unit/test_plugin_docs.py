@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import COLLECTION, load_plugin
+
+from tests.support.role_files import COLLECTION, load_plugin
 
 MODULES = sorted(path.stem for path in COLLECTION.glob("plugins/modules/*.py"))
 ACTIONS = sorted(path.stem for path in COLLECTION.glob("plugins/action/*.py"))

@@ -11,10 +11,10 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from role_files import ROOT, load_plugin, render, role_vars
-from role_play import play_roles
 
 from ansible_collections.autobot.users.plugins.module_utils.survey.databases import MANAGED, TABLES
+from tests.support.role_files import ROOT, load_plugin, render, role_vars
+from tests.support.role_play import play_roles
 
 RFC_7677 = {
     "password": "pencil",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 SITE, OURS = "nginx/enabled/theirs", "nginx/conf.d/ours.conf"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from role_files import ROOT
 
+from tests.support.role_files import ROOT
 from user_management.errors import reason
 from user_management.transfer import source_databases
 from user_management.transfer.lines import SourceError

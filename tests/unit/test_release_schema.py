@@ -2,8 +2,8 @@
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from role_files import load_plugin
 
+from tests.support.role_files import load_plugin
 from user_management.database import EXPECTED_REVISION
 from user_management.models import Base
 

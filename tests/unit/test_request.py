@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import ROOT, load_plugin
+
+from tests.support.role_files import ROOT, load_plugin
 
 
 def ask(home: Path, *arguments: str, inventory: str = "lab") -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import COLLECTION, ROOT, load_plugin
-from role_play import play_roles
+
+from tests.support.role_files import COLLECTION, ROOT, load_plugin
+from tests.support.role_play import play_roles
 
 FAILURES = load_plugin("filter.failures")
 # The first is what a host says whose task failed, the second nobody: it was lost.

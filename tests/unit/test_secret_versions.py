@@ -7,7 +7,8 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from role_files import ROOT, role_vars
+
+from tests.support.role_files import ROOT, role_vars
 
 QUERY = "{{ query('autobot.users.secret_versions', 'key') }}"
 

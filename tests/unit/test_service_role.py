@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render, role_vars
 
 from slm_server.api.transfer import FILES
+from tests.support.role_files import ROOT, render, role_vars
 
 SERVICE = {
     **yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text()),

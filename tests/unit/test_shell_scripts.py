@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render
+
+from tests.support.role_files import ROOT, render
 
 DIRECTORIES = ("molecule", "playbooks", "roles")
 # The line by which `make lint` finds a script.

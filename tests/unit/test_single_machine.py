@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT
-from site_variables import read_site, value_of
+
+from tests.support.role_files import ROOT
+from tests.support.site_variables import read_site, value_of
 
 ADDRESS = "172.16.168.19"
 HERE = "127.0.0.1"

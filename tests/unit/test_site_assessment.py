@@ -11,9 +11,10 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from role_files import load_plugin
-from site_variables import read_site
-from surveys import BACKEND, REDIS, SLM, SUBNET, listener, lived_in_site, survey
+
+from tests.support.role_files import load_plugin
+from tests.support.site_variables import read_site
+from tests.support.surveys import BACKEND, REDIS, SLM, SUBNET, listener, lived_in_site, survey
 
 ROOT = Path(__file__).parents[2]
 

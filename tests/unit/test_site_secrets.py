@@ -18,7 +18,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from role_files import ROOT, load_plugin
+
+from tests.support.role_files import ROOT, load_plugin
 
 Act = Callable[..., dict[str, Any]]
 

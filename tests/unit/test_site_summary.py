@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 PASSWORD = "abcd-efgh-jkmn"
 

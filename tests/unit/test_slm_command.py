@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from role_files import render
+
+from tests.support.role_files import render
 
 # Stand in for systemd: the unit is a process of its own, which its caller's signals do not reach.
 SYSTEMD_RUN = """#!/bin/sh

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database_server import PostgresServer
-from libpq import Connection
 from pydantic import TypeAdapter, ValidationError
-from role_files import ROOT
 
 from ansible_collections.autobot.users.plugins.module_utils.survey import (
     clusters,
@@ -20,6 +17,9 @@ from ansible_collections.autobot.users.plugins.module_utils.survey import (
     people,
     psql,
 )
+from tests.support.database_server import PostgresServer
+from tests.support.libpq import Connection
+from tests.support.role_files import ROOT
 from user_management.database import VERSION_TABLE
 from user_management.names import comparable
 from user_management.schemas.fields import Username

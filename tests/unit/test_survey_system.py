@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_files import load_plugin
 
 from ansible_collections.autobot.users.plugins.module_utils.survey import reading, system
+from tests.support.role_files import load_plugin
 
 ROOT = Path(__file__).parents[2]
 

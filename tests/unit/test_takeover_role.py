@@ -10,7 +10,8 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from role_files import ROOT, role_vars
+
+from tests.support.role_files import ROOT, role_vars
 
 ROLE = ROOT / "roles/takeover"
 

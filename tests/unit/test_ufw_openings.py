@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from role_files import load_plugin
+
+from tests.support.role_files import load_plugin
 
 WEB = {"ports": [80, 443], "sources": ["192.0.2.0/24"]}
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, mappings, render, role_vars
+
+from tests.support.role_files import ROOT, mappings, render, role_vars
 
 Settings = dict[str, list[str]]
 

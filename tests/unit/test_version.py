@@ -6,8 +6,8 @@ import re
 import tomllib
 
 import pytest
-from role_files import ROOT
 
+from tests.support.role_files import ROOT
 from user_management_web.openapi import version
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from role_files import ROOT, render
+
+from tests.support.role_files import ROOT, render
 
 VARIABLES: dict[str, Any] = {
     **yaml.safe_load((ROOT / "roles/service/vars/main.yml").read_text()),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from role_files import ROOT, role_mappings
+from tests.support.role_files import ROOT, role_mappings
 
 ROOTS = ("root", "root")
 # The files and directories that are not root's, or not for all to read or run, each by its path.

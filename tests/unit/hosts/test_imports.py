@@ -7,7 +7,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from role_files import ROOT
+
+from tests.support.role_files import ROOT
 
 HOSTS = ROOT / "hosts"
 MODULES = {

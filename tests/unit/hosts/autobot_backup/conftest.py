@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from backup_repositories import Repositories, entry, wal
 
 from autobot_backup import live_cluster, paths, pgbackrest
 from autobot_backup.configuration import Configuration, Repository
 from autobot_backup.wal import segment_name
+from tests.support.backup_repositories import Repositories, entry, wal
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """What is missing in the archive."""
 
-from backup_repositories import NEAR
-
 from autobot_backup.archive import Archive, Gap, find_gap
 from autobot_backup.backups import Backup
 from autobot_backup.timelines import OPEN_END
 from autobot_backup.wal import SEGMENT_BYTES, segment_name
+from tests.support.backup_repositories import NEAR
 
 
 def test_a_segment_in_which_a_timeline_was_left_may_be_of_either() -> None:

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from backup_repositories import CONFIGURATION, FAR, NEAR, NOON, Repositories, at, wal
 
 from autobot_backup.catalogue import Catalogue
 from autobot_backup.errors import BackupError
 from autobot_backup.wal import segment_name
+from tests.support.backup_repositories import CONFIGURATION, FAR, NEAR, NOON, Repositories, at, wal
 
 
 def chosen(wanted: str, now: int = 2000) -> tuple[str, int]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_repositories import CONFIGURATION, NEAR, NOON, Repositories
 
 from autobot_backup import databases, drill, live_cluster
 from autobot_backup.catalogue import Catalogue
 from autobot_backup.configuration import Configuration
+from tests.support.backup_repositories import CONFIGURATION, NEAR, NOON, Repositories
 
 RECORDED = {"users": {"public.users": ["2", "10", "20"], "public.roles": ["1", "5", "6"]}}
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from backup_repositories import CONFIGURATION
 
 from autobot_backup import databases, dump, paths
 from autobot_backup.errors import BackupError
+from tests.support.backup_repositories import CONFIGURATION
 
 
 def test_the_newest_dumps_of_each_database_stay() -> None:

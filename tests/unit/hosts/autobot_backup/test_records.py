@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_repositories import NEAR
 
 from autobot_backup import databases, records
 from autobot_backup.backups import Backup
 from autobot_backup.errors import BackupError
+from tests.support.backup_repositories import NEAR
 
 
 def test_a_record_is_believed_as_long_as_the_backup_vouches_for_it(state: Path) -> None:

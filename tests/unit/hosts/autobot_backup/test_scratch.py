@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from backup_repositories import CONFIGURATION, NEAR
 
 from autobot_backup.backups import Backup
 from autobot_backup.catalogue import Catalogue
 from autobot_backup.errors import BackupError
 from autobot_backup.scratch import ScratchCluster, require_restore_space
+from tests.support.backup_repositories import CONFIGURATION, NEAR
 
 
 @pytest.mark.usefixtures("state", "repositories")

@@ -1,10 +1,9 @@
 """Which backups belong to the history of a timeline."""
 
-from backup_repositories import NEAR
-
 from autobot_backup.backups import Backup
 from autobot_backup.timelines import OPEN_END, in_history, parse_history
 from autobot_backup.wal import segment_name
+from tests.support.backup_repositories import NEAR
 
 
 def test_a_history_file_names_the_parents_and_their_switch_points() -> None:

@@ -1,10 +1,10 @@
 """Times as people write them."""
 
 import pytest
-from backup_repositories import NOON
 
 from autobot_backup.errors import BackupError
 from autobot_backup.times import format_time, parse_time
+from tests.support.backup_repositories import NOON
 
 
 def test_times_can_be_asked_for_again() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_repositories import CONFIGURATION
 
 from autobot_backup import live_cluster, process
 from autobot_backup.configuration import Configuration
@@ -16,6 +15,7 @@ from autobot_backup.errors import BackupError
 from autobot_backup.live_cluster import LiveCluster
 from autobot_backup.restore.cluster import copy_unarchived_wal, restore_cluster
 from autobot_backup.wal import SEGMENT_BYTES, segment_name, segment_number
+from tests.support.backup_repositories import CONFIGURATION
 
 
 class Disk(LiveCluster):

@@ -1,10 +1,10 @@
 """What a restore would do, or why it cannot."""
 
 import pytest
-from backup_repositories import CONFIGURATION, NOON, at
 
 from autobot_backup.catalogue import Catalogue
 from autobot_backup.restore.plan import LiveState, timeline_conflict
+from tests.support.backup_repositories import CONFIGURATION, NOON, at
 
 
 @pytest.mark.usefixtures("repositories")
