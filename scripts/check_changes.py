@@ -96,9 +96,9 @@ RULES = (
         ("npm --prefix service/admin_ui run check",),
         ("npm --prefix service/admin_ui test",),
     ),
-    Rule(("*.md", "docs/*"), tests=("tests/unit/test_docs.py", KNOWING)),
+    Rule(("*.md", "docs/*"), tests=("tests/unit/docs/test_docs.py", KNOWING)),
     Rule(("tests/unit/*", "tests/integration/*", "tests/api/*"), tests=(KNOWING,)),
-    Rule(("tests/*.py", "tests/support/*"), tests=(UNIT, *SERVED)),
+    Rule(("tests/__init__.py", "tests/conftest.py", "tests/support/*"), tests=(UNIT, *SERVED)),
     Rule(("Makefile", "pyproject.toml", "ansible.cfg", ".*"), tests=(UNIT,)),
     Rule(("requirements/*", "LICENSE")),
     Rule(tuple(f"tests/{name}/*" for name in QUIET)),
@@ -191,7 +191,7 @@ def knowing(path: str) -> set[str]:
     known to the tests that have its name.
     """
     file = ROOT / path
-    if file.match("tests/*/test_*.py"):
+    if path.startswith("tests/") and file.match("test_*.py"):
         return {path} if file.exists() else set()
     if path.startswith("tests/"):
         return {str(Path(path).parent)}
@@ -216,7 +216,7 @@ def test_files() -> list[tuple[str, str]]:
     return [
         (str(file.relative_to(ROOT)), file.read_text())
         for directory in (UNIT, *SERVED)
-        for file in sorted((ROOT / directory).glob("test_*.py"))
+        for file in sorted((ROOT / directory).rglob("test_*.py"))
     ]
 
 

@@ -50,7 +50,7 @@ from tests.support.surveys import (
     wanted,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 mistakes = load_plugin("filter.gateway").gateway_mistakes
 STRANGER = "172.16.168.77"
 # A name that would be more than a name to each who reads it.

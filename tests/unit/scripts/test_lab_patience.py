@@ -11,7 +11,7 @@ import pytest
 
 import user_management.database
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import importlib, sys
 database = importlib.import_module("user_management.database")

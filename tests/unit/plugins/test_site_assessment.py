@@ -16,7 +16,7 @@ from tests.support.role_files import load_plugin
 from tests.support.site_variables import read_site
 from tests.support.surveys import BACKEND, REDIS, SLM, SUBNET, listener, lived_in_site, survey
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

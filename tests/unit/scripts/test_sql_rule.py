@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SERVICE = Path(__file__).parents[2] / "service"
+SERVICE = Path(__file__).parents[3] / "service"
 # What takes SQL as its first argument.
 TAKES_SQL = {
     *("text", "literal_column", "DDL", "exec_driver_sql", "execute", "executemany", "scalar"),

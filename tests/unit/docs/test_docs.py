@@ -14,7 +14,7 @@ from typer.main import get_group
 from slm_server.cli import app
 from user_management.config import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 ROLE_DOCUMENTS = sorted((ROOT / "roles").glob("*/README.md"))
 

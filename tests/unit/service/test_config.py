@@ -84,7 +84,7 @@ def test_the_rules_of_logging_in(environment: Callable[..., None]) -> None:
 
 
 def test_the_guide_names_each_rule_with_its_default() -> None:
-    guide = (Path(__file__).parents[2] / "docs/security.md").read_text()
+    guide = (Path(__file__).parents[3] / "docs/security.md").read_text()
     prefixes = ("login_failures_", "session_", "password_history")
     rules = {
         name.upper(): field.default

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mypy import api
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SOURCE = """
 from user_management.database import SlmSession
 from user_management_web.resources import Resources

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.autobot.users.plugins.module_utils.survey import reading, system
 from tests.support.role_files import load_plugin
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 DEBIAN = """\
 PRETTY_NAME="Debian GNU/Linux 13 (trixie)"

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 # A tenth of a second of work.
 WORK = "import time; end = time.process_time() + 0.1\nwhile time.process_time() < end: pass"
 

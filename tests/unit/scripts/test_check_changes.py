@@ -119,9 +119,9 @@ def test_what_paths_ask_for(checks: Any, path: str, static: list[str], tests: li
 
 def test_a_document_asks_for_the_tests_that_read_it(checks: Any) -> None:
     [command] = checks.plan(["docs/verification.md"]).tests
-    assert "tests/unit/test_docs.py" in command
+    assert "tests/unit/docs/test_docs.py" in command
     [unit, served] = checks.plan(["docs/permissions.md"]).tests
-    assert "tests/unit/test_docs.py" in unit
+    assert "tests/unit/docs/test_docs.py" in unit
     assert "tests/api/test_authorization.py" in served
 
 
@@ -148,7 +148,7 @@ def test_a_role_that_is_gone_lets_all_of_them_be_judged(checks: Any) -> None:
     [
         # Named after it; importing it; importing what imports it.
         ("service/slm_server/api/teams.py", "tests/api/test_teams.py"),
-        ("service/user_management/csvsafe.py", "tests/unit/test_csvsafe.py"),
+        ("service/user_management/csvsafe.py", "tests/unit/service/test_csvsafe.py"),
         ("service/user_management/services/team_members.py", "tests/api/test_teams.py"),
         ("service/user_management/services/login/password_login.py", "tests/api/test_login.py"),
         ("tests/api/test_teams.py", "tests/api/test_teams.py"),
@@ -162,7 +162,7 @@ def test_tests_that_know_a_path(checks: Any, path: str, known: str) -> None:
 def test_a_test_of_something_else_with_the_same_name_is_none(checks: Any) -> None:
     found = checks.knowing("service/user_management/services/roles.py")
     assert "tests/api/test_roles.py" in found
-    assert "tests/unit/test_postgresql_role.py" not in found
+    assert "tests/unit/roles/test_postgresql_role.py" not in found
 
 
 def test_a_test_that_is_gone_is_not_run(checks: Any) -> None:

@@ -11,7 +11,7 @@ from user_management.schemas import fields
 from user_management.schemas.fields import IN_WORDS, explain
 
 APIS = [
-    Path(__file__).parents[2] / "docs" / name for name in ("openapi.json", "openapi-backend.json")
+    Path(__file__).parents[3] / "docs" / name for name in ("openapi.json", "openapi-backend.json")
 ]
 
 

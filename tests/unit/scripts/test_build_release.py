@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 TARGET = "3.13-x86_64"
 
 # Stands in for Node's npm: notes how it was called and what it saw, and builds by a script.

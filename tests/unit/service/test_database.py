@@ -68,7 +68,7 @@ def own_server(new_server: Callable[[], Any]) -> Iterator[Any]:
 
 
 def test_expected_revision_is_the_head_of_the_migrations() -> None:
-    config = Config(Path(__file__).parents[2] / "alembic.ini", ini_section="slm")
+    config = Config(Path(__file__).parents[3] / "alembic.ini", ini_section="slm")
     assert ScriptDirectory.from_config(config).get_current_head() == EXPECTED_REVISION
 
 

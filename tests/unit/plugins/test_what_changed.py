@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 CHANGE = {"name": "Write the rules", "ansible.builtin.debug": {}, "changed_when": True}
 NOTHING = {"name": "Look at them", "ansible.builtin.debug": {}}
 FAIL = {"name": "Load them", "ansible.builtin.fail": {}, "when": "inventory_hostname == 'one'"}

@@ -5,7 +5,7 @@ from pathlib import Path
 from user_management.transfer.column_readers import COLUMNS
 
 TEMPLATE = (
-    Path(__file__).parents[2] / "service" / "admin_ui" / "src" / "views" / "transfer/template.csv"
+    Path(__file__).parents[3] / "service" / "admin_ui" / "src" / "views" / "transfer/template.csv"
 )
 
 
