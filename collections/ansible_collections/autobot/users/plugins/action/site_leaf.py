@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,9 +11,14 @@ from ansible.errors import AnsibleActionFail
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from ansible_collections.autobot.users.plugins.filter.certificates import certificates_due
+from ansible_collections.autobot.users.plugins.module_utils.certificates import (
+    fingerprint,
+    for_server,
+    private_pem,
+)
 from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
 from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
 
@@ -74,17 +78,6 @@ reason:
 """
 
 
-def fingerprint(key: ec.EllipticCurvePrivateKey) -> str:
-    """SHA-256 of the public key, in hexadecimal digits."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(
-        key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
-    return digest.finalize().hex()
-
-
 def read(path: Path) -> tuple[str, str, str]:
     """Key, certificate, and fingerprint of the key; empty where the file is none of ours."""
     try:
@@ -95,7 +88,7 @@ def read(path: Path) -> tuple[str, str, str]:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         return "", "", ""
     place = text.find("-----BEGIN CERTIFICATE-----")
-    return text[:place], text[place:], fingerprint(key)
+    return text[:place], text[place:], fingerprint(key.public_key())
 
 
 def sign(
@@ -106,19 +99,10 @@ def sign(
     days: int,
 ) -> x509.Certificate:
     """A certificate for a server of these names and addresses."""
-    names: list[x509.GeneralName] = [x509.DNSName(str(name)) for name in leaf["dns"]]
-    names += [x509.IPAddress(ipaddress.ip_address(str(address))) for address in leaf["ip"]]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(leaf["dns"][0]))])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     now = datetime.datetime.now(datetime.UTC)
-    usage = dict.fromkeys(
-        (
-            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
-            *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
-        ),
-        False,
-    )
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(authority.subject)
@@ -127,11 +111,9 @@ def sign(
         # The host's clock may be behind the controller's.
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
-        # A server's certificate must not pass for a client's.
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    )
+    return (
+        for_server(builder, leaf)
         .add_extension(issuer, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
@@ -166,11 +148,7 @@ class ActionModule(ControllerAction):
             if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
                 raise AnsibleActionFail("The key of the CA in the vault is no EC key. Restore it.")
             new = ec.generate_private_key(ec.SECP256R1())
-            key = new.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ).decode()
+            key = private_pem(new).decode()
             signed = sign(leaf, new, authority, authority_key, arguments["days"])
             certificate = signed.public_bytes(serialization.Encoding.PEM).decode()
             if not self._task.check_mode:

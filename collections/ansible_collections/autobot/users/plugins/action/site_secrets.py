@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.vault import AnsibleVaultError, VaultLib, VaultSecret, is_encrypted
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ansible_collections.autobot.users.plugins.module_utils.certificates import private_pem
 from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
 from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
 from ansible_collections.autobot.users.plugins.plugin_utils.secret_versions import (
@@ -98,21 +98,9 @@ added:
 """
 
 
-def _ec_private_key() -> str:
-    return (
-        ec.generate_private_key(ec.SECP256R1())
-        .private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        .decode()
-    )
-
-
 GENERATORS: Mapping[str, Callable[[], str]] = {
     "password": lambda: secrets.token_urlsafe(32),
-    "ec_private_key": _ec_private_key,
+    "ec_private_key": lambda: private_pem(ec.generate_private_key(ec.SECP256R1())).decode(),
 }
 
 

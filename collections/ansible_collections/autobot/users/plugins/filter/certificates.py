@@ -10,7 +10,9 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
+
+from ansible_collections.autobot.users.plugins.module_utils.certificates import fingerprint
 
 DOCUMENTATION = """
 name: certificates_due
@@ -56,17 +58,6 @@ def _names(certificate: x509.Certificate) -> set[str]:
     }
 
 
-def _fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the public key, in hexadecimal digits."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(
-        certificate.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
-    return digest.finalize().hex()
-
-
 def reason_to_sign(
     leaf: Mapping[str, Any],
     key_fingerprint: str,
@@ -81,7 +72,7 @@ def reason_to_sign(
         certificate = x509.load_pem_x509_certificate(pem.encode())
     except ValueError:
         return "it cannot be read"
-    if _fingerprint(certificate) != key_fingerprint:
+    if fingerprint(certificate.public_key()) != key_fingerprint:
         return "it is not of the host's key"
     wanted = {*map(str, leaf["dns"]), *(str(ipaddress.ip_address(str(ip))) for ip in leaf["ip"])}
     if _names(certificate) != wanted:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import grp
-import ipaddress
 import os
 import pwd
 import shutil
@@ -19,7 +18,14 @@ try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    from cryptography.x509.oid import NameOID
+
+    # It imports cryptography, too.
+    from ansible_collections.autobot.users.plugins.module_utils.certificates import (
+        fingerprint,
+        for_server,
+        private_pem,
+    )
 
     HAS_CRYPTOGRAPHY = True
 except ImportError:
@@ -74,17 +80,6 @@ requests:
 """
 
 ENDS = ("key", "crt")
-
-
-def fingerprint(public_key: Any) -> str:
-    """SHA-256 of a public key in hexadecimal digits."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(
-        public_key.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
-    return digest.finalize().hex()
 
 
 def key_fingerprint(path: Path) -> str:
@@ -151,33 +146,11 @@ class Pair:
         if not check:
             self._begin()
             path = self._next / "key"
-            pem = key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            replace_file(path, pem)
+            replace_file(path, private_pem(key))
             self._permit(path)
-        names: list[Any] = [x509.DNSName(name) for name in self._leaf["dns"]]
-        names += [x509.IPAddress(ipaddress.ip_address(item)) for item in self._leaf["ip"]]
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, self._leaf["dns"][0])]
-        usage = dict.fromkeys(
-            (
-                *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
-                *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
-            ),
-            False,
-        )
-        request = (
-            x509.CertificateSigningRequestBuilder()
-            .subject_name(x509.Name(subject))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
-            # A server's certificate must not pass for a client's.
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
+        builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
+        request = for_server(builder, self._leaf).sign(key, hashes.SHA256())
         return str(request.public_bytes(serialization.Encoding.PEM).decode())
 
     def install(self, certificate: str) -> None:
