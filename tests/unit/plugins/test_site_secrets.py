@@ -212,7 +212,13 @@ def rotate(act: Act, path: Path) -> Callable[..., dict[str, str]]:
     act(KEY)
 
     def run(*stages: str, hours: float = 12, **options: Any) -> dict[str, str]:
-        terms = [{"names": ["key"], "kind": "password", "hours": hours, "ends": "all sessions"}]
+        terms = [
+            {
+                "secrets": [{"name": "key", "kind": "password"}],
+                "hours": hours,
+                "ends": "all sessions",
+            }
+        ]
         for stage in stages:
             act(KEY, stage=stage, rotate=terms, **options)
         return {name: value for name, value in stored(path).items() if value}
@@ -294,7 +300,7 @@ def test_an_interrupted_rotation_goes_on_and_is_not_finished(rotate: Any, done: 
 def test_what_does_not_exist_is_not_rotated(act: Act) -> None:
     act(KEY)
     with pytest.raises(AnsibleActionFail, match=r"has no other to rotate\. Run site\.yml first"):
-        act(KEY, stage="next", rotate=[{"names": ["other"], "kind": "password"}])
+        act(KEY, stage="next", rotate=[{"secrets": [{"name": "other", "kind": "password"}]}])
 
 
 def test_check_mode_rotates_nothing(rotate: Any, path: Path) -> None:
@@ -308,9 +314,19 @@ def test_no_value_of_a_rotation_in_results(act: Act, path: Path) -> None:
     act(KEY)
     for stage in STAGES:
         known = set(stored(path).values()) - {""}
-        terms = [{"names": ["key"], "kind": "password", "hours": 0, "ends": "nothing"}]
+        terms = [{"secrets": [{"name": "key", "kind": "password"}], "hours": 0, "ends": "nothing"}]
         result = json.dumps(act(KEY, stage=stage, rotate=terms))
         assert not [value for value in {*known, *stored(path).values()} - {""} if value in result]
+
+
+def test_the_next_one_is_of_its_own_kind(act: Act, path: Path) -> None:
+    kinds = {"key": "password", "signing": "ec_private_key"}
+    act(kinds)
+    rows = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+    act(kinds, stage="next", rotate=[{"secrets": rows, "hours": 0, "ends": "nothing"}])
+    found = stored(path)
+    assert found["signing_next"].startswith("-----BEGIN PRIVATE KEY-----")
+    assert len(found["key_next"]) == 43
 
 
 def test_another_vault_password(act: Act, path: Path) -> None:

@@ -69,8 +69,9 @@ options:
     choices: [complete, next, promote, forget, settle, finish]
     default: complete
   rotate:
-    description: "The secrets to rotate: lists of C(names), each with their C(kind), the C(hours)
-      for which the previous ones are needed, and what C(ends) when they are forgotten before."
+    description: "Groups of secrets to rotate: C(secrets), each with C(name) and C(kind), the
+      C(hours) for which the previous ones are needed, and what C(ends) when they are forgotten
+      before."
     type: list
     elements: dict
     default: []
@@ -244,7 +245,11 @@ class ActionModule(ControllerAction):
     def _wanted(present: Values, kinds: Mapping[str, str], arguments: Mapping[str, Any]) -> Values:
         """What the file has to hold after this stage."""
         stage = arguments["stage"]
-        rotate = {str(name): group for group in arguments["rotate"] for name in group["names"]}
+        rotate = {
+            str(secret["name"]): group | {"kind": secret["kind"]}
+            for group in arguments["rotate"]
+            for secret in group["secrets"]
+        }
         if unknown := [name for name in rotate if not present.get(name)]:
             raise AnsibleActionFail(
                 f"The vault file has no {', '.join(unknown)} to rotate. Run site.yml first."
