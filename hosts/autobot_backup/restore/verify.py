@@ -1,4 +1,7 @@
-"""What came of a restore: read whole, counted, and what is wrong with it."""
+"""What came of a restore: read whole, counted, and what is wrong with it.
+
+A drill compares with what was backed up, in autobot_backup.drill.
+"""
 
 from __future__ import annotations
 
