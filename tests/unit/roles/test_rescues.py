@@ -279,7 +279,7 @@ def test_no_rescue_lets_a_host_go_on() -> None:
                 where = f"{path.relative_to(ROOT)}: {block['name']}"
                 ends[where] = sure and "ansible.builtin.fail" in last
     # The summary judges what the proof keeps.
-    assert ends.pop("playbooks/parts/proof.yml: Prove it") is False
+    assert ends.pop("playbooks/parts/proof.yml: Prove the host") is False
     assert ends
     assert [where for where, is_sure in ends.items() if not is_sure] == []
 
