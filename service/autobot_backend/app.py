@@ -11,7 +11,7 @@ from user_management.config import Settings
 from user_management.population import Population
 from user_management_web.application import create_application
 from user_management_web.caller import get_current_user
-from user_management_web.gateway import Question
+from user_management_web.gateway import AuthRequestMiddleware
 from user_management_web.openapi import describe
 
 _DESCRIPTION: Final = (
@@ -32,5 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     describe(app, _DESCRIPTION, EXAMPLES)
     app.add_middleware(FrontendOrigins)
-    app.add_middleware(Question, requirement=get_current_user, claims_of=auth.claims_of)
+    app.add_middleware(
+        AuthRequestMiddleware, requirement=get_current_user, claims_of=auth.claims_of
+    )
     return app

@@ -23,11 +23,11 @@ from slm_server.api import (
 from slm_server.background.audit_sealer import seal_audit_logs
 from slm_server.background.blocking_transactions import end_blocking_transactions
 from slm_server.examples import EXAMPLES
-from slm_server.gateway import PASSES
+from slm_server.gateway import GATEWAY_REQUIREMENT
 from user_management.config import Settings
 from user_management.population import Population
 from user_management_web.application import create_application
-from user_management_web.gateway import Question
+from user_management_web.gateway import AuthRequestMiddleware
 from user_management_web.openapi import describe
 
 _DESCRIPTION: Final = (
@@ -73,5 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         background=_background,
     )
     describe(app, _DESCRIPTION, EXAMPLES, browser.COOKIES)
-    app.add_middleware(Question, requirement=PASSES, claims_of=auth.claims_of)
+    app.add_middleware(
+        AuthRequestMiddleware, requirement=GATEWAY_REQUIREMENT, claims_of=auth.claims_of
+    )
     return app

@@ -7,4 +7,4 @@ from user_management.population import Population
 from user_management_web.rbac import require_permission
 
 # It asks its callers for little more than a token, and knows no organizations.
-PASSES: Final = require_permission(Permission.ADMIN_ACCESS, population=Population.SLM)
+GATEWAY_REQUIREMENT: Final = require_permission(Permission.ADMIN_ACCESS, population=Population.SLM)

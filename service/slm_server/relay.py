@@ -1,8 +1,8 @@
 """Passes WebSockets on to AutoBot's fleet manager: `python -m slm_server.relay`."""
 
-from slm_server.gateway import PASSES
+from slm_server.gateway import GATEWAY_REQUIREMENT
 from user_management.population import Population
 from user_management_web.relay import run
 
 if __name__ == "__main__":
-    run(Population.SLM, PASSES.check)
+    run(Population.SLM, GATEWAY_REQUIREMENT.check)

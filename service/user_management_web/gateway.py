@@ -40,7 +40,7 @@ SESSION_HEADER: Final = "X-Gateway-Session"
 USER_HEADER: Final = "X-Gateway-User"
 
 
-class Question:
+class AuthRequestMiddleware:
     """Answers nginx before anything else sees the request: it comes before each that is passed on.
 
     Who fulfils `requirement` passes, as `claims_of` them say. It answers 204, or as errors say:

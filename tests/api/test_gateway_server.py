@@ -13,7 +13,7 @@ import pytest
 from jose import jwt
 
 from autobot_metrics.gateway_requests import Outcome, outcome_of
-from slm_server.gateway import PASSES
+from slm_server.gateway import GATEWAY_REQUIREMENT
 from tests.support.applications import Databases, RunSite, Site
 from tests.support.gateway_site import (
     HEARTBEAT,
@@ -78,7 +78,7 @@ def run_gateway(fleet: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     given: dict[str, Any] = {"pages": str(pages), "routes": routes, "open": OPEN}
 
     def run(**settings: Any) -> AbstractAsyncContextManager[GatewaySite]:
-        return gateway_site(fleet, PASSES.check, tmp_path, **given | settings)
+        return gateway_site(fleet, GATEWAY_REQUIREMENT.check, tmp_path, **given | settings)
 
     return run
 
@@ -557,7 +557,7 @@ async def test_an_answer_cannot_lead_to_what_nginx_asks(gateway: GatewaySite) ->
 async def test_a_proxy_cannot_speak_for_a_machine(fleet: Site, tmp_path: Path) -> None:
     routes = [dict(route) for route in ROUTES]
     async with gateway_site(
-        *(fleet, PASSES.check, tmp_path), proxies=[STRANGER], routes=routes, open=OPEN
+        *(fleet, GATEWAY_REQUIREMENT.check, tmp_path), proxies=[STRANGER], routes=routes, open=OPEN
     ) as behind:
         async with behind.client(STRANGER) as proxy:
             said = {"X-Forwarded-For": MACHINE}
