@@ -17,7 +17,7 @@ from slm_server.background import audit_sealer
 from tests.support.applications import Databases, RunSite, Site
 from tests.support.database_server import ProvisionedDatabase
 from user_management.population import Population
-from user_management.services.locks import Lock, hold
+from user_management.services.locks import TableLock, lock_exclusive
 
 AUTOBOT = Population.AUTOBOT
 ROLES = "/api/autobot-roles"
@@ -153,7 +153,7 @@ async def test_a_sealer_that_is_locked_out_says_so(
     database, other = (site.resources.databases[each] for each in Population)
     sealer = audit_sealer.Sealer(database, other)
     async with database.session() as holder:
-        await hold(holder, Lock.SEALING)
+        await lock_exclusive(holder, TableLock.SEALING)
         await sealer.seal()
         assert caplog.records == []
         await sealer.seal()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from user_management.database import EXPECTED_REVISION
-from user_management.services.locks import Lock
+from user_management.services.locks import TableLock
 
 ROWS = """
     INSERT INTO users (id, username, email, password_hash)
@@ -385,10 +385,10 @@ FORBIDDEN = {
     "keep others waiting": [
         *(
             f"BEGIN; LOCK TABLE {lock} IN {mode} MODE; ROLLBACK"
-            for lock in Lock
+            for lock in TableLock
             for mode in ("ACCESS SHARE", "ROW SHARE", "SHARE", "EXCLUSIVE", "ACCESS EXCLUSIVE")
         ),
-        *(f"SELECT FROM {lock} FOR SHARE" for lock in Lock),
+        *(f"SELECT FROM {lock} FOR SHARE" for lock in TableLock),
         *(
             f"SELECT pg_{kind}lock{shared}({key})"
             for kind in ("advisory_", "advisory_xact_", "try_advisory_", "try_advisory_xact_")

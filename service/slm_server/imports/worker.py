@@ -21,7 +21,7 @@ from user_management.database import Database
 from user_management.errors import DomainError, ImportRunning, UnusableFile
 from user_management.population import Population
 from user_management.services import RequestContext
-from user_management.services.locks import Lock, try_hold
+from user_management.services.locks import TableLock, try_lock_exclusive
 from user_management.transfer.importer import Importer
 from user_management.transfer.lines import SourceError
 from user_management.transfer.report import line, outcome_line, summary_line
@@ -100,7 +100,7 @@ async def _import(job: Job, file: BinaryIO, report: TextIO) -> None:
         async with database.session() as session:
             # The transaction lasts as long as the import; it holds back no vacuum.
             await session.execute(_MAY_BE_IDLE)
-            if not await try_hold(session, Lock.IMPORT):
+            if not await try_lock_exclusive(session, TableLock.IMPORT):
                 raise ImportRunning
             source = file_source(job.kind, file)
             importer = Importer(database, job.context, source, apply=job.apply)

@@ -20,7 +20,7 @@ from user_management.security.passwords import (
 from user_management.services.audit import AuditService
 from user_management.services.authorization import check_may_manage
 from user_management.services.context import RequestContext, is_oneself, population_of
-from user_management.services.limits import Lock, read_lock, unlock
+from user_management.services.limits import LoginLock, read_lock, unlock
 from user_management.services.one_time_passwords import give_one_time_password
 from user_management.services.sessions import (
     SESSION_NOT_FOUND,
@@ -59,7 +59,7 @@ class AccountService:
         await self._one(_visible(user_id))
         return await list_sessions(self.session, user_id)
 
-    async def lock(self, user_id: UUID) -> Lock:
+    async def lock(self, user_id: UUID) -> LoginLock:
         """Whether failures keep the user's logins out. Raises NotFound."""
         return await read_lock(self.session, await self._one(_visible(user_id)))
 

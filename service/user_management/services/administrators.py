@@ -21,7 +21,7 @@ from user_management.security.passwords import (
 )
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
-from user_management.services.locks import Lock, hold
+from user_management.services.locks import TableLock, lock_exclusive
 from user_management.services.one_time_passwords import give_one_time_password
 from user_management.services.sessions import end_sessions
 from user_management.services.users import UserService
@@ -97,7 +97,7 @@ class AdministratorService:
         password = one_time_password or generate_one_time_password()
         async with connection_released(self.session):
             password_hash = await self._hasher.hash(password)
-        await hold(self.session, Lock.FIRST_ADMINISTRATOR)
+        await lock_exclusive(self.session, TableLock.FIRST_ADMINISTRATOR)
         if standing := await self._standing(given):
             return standing
         expires_at = datetime.now(UTC) + ONE_TIME_PASSWORD_LIFETIME

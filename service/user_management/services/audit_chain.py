@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from user_management.models import AuditAnchor, AuditLog, AuditSeal
 from user_management.population import Population
 from user_management.services.context import population_of
-from user_management.services.locks import Lock, try_hold
+from user_management.services.locks import TableLock, try_lock_exclusive
 
 BATCH: Final = 1_000  # rows
 # A row's created_at is when its transaction began, so that a row may appear behind others that
@@ -113,7 +113,7 @@ async def seal(session: AsyncSession, lookback: timedelta = LOOKBACK) -> Sealed 
 
     None when another sealer is at work: the transaction is the only one that seals until it ends.
     """
-    if not await try_hold(session, Lock.SEALING):
+    if not await try_lock_exclusive(session, TableLock.SEALING):
         return None
     # Only now: what the sealer before us committed must be seen.
     head = await read_head(session)

@@ -71,7 +71,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class LoginLock:
     """What keeps the logins of a user out: `until` when, None if nothing does, and how many
     `failures` count at most in one place.
     """
@@ -155,17 +155,17 @@ class LimitService:
         address: str | None = None,
     ) -> bool:
         """Raise TooManyAttempts if one of the counters is blocked; else whether there is something
-        for `forgive` to do.
+        for `reset` to do.
 
         An address from which the user has logged in lately is not concerned by what strangers did.
         """
         now = datetime.now(UTC)
         found = await self.session.execute(
-            select(RateLimit.scope, RateLimit.blocked_until).where(_are(counters))
+            select(RateLimit.scope, RateLimit.blocked_until).where(_matching(counters))
         )
         until = {Scope(row.scope): row.blocked_until or now for row in found}
         blocks = {scope: moment for scope, moment in until.items() if moment > now}
-        if blocks.keys() & _FOR_STRANGERS and await self._is_at_home(user_id, address, now):
+        if blocks.keys() & _FOR_STRANGERS and await self._is_recent_address(user_id, address, now):
             blocks = {scope: blocks[scope] for scope in blocks.keys() - _FOR_STRANGERS}
         if blocks:
             left = max(blocks.values()) - now
@@ -191,10 +191,12 @@ class LimitService:
             )
         return blocks, len(counted) == len(counters)
 
-    async def forgive(self, counters: Collection[Counter]) -> None:
+    async def reset(self, counters: Collection[Counter]) -> None:
         """Forget the failures that a success makes good: those that double, unless blocked."""
         mine = [counter for counter in counters if counter.scope in _DOUBLING]
-        await self.session.execute(delete(RateLimit).where(_are(mine), _is_open(datetime.now(UTC))))
+        await self.session.execute(
+            delete(RateLimit).where(_matching(mine), _is_open(datetime.now(UTC)))
+        )
 
     def _count(self, counters: Sequence[Counter], now: datetime) -> Any:
         rows = [
@@ -233,7 +235,9 @@ class LimitService:
         doublings = min(excess, math.ceil(math.log2(LONGEST_BLOCK / FIRST_BLOCK)))
         return Block(scope, row.failures, now + min(FIRST_BLOCK * 2**doublings, LONGEST_BLOCK))
 
-    async def _is_at_home(self, user_id: UUID | None, address: str | None, now: datetime) -> bool:
+    async def _is_recent_address(
+        self, user_id: UUID | None, address: str | None, now: datetime
+    ) -> bool:
         found = await self.session.scalars(
             select(AuthSession.ip_address)
             .distinct()
@@ -242,10 +246,10 @@ class LimitService:
         return network_of(address) in {network_of(known) for known in found}
 
 
-async def read_lock(session: AsyncSession, user: User) -> Lock:
+async def read_lock(session: AsyncSession, user: User) -> LoginLock:
     """What failures keep a user's logins out, from anywhere, under either of their names.
 
-    It may be one address or browser only, and strangers' failures do not keep out who is at home.
+    It may be one address or browser only, and a recent address is not kept out by strangers.
     Blocks of an address or of everybody are not the user's.
     """
     now = datetime.now(UTC)
@@ -257,7 +261,7 @@ async def read_lock(session: AsyncSession, user: User) -> Lock:
             ).where(or_(*_logins_of(user)), RateLimit.expires_at > now)
         )
     ).one()
-    return Lock(*row)
+    return LoginLock(*row)
 
 
 async def unlock(session: AsyncSession, user: User) -> None:
@@ -285,7 +289,7 @@ def _begin_with(scope: Scope, beginning: bytes) -> ColumnElement[bool]:
     )
 
 
-def _are(counters: Collection[Counter]) -> ColumnElement[bool]:
+def _matching(counters: Collection[Counter]) -> ColumnElement[bool]:
     return tuple_(RateLimit.scope, RateLimit.key).in_(
         [(counter.scope, counter.key) for counter in counters]
     )

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
-class Lock(StrEnum):
+class TableLock(StrEnum):
     """What is locked; the name of its table."""
 
     ROLES = "lock_roles"
@@ -24,25 +24,27 @@ class Lock(StrEnum):
     IMPORT = "lock_import"
 
 
-_ALONE: Final = {lock: text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE") for lock in Lock}
-_SHARED: Final = {lock: text(f"LOCK TABLE {lock} IN SHARE MODE") for lock in Lock}
-_AT_ONCE: Final = {lock: text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE NOWAIT") for lock in Lock}
+_EXCLUSIVE: Final = {lock: text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE") for lock in TableLock}
+_SHARED: Final = {lock: text(f"LOCK TABLE {lock} IN SHARE MODE") for lock in TableLock}
+_EXCLUSIVE_NOWAIT: Final = {
+    lock: text(f"LOCK TABLE {lock} IN EXCLUSIVE MODE NOWAIT") for lock in TableLock
+}
 
 
-async def hold(session: AsyncSession, lock: Lock) -> None:
+async def lock_exclusive(session: AsyncSession, lock: TableLock) -> None:
     """Be the only one who holds it; wait for the others."""
-    await session.execute(_ALONE[lock])
+    await session.execute(_EXCLUSIVE[lock])
 
 
-async def share(session: AsyncSession, lock: Lock) -> None:
+async def lock_shared(session: AsyncSession, lock: TableLock) -> None:
     """Hold it together with others who share it; wait for who holds it alone."""
     await session.execute(_SHARED[lock])
 
 
-async def try_hold(session: AsyncSession, lock: Lock) -> bool:
+async def try_lock_exclusive(session: AsyncSession, lock: TableLock) -> bool:
     """Be the only one who holds it, unless it is held: then the transaction is rolled back."""
     try:
-        await session.execute(_AT_ONCE[lock])
+        await session.execute(_EXCLUSIVE_NOWAIT[lock])
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
             raise

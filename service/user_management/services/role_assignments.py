@@ -17,7 +17,7 @@ from user_management.services.authorization import (
     permissions_of_roles,
 )
 from user_management.services.context import Actor, Authority, RequestContext, id_in
-from user_management.services.locks import Lock, share
+from user_management.services.locks import TableLock, lock_shared
 from user_management.services.sessions import end_sessions
 
 
@@ -55,7 +55,7 @@ async def _keep_roles(session: AsyncSession) -> None:
 
     One lock for all of them: who is limited to an organization may not lock the rows of others.
     """
-    await share(session, Lock.ROLES)
+    await lock_shared(session, TableLock.ROLES)
 
 
 def add_roles(

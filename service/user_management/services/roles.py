@@ -50,7 +50,7 @@ from user_management.services.authorization import (
 )
 from user_management.services.changes import apply_changes
 from user_management.services.context import RequestContext, population_of
-from user_management.services.locks import Lock, hold
+from user_management.services.locks import TableLock, lock_exclusive
 from user_management.services.naming import checked_name, is_name_taken
 from user_management.services.organizations import check_organization
 from user_management.services.pages import Page, PageRequest, read_page
@@ -62,7 +62,7 @@ _ROLE_NOT_FOUND: Final = "Role not found."
 
 async def _lock_roles(session: AsyncSession) -> None:
     """Until the transaction ends, nobody else creates, changes, deletes or gives a role."""
-    await hold(session, Lock.ROLES)
+    await lock_exclusive(session, TableLock.ROLES)
 
 
 async def list_permissions(session: AsyncSession) -> Sequence[Permission]:

@@ -274,7 +274,7 @@ class UserService:
         await self._current_password.check(
             user_id, session_id, current_password, AuditAction.USER_UPDATED, user.org_id
         )
-        await self._current_password.forgive(user_id, session_id)
+        await self._current_password.reset_failures(user_id, session_id)
         return True
 
     @property

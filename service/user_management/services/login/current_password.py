@@ -61,9 +61,9 @@ class CurrentPassword:
             raise await self.refused(user_id, session_id, action, org_id)
         return current
 
-    async def forgive(self, user_id: UUID, session_id: UUID) -> None:
+    async def reset_failures(self, user_id: UUID, session_id: UUID) -> None:
         """Forget the failures that a success makes good."""
-        await self._limits.forgive(password_counters(user_id, session_id))
+        await self._limits.reset(password_counters(user_id, session_id))
 
     async def refused(
         self, user_id: UUID, session_id: UUID, action: AuditAction, org_id: UUID | None = None

@@ -104,7 +104,7 @@ class LoginGate:
         """Begin a session for who has proved to be the user, and forget the failures before it."""
         user, now = cleared.user, cleared.now
         if has_failed:
-            await self._limits.forgive(cleared.attempt.counters)
+            await self._limits.reset(cleared.attempt.counters)
         if cleared.attempt.device is not None:
             await note_device(self.session, cleared.attempt.device, user.user_id)
         begun = await begin_session(

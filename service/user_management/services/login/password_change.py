@@ -71,7 +71,7 @@ class OwnPasswordService:
             raise await self._current_password.refused(
                 user.user_id, user.session_id, AuditAction.PASSWORD_CHANGED, user.org_id
             )
-        await self._current_password.forgive(user.user_id, user.session_id)
+        await self._current_password.reset_failures(user.user_id, user.session_id)
         await confirm_session(self.session, user.session_id, user.user_id, new_hash)
         await self._finish_change(user)
 
@@ -87,7 +87,7 @@ class OwnPasswordService:
         # Whoever changed the password or ended the session in the meantime was first.
         if not await confirm_session(self.session, user.session_id, user.user_id, current):
             raise NotAuthenticated("The session has ended. Log in again.")
-        await self._current_password.forgive(user.user_id, user.session_id)
+        await self._current_password.reset_failures(user.user_id, user.session_id)
         await self._audit.record(
             action, AuditResourceType.SESSION, user.session_id, org_id=user.org_id
         )
