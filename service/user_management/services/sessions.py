@@ -105,7 +105,7 @@ async def prolong_session(
     return expires_at
 
 
-async def rotate(
+async def rotate_refresh_token(
     session: AsyncSession,
     keys: RefreshTokenKeys,
     session_id: UUID,

@@ -15,7 +15,7 @@ from user_management.services.login.grant import Grant, grant_of
 from user_management.services.login.records import record_stolen_token
 from user_management.services.login.refresh_tokens import RefreshTokenHolders
 from user_management.services.login.standing import fault
-from user_management.services.sessions import end_session, prolong_session, rotate
+from user_management.services.sessions import end_session, prolong_session, rotate_refresh_token
 
 
 class RefreshService:
@@ -52,7 +52,7 @@ class RefreshService:
         expires_at = await prolong_session(self.session, self._policy, holder.session_id, now)
         if expires_at is None:
             raise RefreshRefused
-        following = await rotate(
+        following = await rotate_refresh_token(
             self.session,
             self._holders.keys,
             holder.session_id,
