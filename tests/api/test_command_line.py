@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slm_server.cli import app, doctor
-from slm_server.cli.checks import ok
+from slm_server.cli.check_result import ok
 from tests.support.applications import Databases
 from user_management.population import Population
 

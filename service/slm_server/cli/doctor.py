@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy import text
 
-from slm_server.cli.checks import Check, failed, ok, warning
+from slm_server.cli.check_result import Check, failed, ok, warning
 from slm_server.cli.common import connected
 from slm_server.cli.output import FormatOption, JsonOption, WideOption, show
 from slm_server.cli.takeover import check_takeover

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
-from slm_server.cli.checks import Check, failed, ok, warning
+from slm_server.cli.check_result import Check, failed, ok, warning
 from slm_server.cli.common import connected
 from user_management.config import Settings
 from user_management.errors import ConfigurationError, DatabaseUnavailable

@@ -13,7 +13,7 @@ from user_management.permissions import ALL_PERMISSIONS
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.services.context import Actor, Authority
-from user_management.services.login.standing import fault
+from user_management.services.login.account_status import fault
 from user_management.services.sessions import prolong_session
 
 # So long after they have proved who they are, people are not asked again.

@@ -18,6 +18,7 @@ from user_management.security.refresh_tokens import RefreshTokenKeys
 from user_management.services.audit import AuditService
 from user_management.services.context import Actor, RequestContext, population_of
 from user_management.services.limits import Counter, LimitService
+from user_management.services.login.account_status import UserRow, fault
 from user_management.services.login.devices import note_device
 from user_management.services.login.grant import Grant, grant_of
 from user_management.services.login.records import (
@@ -25,7 +26,6 @@ from user_management.services.login.records import (
     record_login,
     record_refused_login,
 )
-from user_management.services.login.standing import UserRow, fault
 from user_management.services.sessions import begin_session
 
 

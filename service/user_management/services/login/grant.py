@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from user_management.services.login.standing import UserRow
+from user_management.services.login.account_status import UserRow
 
 
 @dataclass(frozen=True, slots=True)

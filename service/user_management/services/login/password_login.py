@@ -20,10 +20,10 @@ from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import as_one_time_password
 from user_management.services.context import RequestContext
 from user_management.services.limits import device_counters, login_counters
+from user_management.services.login.account_status import STANDING, UserRow
 from user_management.services.login.devices import is_known
 from user_management.services.login.gate import Attempt, LoginGate
 from user_management.services.login.grant import Grant
-from user_management.services.login.standing import STANDING, UserRow
 from user_management.services.passwords import note_login, password_matches, password_setting
 
 # The row may change while its password is hashed; once is bad luck, twice is an attack.

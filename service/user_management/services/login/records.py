@@ -8,7 +8,7 @@ from user_management.models import AuditAction, AuditResourceType
 from user_management.services.audit import FAILURE, AuditService
 from user_management.services.context import Actor
 from user_management.services.limits import Block, Scope
-from user_management.services.login.standing import UserRow
+from user_management.services.login.account_status import UserRow
 
 # A login by the route of AutoBot's own pages and playbooks.
 AUTOBOTS_WAY: Final = "autobot"

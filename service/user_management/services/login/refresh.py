@@ -10,11 +10,11 @@ from user_management.policy import Policy
 from user_management.security.refresh_tokens import began_at, code_of
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
+from user_management.services.login.account_status import fault
 from user_management.services.login.caller import AuthenticatedUser
 from user_management.services.login.grant import Grant, grant_of
 from user_management.services.login.records import record_stolen_token
 from user_management.services.login.refresh_tokens import RefreshTokenHolders
-from user_management.services.login.standing import fault
 from user_management.services.sessions import end_session, prolong_session, rotate_refresh_token
 
 

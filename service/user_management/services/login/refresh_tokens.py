@@ -12,8 +12,8 @@ from user_management.security.refresh_tokens import RefreshTokenKeys, code_of
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
 from user_management.services.limits import LimitService, refresh_counters
+from user_management.services.login.account_status import STANDING, UserRow
 from user_management.services.login.records import record_blocks
-from user_management.services.login.standing import STANDING, UserRow
 
 _SESSION: Final = (
     select(

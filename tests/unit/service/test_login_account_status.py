@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from user_management.services.login.standing import STANDING, fault
+from user_management.services.login.account_status import STANDING, fault
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BEFORE, AFTER = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
