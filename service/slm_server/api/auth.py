@@ -15,7 +15,7 @@ from user_management.schemas.auth import (
 from user_management.security.autobot_tokens import Claims
 from user_management.services.login.caller import AuthenticatedUser
 from user_management.services.login.grant import Grant
-from user_management.services.login.records import AUTOBOTS_WAY
+from user_management.services.login.records import LEGACY_LOGIN_ROUTE
 from user_management_web.caller import (
     ClaimsDep,
     CurrentUserDep,
@@ -64,7 +64,7 @@ async def login_of_autobot(
     body: LoginRequest, service: PasswordLoginDep, resources: ResourcesDep, response: Response
 ) -> TokenResponse:
     """Begin a session of AutoBot's own pages and programs, as `login` does."""
-    grant = await service.login(body.username, body.password, way=AUTOBOTS_WAY)
+    grant = await service.login(body.username, body.password, route=LEGACY_LOGIN_ROUTE)
     keep_gateway_cookie(response, resources, grant.session_id, grant.user_id)
     return _tokens(resources, grant, is_lasting=True)
 

@@ -16,7 +16,7 @@ from slm_server.cli.common import connected
 from user_management.config import Settings
 from user_management.errors import ConfigurationError, DatabaseUnavailable
 from user_management.population import Population
-from user_management.services.login.records import AUTOBOTS_WAY
+from user_management.services.login.records import LEGACY_LOGIN_ROUTE
 
 # A playbook that somebody runs once a week has run.
 LOOKBACK: Final = timedelta(days=8)
@@ -71,7 +71,7 @@ async def check_takeover(settings: Settings, population: Population) -> AsyncIte
         async with connected(settings, population) as connection:
             session = connection.session
             if population is Population.SLM:
-                values = {"way": AUTOBOTS_WAY, "lookback": LOOKBACK}
+                values = {"way": LEGACY_LOGIN_ROUTE, "lookback": LOOKBACK}
                 yield _check_logins((await session.execute(_LOGINS, values)).all())
             ours = {"ours": _of_the_same_cluster(settings, population)}
             yield _check_databases(population, (await session.execute(_DATABASES, ours)).all())

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from user_management.services.login.account_status import STANDING, fault
+from user_management.services.login.account_status import ACCOUNT_STATUS_COLUMNS, refusal_reason
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BEFORE, AFTER = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
@@ -38,8 +38,8 @@ GOOD = {
     ],
 )
 def test_what_keeps_somebody_out(changes: dict[str, object], reason: str | None) -> None:
-    assert fault(GOOD | changes, NOW) == reason
+    assert refusal_reason(GOOD | changes, NOW) == reason
 
 
 def test_the_columns_have_what_the_rule_needs() -> None:
-    assert GOOD.keys() <= {column.key for column in STANDING}
+    assert GOOD.keys() <= {column.key for column in ACCOUNT_STATUS_COLUMNS}

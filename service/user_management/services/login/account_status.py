@@ -1,4 +1,4 @@
-"""Whether somebody may be here, whatever they know: one rule for logins, refreshes, callers."""
+"""Whether an account may be used, whatever its user knows: for logins, refreshes, callers."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,9 +8,9 @@ from sqlalchemy import Row
 
 from user_management.models import Organization, User, UserCredential
 
-# What `fault` needs, and who it is. A fleet administrator's organization is one of the other
-# database, so nothing is found for it.
-STANDING: Final = (
+# What `refusal_reason` needs, and who it is. A fleet administrator's organization is one of the
+# other database, so nothing is found for it.
+ACCOUNT_STATUS_COLUMNS: Final = (
     User.id.label("user_id"),
     User.username,
     User.email,
@@ -27,8 +27,8 @@ STANDING: Final = (
 UserRow = Row[*tuple[Any, ...]]
 
 
-def fault(user: Mapping[Any, Any], now: datetime) -> str | None:
-    """Why the user of a row with STANDING may not be here, for the audit log; None if they may."""
+def refusal_reason(user: Mapping[Any, Any], now: datetime) -> str | None:
+    """Why the user of a row with these columns is refused, for the audit log; None if not."""
     if not user["is_active"] or user["deleted_at"] is not None:
         return "account_inactive"
     # No organization has been found: nobody's is closed.

@@ -13,7 +13,7 @@ from user_management.permissions import ALL_PERMISSIONS
 from user_management.policy import Policy
 from user_management.population import Population
 from user_management.services.context import Actor, Authority
-from user_management.services.login.account_status import fault
+from user_management.services.login.account_status import refusal_reason
 from user_management.services.sessions import prolong_session
 
 # So long after they have proved who they are, people are not asked again.
@@ -121,7 +121,7 @@ async def authenticate(database: Database, named: NamedSession) -> Authenticated
         caller is None
         or caller["ended_at"] is not None
         or caller["expires_at"] <= now
-        or fault(caller, now) is not None
+        or refusal_reason(caller, now) is not None
     ):
         raise NotAuthenticated("The session has ended. Log in again.")
     is_platform_admin: bool = caller["is_platform_admin"]

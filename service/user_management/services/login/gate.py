@@ -1,8 +1,8 @@
 """Where every login ends: its limits, its refusal, and the beginning of its session.
 
-A way to log in reads who it may be (columns STANDING), asks `check_limits`, verifies what they
-prove, and asks again, because others may have failed in between. It ends with `refuse`, or with
-`check_standing` and `admit`.
+A way to log in reads who it may be (ACCOUNT_STATUS_COLUMNS), asks `check_limits`, verifies what
+they prove, and asks again, because others may have failed in between. It ends with `refuse`, or
+with `check_account_status` and `admit`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from user_management.security.refresh_tokens import RefreshTokenKeys
 from user_management.services.audit import AuditService
 from user_management.services.context import Actor, RequestContext, population_of
 from user_management.services.limits import Counter, LimitService
-from user_management.services.login.account_status import UserRow, fault
+from user_management.services.login.account_status import UserRow, refusal_reason
 from user_management.services.login.devices import note_device
 from user_management.services.login.grant import Grant, grant_of
 from user_management.services.login.records import (
@@ -48,7 +48,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """An attempt of a user who may be here at the moment `now`: `check_standing` gives it."""
+    """An attempt of a user who may be here at the moment `now`: `check_account_status` gives it."""
 
     attempt: Attempt
     user: UserRow
@@ -78,10 +78,10 @@ class LoginGate:
             attempt.counters, user_id=attempt.user_id, address=self._context.ip_address
         )
 
-    async def check_standing(self, attempt: Attempt, now: datetime) -> Cleared:
+    async def check_account_status(self, attempt: Attempt, now: datetime) -> Cleared:
         """The attempt of who may be here. Raises what `refuse` gives for whoever may not."""
         user = attempt.user
-        reason = None if user is None else fault(user._mapping, now)
+        reason = None if user is None else refusal_reason(user._mapping, now)
         if user is None or reason is not None:
             raise await self.refuse(attempt, reason)
         return Cleared(attempt, user, now)
@@ -100,7 +100,7 @@ class LoginGate:
         await record_blocks(self._audit, blocks, attempt.user_id)
         return InvalidCredentials()
 
-    async def admit(self, cleared: Cleared, way: str | None, *, has_failed: bool) -> Grant:
+    async def admit(self, cleared: Cleared, route: str | None, *, has_failed: bool) -> Grant:
         """Begin a session for who has proved to be the user, and forget the failures before it."""
         user, now = cleared.user, cleared.now
         if has_failed:
@@ -116,5 +116,5 @@ class LoginGate:
             now=now,
         )
         actor = Actor(population_of(self.session), user.user_id, user.username)
-        await record_login(self._audit, actor, begun.id, user.org_id, way)
+        await record_login(self._audit, actor, begun.id, user.org_id, route)
         return grant_of(user, begun.id, now, begun.expires_at, begun.refresh_token)

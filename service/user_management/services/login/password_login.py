@@ -20,7 +20,7 @@ from user_management.security.hashing import PasswordHasher
 from user_management.security.passwords import as_one_time_password
 from user_management.services.context import RequestContext
 from user_management.services.limits import device_counters, login_counters
-from user_management.services.login.account_status import STANDING, UserRow
+from user_management.services.login.account_status import ACCOUNT_STATUS_COLUMNS, UserRow
 from user_management.services.login.devices import is_known
 from user_management.services.login.gate import Attempt, LoginGate
 from user_management.services.login.grant import Grant
@@ -31,7 +31,7 @@ _ATTEMPTS: Final = 2
 
 # A refused login reads as much of a user as there may be to read, and no relationship.
 _CANDIDATE: Final = (
-    select(*STANDING)
+    select(*ACCOUNT_STATUS_COLUMNS)
     .select_from(User)
     .outerjoin(UserCredential, UserCredential.user_id == User.id)
     .outerjoin(Organization, Organization.id == User.org_id)
@@ -55,12 +55,12 @@ class PasswordLoginService:
         self._gate = gate
 
     async def login(
-        self, identifier: str, password: str, device: bytes | None = None, way: str | None = None
+        self, identifier: str, password: str, device: bytes | None = None, route: str | None = None
     ) -> Grant:
         """Begin a session for a user name or e-mail address, in any case.
 
-        `device` is the caller's browser, if it is one; `way` is for the audit log. No connection is
-        held while the password is hashed. Raises InvalidCredentials, TooManyAttempts,
+        `device` is the caller's browser, if it is one; `route` is for the audit log. No connection
+        is held while the password is hashed. Raises InvalidCredentials, TooManyAttempts,
         HashQueueFull, DatabaseUnavailable.
         """
         words = login_words(identifier)
@@ -79,12 +79,12 @@ class PasswordLoginService:
                 reason = "no_password_set" if setting is None else "invalid_password"
                 raise await self._gate.refuse(attempt, reason)
             now = datetime.now(UTC)
-            cleared = await self._gate.check_standing(attempt, now)
+            cleared = await self._gate.check_account_status(attempt, now)
             user_id = cleared.user.user_id
             new_hash = await self._rehash(password, setting)
             # Unless the user is no longer what the password was found good for.
             if await note_login(self.session, user_id, password_hash, new_hash, now):
-                return await self._gate.admit(cleared, way, has_failed=has_failed)
+                return await self._gate.admit(cleared, route, has_failed=has_failed)
         raise await self._gate.refuse(attempt, "changed_meanwhile")
 
     async def _attempt(self, words: Sequence[str], device: bytes | None) -> Attempt:

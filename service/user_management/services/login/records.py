@@ -11,20 +11,20 @@ from user_management.services.limits import Block, Scope
 from user_management.services.login.account_status import UserRow
 
 # A login by the route of AutoBot's own pages and playbooks.
-AUTOBOTS_WAY: Final = "autobot"
+LEGACY_LOGIN_ROUTE: Final = "autobot"
 
 
 async def record_login(
-    audit: AuditService, actor: Actor, session_id: UUID, org_id: UUID | None, way: str | None
+    audit: AuditService, actor: Actor, session_id: UUID, org_id: UUID | None, route: str | None
 ) -> None:
-    """A session has begun; by which `way`, if it is not the usual one."""
+    """A session has begun; by which `route`, if it is not the usual one."""
     await audit.record(
         AuditAction.LOGIN_SUCCESS,
         AuditResourceType.SESSION,
         session_id,
         actor=actor,
         org_id=org_id,
-        details={} if way is None else {"way": way},
+        details={} if route is None else {"way": route},
     )
 
 

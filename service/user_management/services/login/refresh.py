@@ -10,7 +10,7 @@ from user_management.policy import Policy
 from user_management.security.refresh_tokens import began_at, code_of
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
-from user_management.services.login.account_status import fault
+from user_management.services.login.account_status import refusal_reason
 from user_management.services.login.caller import AuthenticatedUser
 from user_management.services.login.grant import Grant, grant_of
 from user_management.services.login.records import record_stolen_token
@@ -44,7 +44,7 @@ class RefreshService:
         if holder is None:
             raise await self._holders.refuse()
         began = began_at(token)
-        if fault(holder._mapping, now) is not None or holder.refresh_secret is None:
+        if refusal_reason(holder._mapping, now) is not None or holder.refresh_secret is None:
             raise RefreshRefused
         # The database says so too, unless somebody has begun an old session anew there.
         if began <= now - self._policy.session_absolute:

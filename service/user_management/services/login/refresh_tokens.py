@@ -12,12 +12,12 @@ from user_management.security.refresh_tokens import RefreshTokenKeys, code_of
 from user_management.services.audit import AuditService
 from user_management.services.context import RequestContext
 from user_management.services.limits import LimitService, refresh_counters
-from user_management.services.login.account_status import STANDING, UserRow
+from user_management.services.login.account_status import ACCOUNT_STATUS_COLUMNS, UserRow
 from user_management.services.login.records import record_blocks
 
 _SESSION: Final = (
     select(
-        *STANDING,
+        *ACCOUNT_STATUS_COLUMNS,
         AuthSession.id.label("session_id"),
         AuthSession.refresh_secret,
     )
@@ -44,7 +44,7 @@ class RefreshTokenHolders:
         self._audit = AuditService(session, context)
 
     async def find(self, token: str, *, is_locked: bool = False) -> UserRow | None:
-        """The session of a token and its user, with STANDING; None when there is none."""
+        """The session of a token and its user (ACCOUNT_STATUS_COLUMNS); None without one."""
         wanted = _SESSION.where(
             AuthSession.id
             == select(RefreshToken.session_id)
