@@ -57,7 +57,7 @@ class Access:
 PUBLIC: Final = Access("everybody")
 LOGGED_IN: Final = Access("everybody who is logged in")
 ONE_TIME: Final = Access("everybody who is logged in, also with a one-time password")
-LEAVING: Final = Access("everybody who has a token of a session, also an expired one")
+ANY_SESSION_TOKEN: Final = Access("everybody who has a token of a session, also an expired one")
 
 
 class Requirement(CurrentUser):
@@ -94,7 +94,7 @@ async def public() -> None:
     """Everybody may call the route."""
 
 
-async def leaving() -> None:
+async def any_session_token() -> None:
     """Whoever has a token of a session, also one that has expired, may call the route."""
 
 
@@ -148,14 +148,15 @@ def access_of(dependant: Dependant) -> Access | None:
         if access.permissions:
             return access
     return next(
-        (access for access in (LOGGED_IN, ONE_TIME, LEAVING, PUBLIC) if access in found), None
+        (access for access in (LOGGED_IN, ONE_TIME, ANY_SESSION_TOKEN, PUBLIC) if access in found),
+        None,
     )
 
 
 def _declared(dependant: Dependant) -> list[Access]:
     mine = {
         public: PUBLIC,
-        leaving: LEAVING,
+        any_session_token: ANY_SESSION_TOKEN,
         get_current_user: LOGGED_IN,
         get_session_user: ONE_TIME,
     }

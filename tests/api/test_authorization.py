@@ -14,7 +14,7 @@ from slm_server.describe.matrix import HOLDERS, Row, contexts, rows
 from tests.support.applications import Databases, Site
 from user_management.permissions import SYSTEM_ROLES
 from user_management.population import Population
-from user_management_web.rbac import LEAVING, LOGGED_IN, ONE_TIME, PUBLIC, access_of
+from user_management_web.rbac import ANY_SESSION_TOKEN, LOGGED_IN, ONE_TIME, PUBLIC, access_of
 
 ROOT = Path(__file__).parents[2]
 # What a caller is told who may not come in.
@@ -77,7 +77,7 @@ def expected(caller: str, row: Row) -> str | None:
         return None
     if caller == "nobody":
         return "not_authenticated"
-    if row.access in (LEAVING, ONE_TIME):
+    if row.access in (ANY_SESSION_TOKEN, ONE_TIME):
         return None
     if caller == "one-time password":
         return "password_change_required"

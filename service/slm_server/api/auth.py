@@ -35,7 +35,7 @@ from user_management_web.problems import (
     SESSION,
     problem_responses,
 )
-from user_management_web.rbac import leaving, public
+from user_management_web.rbac import any_session_token, public
 from user_management_web.resources import IssuedToken, Resources, ResourcesDep
 
 router = APIRouter(tags=["authentication"], responses=problem_responses("internal_error"))
@@ -153,7 +153,7 @@ async def me(user: CurrentUserDep) -> CurrentUserResponse:
     "/slm-auth/logout",
     operation_id="logout",
     status_code=204,
-    dependencies=[Depends(leaving)],
+    dependencies=[Depends(any_session_token)],
     openapi_extra={
         "security": [{}, {get_session_user.scheme_name: []}, {"browser": []}],
     },
