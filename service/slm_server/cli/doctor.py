@@ -1,4 +1,7 @@
-"""`slm doctor`: is everything as the service needs it, and what is to be done if not."""
+"""`slm doctor`: is everything as the service needs it, and what is to be done if not.
+
+`_checks` is the list of all checks, in the order in which they are shown.
+"""
 
 import asyncio
 import os
