@@ -21,8 +21,8 @@ import pytest
 from ansible_collections.autobot.users.plugins.module_utils.adoption import (
     catching_up,
     fence,
-    looking,
     moving,
+    prechecks,
     renaming,
 )
 from ansible_collections.autobot.users.plugins.module_utils.adoption import (
@@ -338,8 +338,8 @@ def test_all_that_is_in_the_way_is_said_at_once(
 ) -> None:
     site.new.sql("CREATE DATABASE autobot_users_before_adoption")
     site.old.sql("ALTER TABLE users OWNER TO reader", database="people")
-    monkeypatch.setattr(looking, "ROOM", 10**9)
-    monkeypatch.setattr(looking, "OLDEST", 99)
+    monkeypatch.setattr(prechecks, "ROOM", 10**9)
+    monkeypatch.setattr(prechecks, "OLDEST", 99)
     taken = replace(site.move, ours=("slm_app",))
     problems = " ".join(taken.look()["problems"])
     for words in (

@@ -20,7 +20,7 @@ from .catching_up import UnsuitedError, catch_up, follow_sequences, replay
 from .contents import FENCE, TABLES, Contents, columns_of, contents, differences, digests, summary
 from .copying import carry, transfer
 from .fence import RAISE_FENCE, is_fenced, raise_fence
-from .looking import MADE, OTHER_OWNER, PEOPLE, source_facts, strange_owner
+from .prechecks import MADE, OTHER_OWNER, PEOPLE, source_facts, strange_owner
 from .renaming import allow, rename
 from .returning import as_autobot_has_it, shape_differences, unreadable
 from .servers import MoveError, Server, Session, identifier, literal

@@ -14,7 +14,7 @@ from __future__ import annotations
 from .hosts import Cluster, Conflict, Entry, HbaLine, Host, Note, Port, Rule, Survey
 from .judging import conflicts, notes
 from .proposing import extended, proposal
-from .saying import differences, document, refusal, report
+from .report import differences, document, refusal, report
 
 __all__ = [
     "Cluster",

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from .formatting import address_of, counted, in_order, is_any, is_loopback, listed, shown, within
 from .hosts import Cluster, Conflict, Entry, HbaLine, Host
 from .network import DATABASE_PORT, clients_of, is_our_database
-from .words import address_of, counted, in_order, is_any, is_loopback, listed, shown, within
 
 # Between quotes in pg_hba.conf these are a name and nothing else.
 HBA_NAME: Final = re.compile(r"\w[\w.@$-]*")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from .formatting import in_order, shown
 from .hosts import Entry, Host
-from .words import in_order, shown
 
 
 class Service(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from .words import comment, item, mapping, scalar
+from .formatting import comment, item, mapping, scalar
 
 Survey = dict[str, Any]
 # Variables with one value, the last that is wanted; all others are lists.

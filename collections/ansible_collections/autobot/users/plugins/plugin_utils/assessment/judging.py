@@ -12,12 +12,12 @@ from .clusters import (
     owner_conflicts,
     store_notes,
 )
+from .formatting import shown
 from .gateways import gateway_notes
 from .hosts import Conflict, Host, Note
 from .moves import age_conflicts, move_conflicts
 from .network import firewall_conflicts, firewall_notes, listener_conflicts
 from .ports import port_conflicts
-from .words import shown
 
 # In this order of the conflicts of a host: what ends a run comes first.
 KINDS: Final = (

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from .clusters import adopted, name_of, our_cluster
+from .formatting import counted, is_loopback, shown
 from .hosts import Conflict, Entry, Host
 from .network import DATABASE_PORT
-from .words import counted, is_loopback, shown
 
 DATABASE: Final = "autobot_users"
 KIND: Final = "user_management"

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final
 
-from .hosts import Conflict, Entry, Host, Rule
-from .words import (
+from .formatting import (
     bare,
     counted,
     in_order,
@@ -20,6 +19,7 @@ from .words import (
     within,
     word,
 )
+from .hosts import Conflict, Entry, Host, Rule
 
 SSH: Final = 22
 DATABASE_PORT: Final = 5432

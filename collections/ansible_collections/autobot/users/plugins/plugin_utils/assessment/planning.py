@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .clusters import adopted, name_of, our_cluster
+from .formatting import counted, listed, shown
 from .hosts import Host
 from .network import SSH, grouped, has_our_firewall, is_our_database
 from .ports import EXAMPLE_SITE, collides
-from .words import counted, listed, shown
 
 # Seconds, as seen on VMs with two slow cores: packages, release, settings, proof.
 BASE: Final = 300

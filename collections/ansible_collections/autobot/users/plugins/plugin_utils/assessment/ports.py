@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
+from .formatting import is_any, listed, shown
 from .gateways import gateway
 from .hosts import Conflict, Host, Port
 from .network import program_of
-from .words import is_any, listed, shown
 
 OUR_SITES: Final = ("/etc/nginx/conf.d/autobot-slm.conf", "/etc/nginx/conf.d/autobot-auth.conf")
 # The package's example; the run removes it, or stops by itself where somebody has changed it.

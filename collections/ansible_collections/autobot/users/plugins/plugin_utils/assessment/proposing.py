@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .formatting import comment, item
 from .hosts import SCALARS, Conflict, Entry, Host, by_variable, item_lines, variable_lines
-from .words import comment, item
 
 
 def entries_of(host: Host, found: Iterable[Conflict]) -> dict[str, list[Entry]]:

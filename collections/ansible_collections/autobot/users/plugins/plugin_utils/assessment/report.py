@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from .clusters import name_of
+from .formatting import WIDTH, counted, listed, markdown, shown
 from .hosts import Conflict, Host, yaml_text
 from .judging import notes
 from .network import active_ufw, clients_of, grouped
 from .planning import lasting, plans
-from .words import WIDTH, counted, listed, markdown, shown
 
 
 def report(hosts: list[Host], found: list[Conflict]) -> str:
