@@ -19,10 +19,10 @@ from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
     document,
     extended,
     gateways,
+    markdown_report,
     notes,
     proposal,
     refusal,
-    report,
 )
 from tests.support.role_files import load_plugin
 from tests.support.surveys import (
@@ -82,7 +82,7 @@ class TestSites:
         assert conflicts(hosts) == []
         assert notes(hosts) == []
         assert proposal(hosts, []) == {}
-        assert "Nothing must be decided." in report(hosts, [])
+        assert "Nothing must be decided." in markdown_report(hosts, [])
 
     def test_a_lived_in_site_has_all_conflicts_of_all_hosts_in_order(self) -> None:
         found = [(it.host, it.kind, it.port) for it in conflicts(lived_in_site())]
@@ -881,7 +881,7 @@ class TestWords:
 
     def test_a_report_says_what_is_there_and_leaves_out_what_is_silent(self) -> None:
         site = [*lived_in_site()[:2], empty_site()[2]]
-        text = report(site, conflicts(site))
+        text = markdown_report(site, conflicts(site))
         slm, redis, backend = re.split(r"\n## (?:slm|redis|backend|What)", text)[1:4]
         for words in (
             r"| system | Ubuntu 22.04, x86\_64, Python 3.10.12 |",
@@ -897,7 +897,7 @@ class TestWords:
         assert not re.search("nginx|PostgreSQL|store|ufw|nftables", backend)
 
     def test_a_report_says_what_is_taken_over_what_goes_on_and_how_long_it_takes(self) -> None:
-        text = report(lived_in_site(), [])
+        text = markdown_report(lived_in_site(), [])
         plan = text.partition("## What the first run does")[2]
         slm, redis, backend = re.split(r"\n### (?:slm|redis|backend)\n", plan)[1:]
         for words in (
@@ -914,7 +914,7 @@ class TestWords:
 
     def test_of_hosts_that_are_deployed_nothing_is_planned(self) -> None:
         site = deployed_site()
-        assert "first run" not in report(site, [])
+        assert "first run" not in markdown_report(site, [])
         assert document(site, [])["plans"] == []
 
     def test_what_is_shut_and_what_is_moved_does_not_go_on(self) -> None:
@@ -986,7 +986,7 @@ class TestWords:
         )
         hosts = [wanted("redis", found)]
         judged = conflicts(hosts)
-        said = [report(hosts, judged), refusal(judged), *proposal(hosts, judged).values()]
+        said = [markdown_report(hosts, judged), refusal(judged), *proposal(hosts, judged).values()]
         said += [differences({"host_vars/redis.yml": f"+{HOSTILE}"})]
         for text in said:
             assert all(letter == "\n" or letter.isprintable() for letter in text)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.autobot.users.plugins.plugin_utils.actions import HostAction
-from ansible_collections.autobot.users.plugins.plugin_utils.checkout import of_the_release
+from ansible_collections.autobot.users.plugins.plugin_utils.checkout import import_release_module
 from ansible_collections.autobot.users.plugins.plugin_utils.private_files import write_private
 
 DOCUMENTATION = """
@@ -89,7 +89,7 @@ class SiteFile:
 
     def promise(self, population: str) -> str:
         """A password for the population, which an interrupted run may have made already."""
-        passwords = of_the_release("user_management.security.passwords")
+        passwords = import_release_module("user_management.security.passwords")
         password: str = self.pending(population) or passwords.generate_one_time_password()
         self.content.setdefault("pending", {})[population] = password
         return password

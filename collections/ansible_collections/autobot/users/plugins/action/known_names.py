@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 import yaml
 
 from ansible_collections.autobot.users.plugins.plugin_utils.actions import ControllerAction
-from ansible_collections.autobot.users.plugins.plugin_utils.checkout import ROOT, of_the_release
+from ansible_collections.autobot.users.plugins.plugin_utils.checkout import (
+    ROOT,
+    import_release_module,
+)
 
 DOCUMENTATION = """
 name: known_names
@@ -60,7 +63,7 @@ def known_variables() -> set[str]:
 
 def known_settings() -> set[str]:
     """The settings of the services, by the model of the release that this checkout makes."""
-    settings = of_the_release("user_management.config").Settings
+    settings = import_release_module("user_management.config").Settings
     return {name.upper() for name in settings.model_fields}
 
 

@@ -22,9 +22,9 @@ from ansible_collections.autobot.users.plugins.plugin_utils.assessment import (
     differences,
     document,
     extended,
+    markdown_report,
     proposal,
     refusal,
-    report,
 )
 from ansible_collections.autobot.users.plugins.plugin_utils.checkout import ROOT
 
@@ -241,7 +241,7 @@ class ActionModule(ControllerAction):
                     result["differences"][str(place)] = diff
         if arguments["report"]:
             directory = Path(arguments["report"])
-            said = report(hosts, found) + differences(result["differences"])
+            said = markdown_report(hosts, found) + differences(result["differences"])
             data = json.dumps(document(hosts, found), indent=2) + "\n"
             files[directory / "assessment.md"] = (said, 0o600)
             files[directory / "assessment.json"] = (data, 0o600)

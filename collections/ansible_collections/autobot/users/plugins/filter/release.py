@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.autobot.users.plugins.plugin_utils.checkout import of_the_release
+from ansible_collections.autobot.users.plugins.plugin_utils.checkout import import_release_module
 
 DOCUMENTATION = """
 name: release_schema
@@ -29,8 +29,8 @@ def release_schema(database: str) -> dict[str, Any]:
     """See DOCUMENTATION. Raises AnsibleFilterError for a database that no release has."""
     if database not in DATABASES:
         raise AnsibleFilterError(f"{database} is none of {', '.join(DATABASES)}.")
-    revision = of_the_release("user_management.database").EXPECTED_REVISION
-    metadata = of_the_release("user_management.models").Base.metadata
+    revision = import_release_module("user_management.database").EXPECTED_REVISION
+    metadata = import_release_module("user_management.models").Base.metadata
     tables = sorted(f"public.{name}" for name in metadata.tables)
     return {"database": database, "revision": revision, "tables": tables}
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[6]
 CODE = ROOT / "service"
 
 
-def of_the_release(module: str) -> ModuleType:
+def import_release_module(module: str) -> ModuleType:
     """A module of the release that this checkout makes; its import takes long, and few need it."""
     if str(CODE) not in sys.path:
         sys.path.append(str(CODE))

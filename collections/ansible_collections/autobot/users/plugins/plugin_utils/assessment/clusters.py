@@ -108,10 +108,10 @@ def configuration_conflicts(host: Host) -> list[Conflict]:
                 "Correct the lines, or take them out, and reload PostgreSQL.",
             )
         )
-    return found + unheard_clients(host, cluster, host.postgresql)
+    return found + clients_cut_off(host, cluster, host.postgresql)
 
 
-def unheard_clients(host: Host, cluster: Mapping[str, Any], wanted: Cluster) -> list[Conflict]:
+def clients_cut_off(host: Host, cluster: Mapping[str, Any], wanted: Cluster) -> list[Conflict]:
     """Clients at addresses at which the server would no longer listen."""
     wished = wanted["listen_addresses"]
     outside = [it for it in wished if not is_loopback(it)]

@@ -15,7 +15,7 @@ from .network import active_ufw, clients_of, grouped
 from .planning import lasting, plans
 
 
-def report(hosts: list[Host], found: list[Conflict]) -> str:
+def markdown_report(hosts: list[Host], found: list[Conflict]) -> str:
     """What is there, what must be decided, and what is good to know: Markdown."""
     lines = ["# Assessment of the site", ""]
     lines += ["Nothing must be decided." if not found else f"{decisions(found)}.", ""]
