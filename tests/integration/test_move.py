@@ -193,7 +193,7 @@ def test_a_writer_who_does_not_end_is_named_and_the_source_is_as_before(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fence, "LOCK_ATTEMPTS", 1)
-    monkeypatch.setattr(fence, "RAISE_FENCE", fence.RAISE_FENCE.replace("'5s'", "'200ms'"))
+    monkeypatch.setattr(fence, "BLOCK_WRITES", fence.BLOCK_WRITES.replace("'5s'", "'200ms'"))
     site.move.copy()
     with subprocess.Popen(
         [site.old.bin / "psql", "-XAtq", f"-h{site.old.directory}", "-Uslm_app", "people"],

@@ -101,8 +101,8 @@ def replay(
         return 0
     facts = {table: json.loads(said) for table, said in copy.query(FACTS)}
     # A table without a key has whole rows for keys.
-    carried = [
-        Carried(table, listed, facts[table], rows_of(table, seen or {}))
+    changed = [
+        ChangedTable(table, listed, facts[table], rows_of(table, seen or {}))
         for table, listed in columns.items()
     ]
     for side in (source, copy):
@@ -111,13 +111,13 @@ def replay(
     copy.query("GRANT SELECT ON pg_temp.row_key TO PUBLIC")
     count = 0
     with suspended(source, copy, list(columns)):
-        for table in carried:
+        for table in changed:
             count += table.replay(source, copy, most)
     source.query("DROP TABLE pg_temp.row_key")
     return count
 
 
-class Carried:
+class ChangedTable:
     """A table whose rows differ, with `columns` that both sides have."""
 
     def __init__(

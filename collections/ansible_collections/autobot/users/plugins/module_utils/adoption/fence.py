@@ -10,7 +10,7 @@ LOCK_ATTEMPTS = 3
 # A statement for a partitioned table asks its trigger alone.
 FENCED = TABLE_NAMES.format(kinds="'r', 'p'")
 # It waits for the locks of those who write: when it is done, they have ended.
-RAISE_FENCE = f"""
+BLOCK_WRITES = f"""
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SELECT format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', string_agg(name, ', '))
@@ -41,7 +41,7 @@ def is_fenced(session: Session) -> bool:
     return bool(session.query(f"SELECT 1 WHERE to_regnamespace('{FENCE}') NOTNULL"))
 
 
-def raise_fence(server: Server, database: str, session: Session) -> None:
+def block_writes(server: Server, database: str, session: Session) -> None:
     """Close a database to all who write. Raises MoveError where somebody does not end.
 
     `session` is one of the database.
@@ -60,7 +60,7 @@ def raise_fence(server: Server, database: str, session: Session) -> None:
 def _have_ended(server: Server, database: str) -> bool:
     """Whether all who wrote have ended."""
     try:
-        server.run(database, RAISE_FENCE)
+        server.run(database, BLOCK_WRITES)
     except MoveError as error:
         if any(it in str(error) for it in ("lock timeout", "deadlock detected")):
             return False

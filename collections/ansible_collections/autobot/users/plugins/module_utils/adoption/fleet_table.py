@@ -64,7 +64,7 @@ def comparable(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def nobodys_hash() -> str:
+def unusable_password_hash() -> str:
     """A hash that AutoBot can read, and of no password that anybody knows."""
     return "$2b$12$" + "".join(secrets.choice(ALPHABET) for _ in range(21)) + "O" * 32
 
@@ -140,7 +140,7 @@ def plan(rows: list[Row], people: list[Person], imported: dict[str, str]) -> Ret
         else:
             # The former password was taken from them; any other that AutoBot had stays theirs.
             if person["one_time"]:
-                change["hash"] = nobodys_hash()
+                change["hash"] = unusable_password_hash()
             if person["active"] and person["hash"]:
                 done.unreadable.append(person["username"])
         done.changes.append(change)

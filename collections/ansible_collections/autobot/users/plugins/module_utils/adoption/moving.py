@@ -19,7 +19,7 @@ from typing import Any
 from .catching_up import UnsuitedError, catch_up, follow_sequences, replay
 from .contents import FENCE, TABLES, Contents, columns_of, contents, differences, digests, summary
 from .copying import carry, transfer
-from .fence import RAISE_FENCE, is_fenced, raise_fence
+from .fence import BLOCK_WRITES, block_writes, is_fenced
 from .prechecks import MADE, OTHER_OWNER, PEOPLE, source_facts, strange_owner
 from .renaming import allow, rename
 from .returning import as_autobot_has_it, shape_differences, unreadable
@@ -190,7 +190,7 @@ class Move:
         begin = time.time()
         note = self.note(self.incoming)
         with Session(self.source, self.database) as session:
-            raise_fence(self.source, self.database, session)
+            block_writes(self.source, self.database, session)
             session.query(
                 f"ALTER DATABASE {identifier(self.database)} SET default_transaction_read_only = on"
             )
@@ -209,7 +209,7 @@ class Move:
             return False
         return True
 
-    def lift(self) -> bool:
+    def allow_writes(self) -> bool:
         """Let everybody write to the source again; whether somebody could not."""
         if self.report:
             raise MoveError(f"{self.where} was moved, and is not to be written to any more.")
@@ -223,7 +223,7 @@ class Move:
 
     def undo(self) -> bool:
         """As it was before the first step; whether there was anything to undo."""
-        changed = self.lift()
+        changed = self.allow_writes()
         if self.is_there(self.incoming):
             changed = True
             self.target.run("postgres", f"DROP DATABASE {identifier(self.incoming)} WITH (FORCE)")
@@ -275,7 +275,7 @@ class Move:
                 given = {"rows": 0, "unreadable": unreadable(session)}
             self._names_back()
             return {"changed": True} | given
-        self.target.run(self.name, RAISE_FENCE)
+        self.target.run(self.name, BLOCK_WRITES)
         try:
             given = self._given_back(self.database)
         except MoveError:
