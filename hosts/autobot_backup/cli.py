@@ -1,4 +1,4 @@
-"""Backups of this host's PostgreSQL: see /usr/local/lib/autobot-backup."""
+"""Backups of this host's PostgreSQL: see docs/backups.md of the deployment."""
 
 from __future__ import annotations
 

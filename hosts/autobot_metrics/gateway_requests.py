@@ -85,17 +85,14 @@ def _read(lines: BinaryIO, counts: Counter[Outcome]) -> None:
 
 
 def outcome_of(line: bytes) -> Outcome | None:
-    """What became of a request; None for one that our own service answered."""
+    """What became of a request; None where it was not for AutoBot, or had no answer."""
     found = LINE.search(line)
-    if not found:
+    if not found or not found["gateway"]:
         return None
-    status, to = found["status"], found["to"]
+    status = found["status"]
     caller = "machine" if found["machine"] else "person" if found["user"] else "nobody"
-    # A WebSocket goes through the relay, which has a socket as our service does.
-    if status == b"101" or not to.startswith((b"-", b"unix:")):
-        result = "failed" if status in {b"502", b"504"} else "passed"
-    elif to == b"-" and status in REFUSALS:
-        result = REFUSALS[status]
+    if found["to"] == b"-":
+        result = REFUSALS.get(status, "")
     else:
-        return None
-    return Outcome(found["gateway"].decode(), caller, result)
+        result = "failed" if status in {b"502", b"504"} else "passed"
+    return Outcome(found["gateway"].decode(), caller, result) if result else None

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Metrics of this host: hosts/autobot_backup of the deployment's checkout.
+# Metrics of this host: hosts/autobot_metrics of the deployment's checkout.
 exec /usr/local/lib/autobot-metrics/autobot-metrics.pyz "$@"

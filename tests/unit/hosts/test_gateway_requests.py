@@ -14,10 +14,10 @@ Write = Callable[..., None]
 Count = Callable[[], dict[Outcome, int]]
 
 
-def line(status: int, to: str, user: str, machine: str) -> str:
+def line(status: int, to: str, user: str, machine: str, gateway: str = "slm") -> str:
     return (
         f'192.0.2.1 [2026-11-30T12:00:00+00:00] "GET /api/x" {status} 12 "curl/8 \\x22odd\\x22" '
-        f'gateway="slm" passed_to="{to}" as="{user}" machine="{machine}" seconds=0.004'
+        f'gateway="{gateway}" passed_to="{to}" as="{user}" machine="{machine}" seconds=0.004'
     )
 
 
@@ -47,6 +47,7 @@ def add(path: Path, *requests: tuple[int, str, str, str], end: str = "\n") -> No
         ((101, "unix:/run/relay.sock", "ada", ""), "person", "passed"),
         ((401, "127.0.0.1:8000", "ada", ""), "person", "passed"),
         ((502, "127.0.0.1:8000", "ada", ""), "person", "failed"),
+        ((502, "unix:/run/relay.sock", "ada", ""), "person", "failed"),
         ((504, "127.0.0.1:8000, 127.0.0.1:8000", "ada", ""), "person", "failed"),
         ((401, "-", "", ""), "nobody", "unauthenticated"),
         ((403, "-", "", ""), "nobody", "forbidden"),
@@ -63,9 +64,11 @@ def test_a_request_has_an_outcome(
 @pytest.mark.parametrize(
     "text",
     [
-        # Ours, a page, and a site of somebody else.
-        line(401, "unix:/run/autobot/service.sock", "", ""),
-        line(200, "-", "", ""),
+        # Ours, one of ours that is refused, and a site of somebody else.
+        line(401, "unix:/run/autobot/service.sock", "", "", gateway=""),
+        line(429, "-", "", "", gateway=""),
+        # Who asked has gone before there was an answer.
+        line(499, "-", "", ""),
         '192.0.2.1 - - [30/Nov/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 12 "-" "curl/8"',
         "",
     ],
