@@ -368,9 +368,14 @@ def test_a_release_judges_its_settings_without_rights() -> None:
     assert "--property=LoadCredential=" in command
 
 
+@pytest.mark.parametrize(
+    ("playbook", "written"), [("services.yml", "install"), ("configure_services.yml", "configure")]
+)
 @pytest.mark.parametrize("role", ["slm_server", "autobot_backend"])
-def test_the_playbook_switches_between_what_is_written_and_what_serves(role: str) -> None:
-    [play] = yaml.safe_load((ROOT / "playbooks/parts/services.yml").read_text())
+def test_the_playbook_switches_between_what_is_written_and_what_serves(
+    role: str, playbook: str, written: str
+) -> None:
+    [play] = yaml.safe_load((ROOT / "playbooks/parts" / playbook).read_text())
     [change] = (task["block"] for task in play["tasks"] if "block" in task)
     steps = []
     for task in change:
@@ -378,4 +383,4 @@ def test_the_playbook_switches_between_what_is_written_and_what_serves(role: str
         if f"'{role}' in group_names" in task.get("when", ""):
             steps.append((used["name"], used.get("tasks_from", "main")))
     last = steps.index((role, "main"))
-    assert steps[last - 2 :] == [(role, "install"), ("release", "activate"), (role, "main")]
+    assert steps[last - 2 :] == [(role, written), ("release", "activate"), (role, "main")]
