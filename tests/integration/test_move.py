@@ -789,19 +789,25 @@ def test_a_host_that_is_gone_is_noticed(site: Site, monkeypatch: pytest.MonkeyPa
         with Session(away, "people"):
             connection, _ = silent.accept()
             with connection:
-                # /proc/net/tcp: the peer's port, and the timer that is active; 02 is keepalive.
-                peer = f":{port:04X} 01"
                 begin = time.monotonic()
-                while "02:" not in (line := connected(peer)):
-                    assert time.monotonic() - begin < 300, line
+                while not (timer := timer_of_connection_to(port)).startswith(KEEPALIVE):
+                    assert time.monotonic() - begin < 300, timer
                     time.sleep(0.05)
-                remaining = int(line.split(" 02:")[1].split()[0], 16)
+                remaining = int(timer.removeprefix(KEEPALIVE), 16)
     assert remaining <= 15 * os.sysconf("SC_CLK_TCK")
 
 
-def connected(peer: str) -> str:
-    lines = Path("/proc/net/tcp").read_text().splitlines()
-    return next((line for line in lines if peer in line), "")
+# As in the column tr:tm->when of /proc/net/tcp.
+KEEPALIVE = "02:"
+
+
+def timer_of_connection_to(port: int) -> str:
+    """The active timer of who is connected to a port, in the kernel's words; empty without one."""
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        _, _, peer, _, _, timer, *_ = line.split()
+        if peer.endswith(f":{port:04X}") and not timer.startswith("00:"):
+            return timer
+    return ""
 
 
 def test_a_complaint_quotes_no_row() -> None:
