@@ -115,7 +115,7 @@ check: ## what your changes concern, without the lab, in minutes
 
 bench: ## figures of this machine, beside their aims and a rival's (half an hour)
 	@scripts/bootstrap bench
-	PYTHONPATH=service python -m tests.perf.bench $(BENCH)
+	PYTHONPATH=service:collections python -m tests.perf.bench $(BENCH)
 
 lock: ## resolve the dependencies again, with hashes
 	@scripts/bootstrap lint
