@@ -207,13 +207,13 @@ def test_what_was_given_back_is_not_given_back_again(
     fleet.sql("DELETE FROM users WHERE username = 'gus'")
     again = give_back()
     assert not again["changed"]
-    assert again["skipped"].startswith("It was given back on 2")
+    assert again["reason"].startswith("It was given back on 2")
     assert fleet.rows() == ["ada|since|t|t"]
     # By then the database of ours may have another name.
-    assert give_back("slm_users_undone")["skipped"].startswith("It was given back on 2")
+    assert give_back("slm_users_undone")["reason"].startswith("It was given back on 2")
 
 
 def test_a_database_that_is_gone_is_said(fleet: Fleet, module: Any, tmp_path: Path) -> None:
     found = module.give_back(fleet.here, "slm", fleet.here, "nowhere", tmp_path / "note")
-    assert found["skipped"] == "There is no database nowhere any more."
+    assert found["reason"] == "There is no database nowhere any more."
     assert not (tmp_path / "note").exists()

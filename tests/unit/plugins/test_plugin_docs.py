@@ -67,3 +67,10 @@ def test_each_plugin_has_the_name_of_its_file() -> None:
             assert said[key] == path.stem
             found.append(path)
     assert len(found) > 20
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_returns_no_word_of_ansibles(name: str) -> None:
+    """Of a result with `skipped`, even an empty one, Ansible asks no `changed_when`."""
+    returned = yaml.safe_load(load_plugin(f"modules.{name}").RETURN) or {}
+    assert not {"changed", "failed", "skipped"} & returned.keys()

@@ -51,7 +51,7 @@ def test_a_rehearsal_says_what_would_go_back() -> None:
         "adoption",
         adoption_imports=[here, gone],
         adoption_tables={
-            "results": [{"item": here, "skipped": ""}, {"item": gone, "skipped": "It is gone."}]
+            "results": [{"item": here, "reason": ""}, {"item": gone, "reason": "It is gone."}]
         },
         **SITE | {"ansible_check_mode": True},
     )("adoption_of_tables")
@@ -66,11 +66,11 @@ def test_what_does_not_go_back_is_said() -> None:
     elsewhere = imported("slm-table", url=FLEET.format("172.16.168.23"))
     old = imported("slm-table", url="/var/lib/slm/slm.db")
     configuration = imported("config", host="backend", file="/srv/settings.json")
-    result = {"item": here, "skipped": "", "unreadable": ["ada"], "kept_names": ["bob (eve here)"]}
+    result = {"item": here, "reason": "", "unreadable": ["ada"], "kept_names": ["bob (eve here)"]}
     said = role_vars(
         "adoption",
         adoption_imports=[here, elsewhere, old, configuration],
-        adoption_tables={"results": [result, {"item": here, "skipped": "There is none."}]},
+        adoption_tables={"results": [result, {"item": here, "reason": "There is none."}]},
         **SITE,
     )("adoption_of_tables")
     assert said.strip().splitlines() == [

@@ -51,7 +51,7 @@ options:
 """
 
 RETURN = """
-skipped:
+reason:
   description: Why nothing was given back; empty where it was.
   type: str
   returned: always
@@ -92,17 +92,17 @@ def give_back(
     said = read(note)
     if name in said:
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(said[name]))
-        return nothing | {"skipped": f"It was given back on {at}."}
+        return nothing | {"reason": f"It was given back on {at}."}
     for server, wanted in ((ours, database), (theirs, table_of)):
         if not is_there(server, wanted):
-            return nothing | {"skipped": f"There is no database {wanted} any more."}
+            return nothing | {"reason": f"There is no database {wanted} any more."}
     if check:
-        return nothing | {"skipped": "", "changed": True}
+        return nothing | {"reason": "", "changed": True}
     found = give_back_table(ours, database, theirs, table_of)
     write(note, said | {name: int(time.time())})
     return {
         "changed": True,
-        "skipped": "",
+        "reason": "",
         "unreadable": found.unreadable,
         "kept_names": found.kept_names,
     }
