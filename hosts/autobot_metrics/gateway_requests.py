@@ -51,7 +51,7 @@ def counted(log: Path, state: Path) -> Iterator[tuple[Outcome, int]]:
             if known["inode"] == inode:
                 now.seek(min(known["offset"], os.fstat(now.fileno()).st_size))
             else:
-                _read_rotated(log, known, counts)
+                _read_rotated(log, known["inode"], known["offset"], counts)
             _read(now, counts)
         remembered = {
             "inode": inode,
@@ -64,13 +64,13 @@ def counted(log: Path, state: Path) -> Iterator[tuple[Outcome, int]]:
     yield from counts.items()
 
 
-def _read_rotated(log: Path, known: dict[str, object], counts: Counter[Outcome]) -> None:
+def _read_rotated(log: Path, inode: int, offset: int, counts: Counter[Outcome]) -> None:
     """The rest of the log that logrotate has renamed since, where it is still there."""
     rotated = log.with_name(f"{log.name}.1")
     if rotated.exists():
         with rotated.open("rb") as old:
-            if os.fstat(old.fileno()).st_ino == known["inode"]:
-                old.seek(int(str(known["offset"])))
+            if os.fstat(old.fileno()).st_ino == inode:
+                old.seek(offset)
                 _read(old, counts)
 
 
